@@ -1,0 +1,248 @@
+"""The parameters: every key of `params.yaml` with its type, default, range and meaning. An unknown key is an error."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import ParamsError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Family = Literal["vit", "pvt", "convit", "mvit", "swin", "twins"]
+
+
+class Section(BaseModel):
+    """Strict: no unknown key, no silent conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    """`data`: which images."""
+
+    name: Literal["sketch40", "stanford40", "folder"] = "sketch40"
+    # stanford40, folder: where the data set lies (stanford40 also reads its three zip files there).
+    # Without one, stanford40 is downloaded to artifacts/downloads/stanford40.
+    path: str | None = None
+    # stanford40: check counts, names and split digests against the published ones
+    official: bool = True
+    # share of train set aside, stratified, to look at while training; never used for fitting
+    val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    seed: Seed = 0  # draws the validation slice, and the pictures of sketch40
+    train_per_class: Count = 15  # sketch40 only
+    test_per_class: Count = 10  # sketch40 only
+    image_size: Annotated[int, Field(ge=32, le=1024)] = 96  # sketch40 only: short side of a picture in pixels
+
+
+class Recipe(Section):
+    """`views.recipe`: what a view draws."""
+
+    name: Literal["crop"] = "crop"
+    scale: tuple[Fraction, Fraction] = (0.35, 1.0)  # area of the crop as a share of the image's
+    ratio: tuple[Positive, Positive] = (0.75, 1.3333)  # width / height of the crop
+    flip: Fraction = 0.5  # chance of a left-right flip
+    # half-widths of the factors around 1, at most 0.99
+    brightness: Annotated[float, Field(ge=0, le=0.99)] = 0.3
+    contrast: Annotated[float, Field(ge=0, le=0.99)] = 0.3
+    saturation: Annotated[float, Field(ge=0, le=0.99)] = 0.3
+
+    @field_validator("scale", "ratio", mode="before")
+    @classmethod
+    def _pair(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Recipe":
+        for name in ("scale", "ratio"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} must be [low, high] with 0 < low <= high, not [{low}, {high}]")
+        return self
+
+
+class Views(Section):
+    """`views`: the augmented views of a training image."""
+
+    count: Annotated[int, Field(ge=1, le=65535)] = 8  # views a sample in the cache
+    # side in pixels of what the teacher sees; None: the size in timm's data config of the teacher
+    size: Annotated[int, Field(ge=16, le=4096)] | None = None
+    seed: Seed = 0
+    recipe: Recipe = Recipe()
+
+
+class Train(Section):
+    """How a model is fitted: timm's words for timm's factories."""
+
+    epochs: Annotated[int, Field(ge=0)] = 30
+    batch_size: Count = 48
+    opt: str = "adamw"
+    lr: Positive = 1e-3
+    weight_decay: NonNegative = 0.05
+    warmup_epochs: Annotated[int, Field(ge=0)] = 3  # linear warm-up, then a cosine to zero
+    clip_grad: NonNegative = 1.0  # largest norm of the gradient; 0: none
+    label_smoothing: Fraction = 0.0
+    drop_path: Fraction = 0.0
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # each layer below the head learns this much slower
+    amp: Literal["none", "bf16"] = "none"  # bf16: autocast
+
+
+class Teacher(Section):
+    """`teacher`: the CNN whose logits are cached."""
+
+    arch: str = "convnext_atto"  # any timm ConvNeXt, or any other timm CNN
+    overrides: dict[str, Any] = {}  # further arguments of timm.create_model
+    weights: str = "none"  # hub | none | a .safetensors file with timm's names
+    seed: Seed = 0
+    train: Train = Train()
+
+
+class Cache(Section):
+    """`cache`: how the teacher's logits are stored."""
+
+    store: Literal["zarr", "hdf5"] = "zarr"
+    encoding: Literal["float16"] = "float16"
+    block_samples: Annotated[int, Field(ge=1, le=1_048_576)] = 1024  # samples in a block (of one view)
+    batch_size: Count = 64  # of the teacher's forward pass
+    amp: Literal["none", "bf16"] = "none"
+
+
+class Kd(Section):
+    """`student.losses.kd`: alpha * T^2 * KL(teacher || student) + (1 - alpha) * cross-entropy."""
+
+    alpha: Fraction = 0.6
+    temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
+
+
+class Ce(Section):
+    """`student.losses.ce`: cross-entropy with the labels; it has no parameter of its own."""
+
+
+class Losses(Section):
+    """`student.losses`: what an arm's loss takes."""
+
+    ce: Ce = Ce()
+    kd: Kd = Kd()
+
+
+class StudentModel(Section):
+    """`student.model`: which model of a family, the same for both arms."""
+
+    size: Literal["micro", "tiny", "small", "base"] = "micro"
+    image_size: Annotated[int, Field(ge=16, le=4096)] | None = None  # None: what the teacher saw
+    weights: str = "none"  # hub | none | a .safetensors file with timm's names
+    family_weights: dict[Family, str] = {}  # other weights for single families, as {vit: FILE}
+    overrides: dict[str, Any] = {}
+
+
+class Student(Section):
+    """`student`: the matrix of students, and how each is trained."""
+
+    families: Annotated[list[Family], Field(min_length=1)] = ["vit", "pvt", "convit", "mvit", "swin", "twins"]
+    arms: Annotated[list[Literal["ce", "kd"]], Field(min_length=1)] = ["ce", "kd"]
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
+    model: StudentModel = StudentModel()
+    train: Train = Train()
+    losses: Losses = Losses()
+
+    @field_validator("families", "arms", "seeds")
+    @classmethod
+    def _distinct(cls, value: list) -> list:
+        if len(set(value)) < len(value):
+            raise ValueError("names an entry twice")
+        return value
+
+
+class Report(Section):
+    """`report`: the page."""
+
+    title: str = "stillroom"
+
+
+class Params(Section):
+    """The whole of `params.yaml`."""
+
+    data: Data = Data()
+    views: Views = Views()
+    teacher: Teacher = Teacher()
+    cache: Cache = Cache()
+    student: Student = Student()
+    report: Report = Report()
+
+
+def load_params(file: Path, overrides: tuple[str, ...] = ()) -> Params:
+    """Read a params file and check every key and value of it.
+
+    Args:
+        file: YAML 1.2 (as DVC reads it).
+        overrides: `section.key=value` strings; the value is YAML.
+
+    Raises:
+        ParamsError: the file is missing or no YAML, or a key or a value is not one that `Params` allows.
+    """
+    try:
+        tree = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{file} is not there", fix="run `stillroom preset sketch40 > params.yaml`") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{file} cannot be read", str(error)) from None
+    except YAMLError as error:
+        raise ParamsError(f"{file} is not valid YAML", " ".join(str(error).split())) from None
+    tree = {} if tree is None else tree
+    if not isinstance(tree, dict):
+        raise ParamsError(f"{file} must hold sections ({', '.join(Params.model_fields)}), not a {type(tree).__name__}")
+    for override in overrides:
+        set_value(tree, *parse_override(override))
+    return check(tree, str(file))
+
+
+def parse_override(text: str) -> tuple[list[str], Any]:
+    """Split `section.key=value` into its path and its YAML value."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ParamsError(f"--set {text!r} is not of the form section.key=value", fix="for example --set views.count=4")
+    try:
+        return name.strip().split("."), YAML(typ="safe").load(value)
+    except YAMLError:
+        raise ParamsError(f"--set {text!r}: {value!r} is not a YAML value", fix="put quotes around text") from None
+
+
+def set_value(tree: dict, path: list[str], value: Any) -> None:
+    """Set one value in nested sections, making the sections on the way."""
+    for name in path[:-1]:
+        inner = tree.setdefault(name, {})
+        if not isinstance(inner, dict):
+            inner = tree[name] = {}
+        tree = inner
+    tree[path[-1]] = value
+
+
+def check(tree: dict, source: str) -> Params:
+    """Check nested sections against `Params`; every fault is named, with the nearest valid key."""
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(fault) for fault in error.errors(include_url=False)]
+        unique = list(dict.fromkeys(lines))
+        raise ParamsError(f"{source}: " + ("; ".join(unique) if len(unique) == 1 else "\n  " + "\n  ".join(unique))) from None
+
+
+def _explain(fault: Any) -> str:
+    path = [str(part) for part in fault["loc"]]
+    name = ".".join(path)
+    if fault["type"] == "extra_forbidden":
+        section: Any = Params
+        for part in path[:-1]:
+            section = section.model_fields[part].annotation
+        valid = list(section.model_fields)
+        near = difflib.get_close_matches(path[-1], valid, n=1, cutoff=0.5)
+        hint = f"did you mean {'.'.join([*path[:-1], near[0]])}?" if near else f"valid keys: {', '.join(valid) or 'none'}"
+        return f"unknown key {name}; {hint}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{name} = {fault['input']!r}: {message[:1].lower() + message[1:]}"

@@ -1,0 +1,42 @@
+"""Which device computes here, and what is recorded of the machine beside results."""
+
+import platform
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def device() -> "torch.device":
+    """The GPU if there is one, else the CPU."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def autocast(where: "torch.device", amp: str) -> Any:
+    """A context: bfloat16 autocast if `amp` is "bf16", else none."""
+    import torch
+
+    return torch.autocast(where.type, torch.bfloat16, enabled=amp == "bf16")
+
+
+def environment() -> dict[str, str]:
+    """Versions and device, recorded beside a result; never part of an identity."""
+    import numpy
+    import PIL
+    import timm
+    import torch
+    from PIL import features
+
+    where = device()
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "numpy": numpy.__version__,
+        "pillow": PIL.__version__,
+        "jpeg": features.version_codec("jpg") or "unknown",
+        "machine": platform.machine(),
+        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu",
+    }

@@ -1,0 +1,53 @@
+"""Errors a user can meet: what happened, why, and what to do about it, with the exit code that goes with it."""
+
+
+class StillroomError(Exception):
+    """The work failed or a check found damage. Ends a command with exit code 1 and one message, no traceback.
+
+    Args:
+        what: what went wrong, with the names and values that a reader needs.
+        why: the cause, where it is not plain from `what`.
+        fix: what to do next, a command where there is one.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, why: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.fix = fix
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.why:
+            lines.append(f"  why: {self.why}")
+        if self.fix:
+            lines.append(f"  do:  {self.fix}")
+        return "\n".join(lines)
+
+
+class ParamsError(StillroomError):
+    """Wrong usage or parameters: exit code 2."""
+
+    exit_code = 2
+
+
+class DataError(StillroomError):
+    """The images, splits or annotations are not what they should be."""
+
+
+class WeightsError(StillroomError):
+    """A weights file or a hub cannot give what the model needs."""
+
+
+class CacheError(StillroomError):
+    """A cache is missing, damaged, or was made from something else."""
+
+
+def listing(names: list[str], limit: int = 20) -> str:
+    """Join names for a message, the first `limit` of them, one a line, then how many more there are."""
+    lines = [f"    {name}" for name in names[:limit]]
+    if len(names) > limit:
+        lines.append(f"    ... and {len(names) - limit} more")
+    return "\n".join(lines)

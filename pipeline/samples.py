@@ -1,0 +1,140 @@
+"""The samples table: what `prepare` writes and every later stage reads. One row a sample, known by its key."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pipeline.errors import DataError
+
+FORMAT = "stillroom-samples/1"
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample.
+
+    Attributes:
+        key: its name, unique in the data set (`applauding_001`); positions are never used to name a sample.
+        path: its file, relative to the table's root, with forward slashes.
+        split: `train`, `val` or `test`.
+        label: class index in [0, C).
+        box: the annotated person, (xmin, ymin, xmax, ymax) in pixels of the image, or None.
+        size: (width, height) in pixels, EXIF orientation applied.
+        sha256: digest of the file's bytes, hexadecimal.
+    """
+
+    key: str
+    path: str
+    split: str
+    label: int
+    box: tuple[int, int, int, int] | None
+    size: tuple[int, int]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A data set as rows sorted by key, with its class names in label order and the folder its paths start from."""
+
+    dataset: str
+    classes: tuple[str, ...]
+    rows: tuple[Sample, ...]
+    root: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", tuple(sorted(self.rows, key=lambda row: row.key)))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def of(self, *splits: str) -> "Samples":
+        """The rows of these splits only."""
+        return replace(self, rows=tuple(row for row in self.rows if row.split in splits))
+
+    def labels(self) -> list[int]:
+        """The class index of each row."""
+        return [row.label for row in self.rows]
+
+    def file(self, row: Sample) -> Path:
+        """Where a row's file lies."""
+        return self.root / row.path
+
+    def digests(self) -> dict[str, str]:
+        """Digests of what a cache must agree with: `keys`, `images` (file bytes), `labels` (by key), `classes` (order)."""
+        return {
+            "keys": _digest(row.key for row in self.rows),
+            "images": _digest(f"{row.key} {row.sha256}" for row in self.rows),
+            "labels": _digest(f"{row.key} {row.label}" for row in self.rows),
+            "classes": _digest(self.classes),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write `samples.json` into `folder`, whole or not at all. A root inside `folder` is kept relative to it."""
+        root = Path(os.path.abspath(self.root))
+        inside = root.is_relative_to(os.path.abspath(folder))
+        table = {
+            "format": FORMAT,
+            "dataset": self.dataset,
+            "root": root.relative_to(os.path.abspath(folder)).as_posix() if inside else str(self.root),
+            "root_is": "relative to this file" if inside else "relative to the project, or absolute",
+            "classes": list(self.classes),
+            "samples": [asdict(row) for row in self.rows],
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / "samples.json.tmp"
+        temporary.write_text(json.dumps(table, indent=0) + "\n", encoding="utf-8")
+        temporary.replace(folder / "samples.json")
+
+    @classmethod
+    def load(cls, folder: Path, root: Path | None = None) -> "Samples":
+        """Read the table that `prepare` wrote.
+
+        Args:
+            folder: the folder that holds `samples.json`.
+            root: where the images lie on this machine, if not where the table says.
+
+        Raises:
+            DataError: there is no table, or it is not one that this version reads.
+        """
+        file = folder / "samples.json"
+        try:
+            table = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DataError(f"{file} is not there", fix="run `stillroom prepare` first") from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file} cannot be read", str(error), "run `stillroom prepare` again") from None
+        try:
+            if table["format"] != FORMAT:
+                raise DataError(f"{file} has format {table['format']!r}, expected {FORMAT!r}", fix="run `stillroom prepare`")
+            rows = tuple(_row(entry) for entry in table["samples"])
+            inside = table["root_is"] == "relative to this file"
+            found = folder / table["root"] if inside else Path(table["root"])
+            return cls(table["dataset"], tuple(table["classes"]), rows, root if root and not inside else found)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{file} is damaged", f"{type(error).__name__}: {error}", "run `stillroom prepare` again") from None
+
+
+def _row(entry: dict) -> Sample:
+    path = entry["path"]
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ValueError(f"the path {path!r} leaves its folder")
+    if entry["split"] not in SPLITS:
+        raise ValueError(f"unknown split {entry['split']!r}")
+    box = entry["box"]
+    return Sample(
+        key=entry["key"],
+        path=path,
+        split=entry["split"],
+        label=int(entry["label"]),
+        box=None if box is None else (int(box[0]), int(box[1]), int(box[2]), int(box[3])),
+        size=(int(entry["size"][0]), int(entry["size"][1])),
+        sha256=entry["sha256"],
+    )
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
