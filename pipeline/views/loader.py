@@ -1,0 +1,70 @@
+"""Lists of (sample, view) to batches of rendered pixels, in worker processes where there are cores for them."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.errors import ParamsError
+from pipeline.samples import Sample
+from pipeline.views.pixels import Pixels
+from pipeline.views.recipe import View
+from pipeline.views.render import render
+
+Job = Sequence[tuple[Sample, View]]
+
+
+def worker_count() -> int:
+    """Processes that render: the environment variable STILLROOM_WORKERS, else the cores that two leave over, up to 8.
+
+    A machine's setting, not a parameter: it changes no pixel.
+    """
+    text = os.environ.get("STILLROOM_WORKERS")
+    if text is None:
+        return min(8, max(0, (os.cpu_count() or 1) - 2))
+    if not text.isdigit():
+        raise ParamsError(f"STILLROOM_WORKERS={text!r} is not a number of processes", fix="set it to 0 or more")
+    return int(text)
+
+
+class _Jobs(Dataset):
+    def __init__(self, pixels: Pixels, jobs: Sequence[Job], size: int) -> None:
+        self._pixels, self._jobs, self._size = pixels, jobs, size
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        squares = [render(self._pixels[row], view, self._size) for row, view in self._jobs[index]]
+        return torch.from_numpy(np.stack(squares))
+
+
+def batches(pixels: Pixels, jobs: Sequence[Job], size: int, workers: int | None = None) -> Iterator[torch.Tensor]:
+    """Render each job as one batch, in order; the number of workers changes nothing but the speed.
+
+    Args:
+        pixels: the decoded images. With workers they are decoded before the workers are forked, and so shared.
+        jobs: the rows and views of each batch.
+        size: side of the squares in pixels.
+        workers: processes; None: `worker_count()`.
+
+    Yields:
+        uint8 [B, size, size, 3].
+    """
+    workers = worker_count() if workers is None else workers
+    workers = min(workers, len(jobs)) if "fork" in multiprocessing.get_all_start_methods() else 0
+    if workers:
+        pixels.preload(row for job in jobs for row, _ in job)
+    return iter(
+        DataLoader(
+            _Jobs(pixels, jobs, size),
+            batch_size=None,
+            num_workers=workers,
+            multiprocessing_context="fork" if workers else None,
+            # DataLoader would draw a seed from torch's global generator
+            generator=torch.Generator(),
+        )
+    )

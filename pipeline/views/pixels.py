@@ -1,0 +1,83 @@
+"""Decoded images: read once, checked against the samples table, kept in memory up to a budget."""
+
+import hashlib
+import io
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from pipeline.errors import DataError
+from pipeline.samples import Sample, Samples
+
+
+def decode(content: bytes) -> np.ndarray:
+    """An image file's bytes to uint8 [H, W, 3], RGB: EXIF orientation applied, grey repeated, alpha over black."""
+    with Image.open(io.BytesIO(content)) as image:
+        image = ImageOps.exif_transpose(image)
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+        return np.asarray(image.convert("RGB"))
+
+
+class Pixels:
+    """The decoded images of a samples table.
+
+    Args:
+        samples: the table; a file whose digest differs from it is refused.
+        budget: bytes of decoded images to keep; those that come after it is full are decoded anew each time.
+    """
+
+    def __init__(self, samples: Samples, budget: int = 2**30) -> None:
+        self._samples = samples
+        self._left = budget
+        self._kept: dict[str, np.ndarray] = {}
+        self._lock = threading.Lock()
+
+    def __getitem__(self, row: Sample) -> np.ndarray:
+        """The image of a row, uint8 [H, W, 3].
+
+        Raises:
+            DataError: the file is missing, unreadable, or not the one that `prepare` saw.
+        """
+        if row.key in self._kept:
+            return self._kept[row.key]
+        file = self._samples.file(row)
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"{file}: the image of {row.key} cannot be read",
+                error.strerror or str(error),
+                "put it back, or set data.path to where the images lie",
+            ) from None
+        found = hashlib.sha256(content).hexdigest()
+        if found != row.sha256:
+            raise DataError(
+                f"{file}: the image of {row.key} was replaced",
+                f"sha256 expected {row.sha256[:16]}..., found {found[:16]}...",
+                "put the old file back, or run `stillroom prepare` and then `stillroom cache` for the new one",
+            )
+        image = decode(content)
+        with self._lock:
+            if image.nbytes <= self._left:
+                self._left -= image.nbytes
+                self._kept[row.key] = image
+        return image
+
+    def preload(self, rows: Iterable[Sample]) -> None:
+        """Decode what the budget still takes of these rows, in threads, before worker processes are forked."""
+        wanted = {row.key: row for row in rows if row.key not in self._kept}
+        room = []
+        left = self._left
+        for row in wanted.values():
+            left -= row.size[0] * row.size[1] * 3
+            if left < 0:
+                break
+            room.append(row)
+        with ThreadPoolExecutor() as pool:
+            for _ in pool.map(self.__getitem__, room):
+                pass

@@ -1,0 +1,75 @@
+"""Pixels + parameters -> the square that a model sees, as uint8; equal parameters give equal bytes."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from pipeline.views.recipe import NEUTRAL, View
+
+if TYPE_CHECKING:
+    import torch
+
+# Rec. 601 luma in 1/256, summing to 256
+LUMA = np.array([77, 150, 29], np.int64)
+
+
+def render(image: np.ndarray, view: View, size: int) -> np.ndarray:
+    """Crop, resize (Pillow's antialiased bicubic, 8-bit fixed point), flip and colour, in this order.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        view: its parameters; the box must lie in the image.
+        size: side of the result in pixels. The same view at another size shows the same box.
+
+    Returns:
+        uint8 [size, size, 3].
+
+    Raises:
+        ValueError: the box is empty or leaves the image.
+    """
+    x0, y0, x1, y1 = view.box
+    height, width = image.shape[:2]
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+        raise ValueError(f"the box {view.box} does not fit an image of {width} x {height} pixels")
+    crop = Image.fromarray(image[y0:y1, x0:x1])
+    pixels = np.asarray(crop.resize((size, size), Image.Resampling.BICUBIC))
+    if view.flip:
+        pixels = pixels[:, ::-1]
+    return pixels if view.colour == NEUTRAL else recolour(pixels, view.colour)
+
+
+def recolour(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """Brightness, then contrast about mid-grey 128, then saturation, rounded half up and clipped.
+
+    The three are one 3 x 3 matrix and an offset. The matrix is rounded to 1/1024, so each product and sum is a
+    multiple of 1/1024 below 2^13, exact in float32: the result does not depend on the order of summation, on fused
+    multiply-add, or on the BLAS in use.
+
+    Args:
+        pixels: uint8 [..., 3].
+        colour: the factors in 1/128.
+    """
+    brightness, contrast, saturation = colour
+    exact = brightness * contrast * (256 * saturation * np.eye(3, dtype=np.int64) + (128 - saturation) * LUMA[:, None])
+    matrix = (((exact >> 18) + 1) >> 1).astype(np.float32) / 1024  # 2^29 -> 2^10, rounded half up
+    values = pixels.reshape(-1, 3).astype(np.float32) @ matrix
+    values += (128 - contrast) + 0.5  # 0.5: the cast below truncates
+    return np.clip(values, 0, 255).astype(np.uint8).reshape(pixels.shape)
+
+
+def to_input(pixels: "torch.Tensor", mean: tuple[float, ...], std: tuple[float, ...]) -> "torch.Tensor":
+    """Rendered pixels to a model's input, on the device that holds them.
+
+    Args:
+        pixels: uint8 [B, S, S, 3].
+        mean, std: of the model's data config, for values in [0, 1].
+
+    Returns:
+        float32 [B, 3, S, S].
+    """
+    import torch
+
+    scale = torch.tensor(std, device=pixels.device) * 255
+    shift = torch.tensor(mean, device=pixels.device) * 255
+    return ((pixels.float() - shift) / scale).permute(0, 3, 1, 2).contiguous()
