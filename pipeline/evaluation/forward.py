@@ -1,0 +1,43 @@
+"""A model's logits on the centre view of a split."""
+
+import numpy as np
+import torch
+
+from pipeline.device import autocast
+from pipeline.models.create import Model
+from pipeline.progress import Progress
+from pipeline.samples import Samples
+from pipeline.views.loader import batches
+from pipeline.views.pixels import Pixels
+from pipeline.views.recipe import centre
+from pipeline.views.render import to_input
+
+
+def centre_logits(
+    model: Model, samples: Samples, batch_size: int, amp: str, progress: Progress, what: str
+) -> np.ndarray:
+    """Raw logits on each sample's centre view, in the table's order, each sample once.
+
+    Args:
+        model: in any mode; it is put into eval mode.
+        samples: the rows to look at.
+        batch_size: images a forward pass.
+        amp: `none` or `bf16`.
+
+    Returns:
+        float32 [N, C].
+    """
+    where = next(model.net.parameters()).device
+    model.net.eval()
+    rows = samples.rows
+    jobs = [[(row, centre(row.size)) for row in rows[i : i + batch_size]] for i in range(0, len(rows), batch_size)]
+    progress.start(what, len(rows), "images")
+    found = []
+    with torch.inference_mode(), autocast(where, amp):
+        # each image is looked at once: nothing is kept
+        for squares in batches(Pixels(samples, budget=0), jobs, model.size):
+            logits = model.net(to_input(squares.to(where), model.mean, model.std))
+            found.append(logits.float().cpu().numpy())
+            progress.advance(len(squares))
+    progress.finish()
+    return np.concatenate(found)

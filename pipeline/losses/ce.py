@@ -1,0 +1,21 @@
+"""Cross-entropy with the labels: what a student is trained with when nothing is distilled."""
+
+import torch
+from torch.nn import functional as F
+
+
+def ce(
+    logits: torch.Tensor, labels: torch.Tensor, teacher: torch.Tensor | None = None, *, label_smoothing: float = 0.0
+) -> torch.Tensor:
+    """Mean cross-entropy.
+
+    Args:
+        logits: float [B, C], raw.
+        labels: int64 [B], in [0, C).
+        teacher: not used.
+        label_smoothing: share of the target spread over all classes (Szegedy et al. 2016), in [0, 1].
+
+    Returns:
+        float scalar, in nats.
+    """
+    return F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)

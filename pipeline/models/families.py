@@ -1,0 +1,133 @@
+"""Six student families: their timm names and sizes, and the input sizes that each can take."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.errors import ParamsError
+
+
+@dataclass(frozen=True)
+class FamilySpec:
+    """What timm calls a family.
+
+    Attributes:
+        names: size -> timm model name.
+        multiple: input sizes must be multiples of this many pixels (`micro_multiple` for size `micro`).
+        smallest: the smallest input in pixels (`micro_smallest` for size `micro`).
+        micro: arguments that turn the `micro` name into a model of about half a million parameters, for small input.
+        takes_image_size: the constructor wants `img_size`.
+    """
+
+    names: dict[str, str]
+    multiple: int
+    smallest: int
+    micro: dict[str, Any] = field(default_factory=dict)
+    micro_multiple: int = 32
+    micro_smallest: int = 32
+    takes_image_size: bool = True
+
+
+# Sizes follow timm's; every name below exists in timm 1.0. Twins and PVT v2 halve their grid four times from 1/4 of
+# the input, MViT v2 and Swin likewise, hence multiples of 32.
+FAMILIES: dict[str, FamilySpec] = {
+    "vit": FamilySpec(
+        names={
+            "micro": "vit_tiny_patch16_224",
+            "tiny": "vit_tiny_patch16_224",
+            "small": "vit_small_patch16_224",
+            "base": "vit_base_patch16_224",
+        },
+        multiple=16,
+        smallest=32,
+        micro={"patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 3},
+        micro_multiple=8,
+        micro_smallest=16,
+    ),
+    "pvt": FamilySpec(
+        names={"micro": "pvt_v2_b0", "tiny": "pvt_v2_b1", "small": "pvt_v2_b2", "base": "pvt_v2_b4"},
+        multiple=32,
+        smallest=32,
+        micro={"depths": (1, 1, 1, 1), "embed_dims": (24, 48, 96, 128), "num_heads": (1, 2, 3, 4)},
+        takes_image_size=False,
+    ),
+    "convit": FamilySpec(
+        names={"micro": "convit_tiny", "tiny": "convit_tiny", "small": "convit_small", "base": "convit_base"},
+        multiple=16,
+        smallest=32,
+        # timm multiplies embed_dim by num_heads
+        micro={"patch_size": 8, "embed_dim": 24, "depth": 4, "num_heads": 4, "local_up_to_layer": 3},
+        micro_multiple=8,
+        micro_smallest=16,
+    ),
+    "mvit": FamilySpec(
+        names={"micro": "mvitv2_tiny", "tiny": "mvitv2_tiny", "small": "mvitv2_small", "base": "mvitv2_base"},
+        multiple=32,
+        smallest=64,
+        micro={"cfg_variant": "mvitv2_micro"},
+        micro_smallest=64,
+    ),
+    "swin": FamilySpec(
+        names={
+            "micro": "swin_tiny_patch4_window7_224",
+            "tiny": "swin_tiny_patch4_window7_224",
+            "small": "swin_small_patch4_window7_224",
+            "base": "swin_base_patch4_window7_224",
+        },
+        multiple=32,
+        smallest=64,
+        micro={"embed_dim": 32, "depths": (1, 1, 2, 1), "num_heads": (1, 2, 4, 8)},
+        micro_smallest=64,
+    ),
+    "twins": FamilySpec(
+        names={
+            "micro": "twins_svt_small",
+            "tiny": "twins_pcpvt_small",
+            "small": "twins_svt_small",
+            "base": "twins_svt_base",
+        },
+        multiple=32,
+        smallest=64,
+        micro={
+            "depths": (1, 1, 2, 1),
+            "embed_dims": (32, 64, 96, 128),
+            "num_heads": (1, 2, 3, 4),
+            "wss": (4, 4, 4, 2),
+        },
+        micro_smallest=64,
+    ),
+}
+
+
+def student_arch(family: str, size: str, image_size: int) -> tuple[str, dict[str, Any]]:
+    """The timm name and arguments of a family's model at an input size.
+
+    Args:
+        family: one of `FAMILIES`.
+        size: `micro`, `tiny`, `small` or `base`.
+        image_size: side of the input in pixels.
+
+    Returns:
+        name and keyword arguments for `timm.create_model`.
+
+    Raises:
+        ParamsError: the family cannot take that input size; the message names the nearest sizes that work.
+    """
+    spec = FAMILIES[family]
+    micro = size == "micro"
+    multiple = spec.micro_multiple if micro else spec.multiple
+    smallest = spec.micro_smallest if micro else spec.smallest
+    if image_size % multiple or image_size < smallest:
+        below, above = image_size // multiple * multiple, -(-image_size // multiple) * multiple
+        works = sorted({max(side, smallest) for side in (below, above)})
+        raise ParamsError(
+            f"{family} ({size}) cannot take {image_size} x {image_size} pixels",
+            f"it needs a multiple of {multiple}, at least {smallest}",
+            f"set student.model.image_size (or views.size) to {' or '.join(map(str, works))}",
+        )
+    arguments: dict[str, Any] = dict(spec.micro) if micro else {}
+    if spec.takes_image_size:
+        arguments["img_size"] = image_size
+    if family == "swin":
+        # timm's rule at 224 (a window of 7) kept for other inputs: one that divides each stage's grid; not below 4
+        arguments["window_size"] = max(4, image_size // 32)
+    return spec.names[size], arguments
