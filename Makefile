@@ -1,0 +1,32 @@
+# make demo: install, run the whole pipeline on the embedded data set, print the table.   make test: install, test.
+PYTHON ?= python3
+BIN := $(CURDIR)/.venv/bin
+# DVC runs the stages with the tools of .venv, and nothing of theirs is left outside this folder
+export PATH := $(BIN):$(PATH)
+
+.PHONY: install demo test lint types clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install
+	dvc repro
+	@stillroom report --show
+
+test: install
+	python -m pytest
+
+lint: install
+	ruff check .
+	ruff format --check .
+
+types: install
+	mypy
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,40 @@
+"""Evidence that two arms differ in the target alone: digests of what both must share."""
+
+import hashlib
+
+import numpy as np
+import torch
+
+from pipeline.models.create import weights_digest
+from pipeline.training.batches import CachedBatches
+
+# Batches whose rendered pixels are digested: enough to see another recipe, plane, size, order or Pillow.
+PIXEL_BATCHES = 2
+
+
+def order_digest(source: CachedBatches, epochs: int) -> str:
+    """sha256 over the row numbers of every batch of every epoch, in order."""
+    digest = hashlib.sha256()
+    for epoch in range(epochs):
+        for batch in source.order(epoch):
+            digest.update(np.int64(len(batch)).tobytes() + batch.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def pixels_digest(source: CachedBatches) -> str:
+    """sha256 over the uint8 pixels of the first batches of the first epoch."""
+    digest = hashlib.sha256()
+    for number, batch in enumerate(source(0)):
+        if number == PIXEL_BATCHES:
+            break
+        digest.update(batch.pixels.numpy())
+    return digest.hexdigest()
+
+
+def digests(net: torch.nn.Module, source: CachedBatches, epochs: int) -> dict[str, str]:
+    """`init` (the weights before training), `order`, `pixels`: equal between the arms of one family and seed."""
+    return {
+        "init": weights_digest(net),
+        "order": order_digest(source, epochs),
+        "pixels": pixels_digest(source),
+    }

@@ -1,0 +1,224 @@
+"""What every command shares: where artifacts lie, how params are read, how progress and errors are shown."""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.errors import StillroomError
+from pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from pipeline.config import Params
+    from pipeline.models.create import Loaded
+
+ARTIFACTS = Path("artifacts")
+DATA = ARTIFACTS / "data"
+TEACHER = ARTIFACTS / "teacher"
+CACHE = ARTIFACTS / "cache"
+STUDENTS = ARTIFACTS / "students"
+REPORT = ARTIFACTS / "report"
+# Not an output of any DVC stage: DVC deletes outputs before it runs a stage, and committed blocks must outlive that.
+STAGING = ARTIFACTS / ".staging"
+
+PLAIN_EVERY = 15.0  # seconds between progress lines where the output is no terminal
+
+
+def stage(command: Callable) -> Callable:
+    """Give a command `--params` and `--set`, and pass it the checked parameters as `params`."""
+
+    @click.option(
+        "--params",
+        "params_file",
+        type=click.Path(path_type=Path),
+        default=Path("params.yaml"),
+        show_default=True,
+        help="Parameters file.",
+    )
+    @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one parameter.")
+    @wraps(command)
+    def wrapped(params_file: Path, overrides: tuple[str, ...], **arguments: Any) -> Any:
+        from pipeline.config import load_params
+
+        return command(params=load_params(params_file, overrides), **arguments)
+
+    return wrapped
+
+
+class Console(Progress):
+    """A rich bar with rate and time left on a terminal; elsewhere a plain line every so often."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._what, self._unit, self._total, self._done, self._status = "", "", 0, 0, ""
+        self._began = self._said = 0.0
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        self.finish()
+        self._what, self._unit, self._total, self._done, self._status = what, unit, total, 0, ""
+        self._began = self._said = time.monotonic()
+        if sys.stdout.isatty():
+            from rich import progress as bars
+
+            self._bar = bars.Progress(
+                bars.TextColumn("{task.description}"),
+                bars.BarColumn(bar_width=24),
+                bars.MofNCompleteColumn(),
+                bars.TextColumn("{task.fields[rate]}"),
+                bars.TimeRemainingColumn(),
+                bars.TextColumn("[dim]{task.fields[status]}"),
+            )
+            self._task = self._bar.add_task(what, total=total, rate="", status="")
+            self._bar.start()
+
+    def advance(self, count: int = 1, status: str = "") -> None:
+        self._done += count
+        self._status = status or self._status
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(self._task, advance=count, rate=self._rate(now), status=self._status)
+        elif now - self._said >= PLAIN_EVERY and self._done < self._total:
+            self._said = now
+            left = (now - self._began) / max(1, self._done) * (self._total - self._done)
+            self.note(f"{self._what}: {self._amount()}, {self._rate(now)}, {left:.0f} s left {self._status}".rstrip())
+
+    def finish(self) -> None:
+        if not self._what:
+            return
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        else:
+            now = time.monotonic()
+            self.note(f"{self._what}: {self._amount()} in {now - self._began:.1f} s ({self._rate(now)})")
+        self._what = ""
+
+    def note(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, flush=True)
+
+    def _amount(self) -> str:
+        if self._unit == "bytes":
+            return f"{self._done / 2**20:.1f} of {self._total / 2**20:.1f} MiB"
+        return f"{self._done} of {self._total} {self._unit}"
+
+    def _rate(self, now: float) -> str:
+        rate = self._done / max(1e-9, now - self._began)
+        return f"{rate / 2**20:.1f} MiB/s" if self._unit == "bytes" else f"{rate:.3g} {self._unit}/s"
+
+
+@contextmanager
+def shown() -> Iterator[Console]:
+    """A console whose bar is taken down however the work ends."""
+    console = Console()
+    try:
+        yield console
+    except BaseException:
+        if console._bar is not None:
+            console._bar.stop()
+        raise
+    console.finish()
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its place when the block ends well, and is removed otherwise.
+
+    Raises:
+        StillroomError: the place cannot be written to.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        temporary.chmod(0o777 & ~_umask())
+    except OSError as error:
+        raise StillroomError(
+            f"{target} cannot be written", error.strerror or str(error), "make the folder writable, or free the disk"
+        ) from None
+    try:
+        yield temporary
+        old = None
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+            target.rename(old / "was")
+        temporary.rename(target)
+        if old:
+            shutil.rmtree(old)
+    except OSError as error:
+        raise StillroomError(f"{target} cannot be written", str(error), "free the disk or mend the folder") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def epoch_log(folder: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A function that logs an epoch's record with DVCLive: `plots/metrics/<name>.tsv` in `folder`."""
+    from dvclive import Live
+
+    with Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None) as live:
+
+        def log(record: dict[str, Any]) -> None:
+            for name in ("loss", "val_accuracy"):
+                if name in record:
+                    live.log_metric(name, record[name])
+            live.next_step()
+
+        yield log
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write JSON that reads well and differs only where the content does."""
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def tell_weights(console: Progress, loaded: "Loaded") -> None:
+    """Say which of a model's tensors its weights file did not give."""
+    if loaded.source == "none":
+        return
+    console.note(f"weights: {loaded.source}")
+    for what, names in (
+        ("missing in the file, made fresh", loaded.missing),
+        ("of another shape, made fresh", loaded.remade),
+        ("in the file only, left out", loaded.unexpected),
+    ):
+        if names:
+            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+            console.note(f"  {what}: {', '.join(names[:8])}{more}")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def data_root(params: "Params") -> Path | None:
+    """Where this machine's images lie, if the parameters say."""
+    return Path(params.data.path) if params.data.path else None
+
+
+class Group(click.Group):
+    """A group whose commands end with one message and the documented exit code, never with a traceback of ours."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StillroomError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("stopped; finished work is kept: the same command goes on from there", err=True)
+            ctx.exit(1)
+

@@ -1,0 +1,43 @@
+"""`stillroom preset`: a whole params.yaml for a named experiment."""
+
+import click
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one value on the way.")
+def preset(name: str | None, overrides: tuple[str, ...]) -> None:
+    """Print the parameters of an experiment: `stillroom preset stanford40 > params.yaml`. Without NAME, list them."""
+    import difflib
+    import io
+    from importlib import resources
+
+    from ruamel.yaml import YAML
+
+    from pipeline.config import check, parse_override, set_value
+    from pipeline.errors import ParamsError
+
+    files = {
+        file.name.removesuffix(".yaml"): file
+        for file in resources.files("pipeline.presets").iterdir()
+        if file.name.endswith(".yaml")
+    }
+    if name is None:
+        for known in sorted(files):
+            click.echo(f"{known:16} {files[known].read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
+        return
+    if name not in files:
+        near = difflib.get_close_matches(name, files, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ParamsError(f"there is no preset {name!r}", fix=f"{hint}presets: {', '.join(sorted(files))}")
+    text = files[name].read_text(encoding="utf-8")
+    if overrides:
+        yaml = YAML()
+        tree = yaml.load(text)
+        for override in overrides:
+            set_value(tree, *parse_override(override))
+        out = io.StringIO()
+        yaml.dump(tree, out)
+        text = out.getvalue()
+    check(YAML(typ="safe").load(text), f"preset {name}")
+    click.echo(text, nl=False)

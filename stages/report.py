@@ -1,0 +1,93 @@
+"""`stillroom report`: the table family x arm, as JSON, Markdown and a page to open from disk."""
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from stages.console import ARTIFACTS, CACHE, DATA, REPORT, data_root, stage
+
+if TYPE_CHECKING:
+    from pipeline.cache.store import Store
+    from pipeline.config import Params
+    from pipeline.reporting.page import Picture
+    from pipeline.samples import Samples
+
+PICTURES = 3  # samples shown on the page
+VIEWS_SHOWN = 6
+
+
+@click.command()
+@click.option("--show", is_flag=True, help="Print the table of the report that is there; write nothing.")
+@stage
+def report(params: "Params", show: bool) -> None:
+    """Write artifacts/report/ (results.json, results.md, index.html) and print the table."""
+    from rich.console import Console
+
+    from pipeline.errors import DataError
+    from pipeline.reporting import table
+
+    if show:
+        try:
+            results = json.loads((REPORT / "results.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise DataError(f"there is no report in {REPORT}", fix="run `stillroom report`, or `dvc repro`") from None
+    else:
+        results = _write(params)
+    Console().print(table.rich_table(results))
+    click.echo(f"report: {REPORT / 'index.html'}")
+
+
+def _write(params: "Params") -> dict:
+    from pipeline.cache.store import open_store
+    from pipeline.reporting import page, records, table
+    from pipeline.samples import Samples
+
+    matrix = params.student
+    entries = [(family, arm, seed) for family in matrix.families for arm in matrix.arms for seed in matrix.seeds]
+    runs = records.read(ARTIFACTS, entries)
+    results = table.summarise(runs)
+    html = page.page(
+        results,
+        runs.students,
+        runs.teacher,
+        _pictures(open_store(CACHE), Samples.load(DATA, data_root(params)).of("train")),
+        params.report.title,
+        ["dvc repro"],
+        runs.manifest,
+    )
+    page.write(REPORT, results, html, table.markdown(results))
+    return results
+
+
+def _pictures(store: "Store", train: "Samples") -> "list[Picture]":
+    """A few samples as the teacher saw them, with what it made of each view."""
+    import io
+
+    from PIL import Image
+
+    from pipeline.cache.layout import VIEWS
+    from pipeline.evaluation.metrics import softmax
+    from pipeline.reporting.page import Picture, View
+    from pipeline.views.pixels import Pixels
+    from pipeline.views.recipe import FIELDS, unpack
+    from pipeline.views.render import render
+
+    size = store.manifest.identity["input"]["size"]
+    pixels = Pixels(train)
+    count = min(PICTURES, len(train))
+    chosen = [(2 * i + 1) * len(train) // (2 * count) for i in range(count)]
+    shown: dict[int, list[View]] = {number: [] for number in chosen}
+    for view in range(min(VIEWS_SHOWN, store.manifest.layout.views)):
+        plane = store.read_plane(view, [f"{VIEWS}{name}" for name in FIELDS])
+        drawn = {name: plane[f"{VIEWS}{name}"] for name in FIELDS}
+        probabilities = softmax(store.logits(view)[chosen])
+        for number, row in zip(chosen, probabilities, strict=True):
+            file = io.BytesIO()
+            Image.fromarray(render(pixels[train.rows[number]], unpack(drawn, number), size)).save(file, "PNG")
+            top = tuple((train.classes[label], float(row[label])) for label in row.argsort()[::-1][:3].tolist())
+            shown[number].append(View(file.getvalue(), top))
+    return [
+        Picture(train.rows[number].key, train.classes[train.rows[number].label], tuple(views))
+        for number, views in shown.items()
+    ]
