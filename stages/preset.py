@@ -33,6 +33,7 @@ def preset(name: str | None, overrides: tuple[str, ...]) -> None:
     text = files[name].read_text(encoding="utf-8")
     if overrides:
         yaml = YAML()
+        yaml.width = 4096  # a long path stays on its line
         tree = yaml.load(text)
         for override in overrides:
             set_value(tree, *parse_override(override))
