@@ -114,6 +114,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
                     "loss": settings,
                 },
                 "history": history,
+                "seconds": round(sum(epoch["seconds"] for epoch in history), 3),
                 "per_class_ap": scores.pop("per_class_ap"),
                 "environment": environment(),
             },

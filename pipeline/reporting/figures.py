@@ -1,0 +1,281 @@
+"""The figures of the report as inline SVG.
+
+Positions across are percentages, so that a figure fits any width at one text size. Colours come from the
+page's custom properties (`--muted`, `--line`, `--paper`, `--accent`), which change between light and dark;
+`STYLE` is the CSS that goes with the figures.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+from pipeline.reporting.records import Student, Teacher
+from pipeline.reporting.table import family_name, signed
+
+STYLE = """
+svg.figure { display: block; width: 100%; overflow: visible; font: 13px var(--sans); }
+svg.figure { font-variant-numeric: tabular-nums; }
+svg.figure text { fill: currentColor; }
+svg.figure .halo { paint-order: stroke; stroke: var(--paper); stroke-width: 5px; stroke-linejoin: round; }
+svg.figure .muted { fill: var(--muted); }
+svg.figure .small { font-size: 11.5px; }
+svg.figure .name { font-weight: 600; }
+svg.figure .gain { fill: var(--accent-text); font-weight: 600; }
+svg.figure .grid { stroke: var(--line); stroke-width: 1; }
+svg.figure .axis { stroke: var(--muted); stroke-width: 1; }
+svg.figure .teacher { stroke: currentColor; stroke-width: 1.25; stroke-dasharray: 2 4; }
+svg.figure .link { stroke: var(--accent); stroke-width: 3; stroke-opacity: .4; }
+svg.figure .link.loss { stroke: var(--muted); }
+svg.figure .dot.ce { fill: var(--paper); stroke: var(--muted); stroke-width: 2.25; }
+svg.figure .dot.kd { fill: var(--accent); stroke: var(--paper); stroke-width: 1.5; }
+svg.figure .seed { stroke: var(--muted); stroke-width: 1.5; stroke-opacity: .7; }
+svg.figure .seed.kd { stroke: var(--accent); }
+svg.figure .curve { fill: none; stroke: var(--muted); stroke-width: 1.75; stroke-linejoin: round; }
+svg.figure .curve.kd, svg.figure .curve.teacher-loss { stroke: var(--accent); }
+svg.figure .bar { fill: var(--accent); }
+svg.figure .bar.loss { fill: var(--muted); fill-opacity: .65; }
+@media (max-width: 480px) { svg.figure { font-size: 12px; } svg.figure .small { font-size: 11px; } }
+"""
+
+LEFT, WIDTH = 19.0, 67.0  # dumbbell: where the plot begins and how wide it is, in percent of the figure
+ROW = 40  # dumbbell: height of a family in pixels
+BARS = 40  # class_change draws at most this many classes
+NAME = 28  # class_change: characters of a class name that fit half of a narrow screen
+
+
+def dumbbell(results: dict[str, Any], metric: str) -> str:
+    """One line a family from `ce` (ring) to `kd` (disc), with the teacher as a dashed line.
+
+    Args:
+        results: what `table.summarise` returns.
+        metric: `accuracy` or `mAP`.
+
+    Returns:
+        An `<svg>` element; single seeds are small ticks under the means.
+    """
+    gain = "gain" if metric == "accuracy" else "mAP_gain"
+    summary, teacher = results["summary"], results["teacher"][metric]
+    rows = [row for row in results["rows"] if any(_counts(line, row) for line in summary)]
+    low, high = _widen([teacher, *(row[metric] for row in rows)])
+    top, bottom = 40, 40 + ROW * len(summary)
+
+    def across(value: float) -> float:
+        return LEFT + WIDTH * (value - low) / (high - low)
+
+    parts = []
+    for tick in _ticks(low, high, 5):
+        if 0 <= tick <= 100:
+            parts.append(_line(across(tick), top - 8, across(tick), bottom, "grid"))
+            parts.append(_text(f"{across(tick):.2f}%", bottom + 18, f"{tick:g}", "muted small", "middle"))
+    at = across(teacher)
+    parts.append(_line(at, top - 8, at, bottom, "teacher"))
+    side = "middle" if LEFT + 12 < at < LEFT + WIDTH - 20 else "start" if at <= LEFT + 12 else "end"
+    parts.append(
+        _text(f"{at:.2f}%", top - 16, f"teacher {teacher:.1f}", "small", side, dx=4 if side == "end" else 0)
+    )
+    if any(line[gain] is not None for line in summary):
+        parts.append(_text("100%", top - 16, "gain", "muted small", "end"))
+    spoken = []
+    for index, line in enumerate(summary):
+        middle = top + ROW * index + ROW // 2 - 4
+        values = {arm: line[f"{metric}_{arm}"] for arm in ("ce", "kd") if line[f"{metric}_{arm}"] is not None}
+        parts.append(_line(LEFT, middle, 100 - 12, middle, "grid"))
+        parts.append(_text("0", middle + 4, family_name(line["family"]), "name", "start"))
+        if len(values) == 2:
+            kind = "link" if values["kd"] >= values["ce"] else "link loss"
+            parts.append(_line(across(values["ce"]), middle, across(values["kd"]), middle, kind))
+        if len(line["seeds"]) > 1:
+            for row in rows:
+                if _counts(line, row):
+                    x = across(row[metric])
+                    parts.append(_line(x, middle + 9, x, middle + 14, f"seed {row['arm']}"))
+        for arm, value in values.items():
+            other = values["ce" if arm == "kd" else "kd"] if len(values) == 2 else None
+            left = other is not None and (value < other or (value == other and arm == "ce"))
+            kind, side, shift = (
+                "halo small" + " muted" * (arm == "ce"),
+                *(("end", -11) if left else ("start", 11)),
+            )
+            parts.append(_text(f"{across(value):.2f}%", middle + 4, f"{value:.1f}", kind, side, dx=shift))
+            parts.append(f'<circle class="dot {arm}" cx="{across(value):.2f}%" cy="{middle}" r="6"/>')
+        if line[gain] is not None:
+            kind = "gain" if line[gain] > 0 else "muted"
+            parts.append(_text("100%", middle + 4, minus(signed(line[gain], 1)), kind, "end"))
+        reached = " and ".join(f"{arm} {value:.1f}" for arm, value in values.items())
+        spoken.append(f"{family_name(line['family'])} {reached}")
+    title = f"{metric} in percent on the test split by family; teacher {teacher:.1f}; {'; '.join(spoken)}"
+    return _figure(title, bottom + 26, parts)
+
+
+def _counts(line: dict[str, Any], row: dict[str, Any]) -> bool:
+    """A student that is in its family's mean."""
+    return row["family"] == line["family"] and row["seed"] in line["seeds"]
+
+
+class Curve(NamedTuple):
+    """A small figure with what it shows: `name` of the family or of the teacher; the teacher has no `arm`."""
+
+    name: str
+    arm: str
+    svg: str
+
+
+def loss_curves(students: Sequence[Student]) -> list[Curve]:
+    """Mean training loss by epoch: one small figure a family and arm, one line a seed.
+
+    The figures of one arm share their axes, so that families can be compared. The arms do not: another loss
+    is another quantity. Students without a history (no epoch was trained) have no figure.
+    """
+    trained = [student for student in students if student.history]
+    curves = []
+    for family in dict.fromkeys(student.family for student in trained):
+        for arm in dict.fromkeys(student.arm for student in trained):
+            lines = [student for student in trained if (student.family, student.arm) == (family, arm)]
+            if lines:
+                same_arm = [student for student in trained if student.arm == arm]
+                top = max(epoch.loss for student in same_arm for epoch in student.history)
+                last = max(epoch.epoch for student in same_arm for epoch in student.history)
+                points = [[(epoch.epoch, epoch.loss) for epoch in student.history] for student in lines]
+                svg = _curves(f"{family_name(family)} {arm}", points, top, last, arm)
+                curves.append(Curve(family_name(family), arm, svg))
+    return curves
+
+
+def teacher_curve(teacher: Teacher) -> Curve | None:
+    """The teacher's mean training loss by epoch; None where it was adopted as it is."""
+    points = [(epoch.epoch, epoch.loss) for epoch in teacher.history]
+    if not points:
+        return None
+    top, last = max(loss for _, loss in points), max(epoch for epoch, _ in points)
+    return Curve("Teacher", "", _curves("teacher", [points], top, last, "teacher-loss"))
+
+
+def _curves(name: str, lines: list[list[tuple[int, float]]], top: float, last: int, kind: str) -> str:
+    height = 92
+    first = min(epoch for line in lines for epoch, _ in line)
+    low = min(0.0, min(loss for line in lines for _, loss in line))
+    span = (top - low) or 1.0
+    parts = [_line(0, 14, 100, 14, "grid"), _line(0, 14 + height, 100, 14 + height, "axis")]
+    paths = []
+    for line in lines:
+        # A single epoch is drawn as a level line: a polyline of one point shows nothing.
+        line = line if len(line) > 1 else [(first, line[0][1]), (first + 1, line[0][1])]
+        end = max(last, line[-1][0])
+        steps = [
+            f"{100 * (epoch - first) / ((end - first) or 1):.2f},{100 * (1 - (loss - low) / span):.2f}"
+            for epoch, loss in line
+        ]
+        paths.append(
+            f'<polyline class="curve {escape(kind)}" vector-effect="non-scaling-stroke"'
+            f' points="{" ".join(steps)}"/>'
+        )
+    inner = "".join(paths)
+    parts.append(
+        f'<svg x="0" y="14" width="100%" height="{height}" viewBox="0 0 100 100" preserveAspectRatio="none"'
+        f' overflow="visible">{inner}</svg>'
+    )
+    final = sum(line[-1][1] for line in lines) / len(lines)
+    parts.append(_text("0", 9, f"{top:.2f}", "muted small", "start"))
+    parts.append(_text("100%", 9, f"→ {final:.2f}", "small", "end"))
+    parts.append(_text("0", height + 30, f"{first}", "muted small", "start"))
+    parts.append(_text("100%", height + 30, f"epoch {last}", "muted small", "end"))
+    return _figure(
+        f"training loss of {name}: {lines[0][0][1]:.2f} at first, {final:.2f} at last", height + 36, parts
+    )
+
+
+def class_change(gains: Sequence[tuple[str, float]]) -> str:
+    """Change of average precision a class as bars around zero, in points.
+
+    Args:
+        gains: what `table.class_gains` returns, largest first. Of more than 40 classes both ends are drawn.
+    """
+    shown: list[tuple[str, float] | None] = list(gains)
+    if len(gains) > BARS:
+        shown = [*gains[: BARS // 2], None, *gains[-BARS // 2 :]]
+    largest = max((abs(change) for _, change in gains), default=0.0) or 1.0
+    unit, row, top = 36 / largest, 21, 26  # 36 %: the other 14 % of a half are for the value
+    bottom = top + row * len(shown)
+    parts = []
+    for tick in _ticks(-largest, largest, 5):
+        x = 50 + unit * tick
+        parts.append(_line(x, top - 4, x, bottom, "axis" if tick == 0 else "grid"))
+        parts.append(
+            _text(
+                f"{x:.2f}%",
+                top - 11,
+                minus(signed(tick, 0 if tick == int(tick) else 1)),
+                "muted small",
+                "middle",
+            )
+        )
+    for index, bar in enumerate(shown):
+        y = top + row * index
+        if bar is None:
+            text = f"{len(gains) - BARS} more classes between"
+            parts.append(_text("50%", y + 15, text, "halo muted small", "middle"))
+            continue
+        name, change = bar
+        start, length = (50.0, unit * change) if change > 0 else (50 + unit * change, -unit * change)
+        hover = f"<title>{escape(name)}: {minus(signed(change))}</title>"
+        kind = "bar" if change > 0 else "bar loss"
+        label = name.replace("_", " ")
+        label = label if len(label) <= NAME else label[: NAME - 1].rstrip() + "…"
+        # The name stands on the empty side of zero, so that no gutter is needed.
+        label_side, value_side = ("end", "start") if change > 0 else ("start", "end")
+        offset = 8 if change > 0 else -8
+        end = 50 + unit * change
+        parts.append(
+            f'<g>{hover}<rect class="{kind}" x="{start:.2f}%" y="{y + 4}" width="{length:.2f}%"'
+            f' height="{row - 7}" rx="1.5"/>'
+            + _text("50%", y + 15, label, "halo", label_side, dx=-offset)
+            + _text(
+                f"{end:.2f}%", y + 15, minus(signed(change, 1)), "muted small halo", value_side, dx=offset
+            )
+            + "</g>"
+        )
+    up = sum(change > 0 for _, change in gains)
+    down = sum(change < 0 for _, change in gains)
+    return _figure(
+        f"change of average precision by class: {up} up, {down} down, of {len(gains)}", bottom + 4, parts
+    )
+
+
+def minus(text: str) -> str:
+    """A number with a true minus sign."""
+    return text.replace("-", "−") if len(text) > 1 else text
+
+
+def _figure(title: str, height: int, parts: Iterable[str]) -> str:
+    label = escape(title, quote=True)
+    return (
+        f'<svg class="figure" role="img" aria-label="{label}" width="100%" height="{height}">'
+        f"<title>{label}</title>{''.join(parts)}</svg>"
+    )
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+    return f'<line class="{escape(kind)}" x1="{x1:.2f}%" y1="{y1:g}" x2="{x2:.2f}%" y2="{y2:g}"/>'
+
+
+def _text(x: str, y: float, text: str, kind: str, anchor: str, dx: float = 0) -> str:
+    shift = f' dx="{dx:g}"' if dx else ""
+    place = f'x="{x}" y="{y:g}"{shift} text-anchor="{anchor}"'
+    return f'<text class="{escape(kind.strip())}" {place}>{escape(text)}</text>'
+
+
+def _widen(values: Sequence[float]) -> tuple[float, float]:
+    """The range of the values with room at both ends for the numbers written beside them."""
+    low, high = min(values), max(values)
+    margin = 0.16 * ((high - low) or 2.0)
+    return low - margin, high + margin
+
+
+def _ticks(low: float, high: float, most: int) -> list[float]:
+    """At most `most` round numbers (1, 2 or 5 times a power of ten apart) within a range."""
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return [round(index * step, 10) for index in range(first, last + 1)]

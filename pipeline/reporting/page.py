@@ -1,0 +1,223 @@
+"""The report as one HTML file that opens from disk without script or network, and how it is written."""
+
+import json
+import os
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.reporting import figures, table
+from pipeline.reporting.records import Digests, Manifest, Student, Teacher
+
+
+@dataclass(frozen=True)
+class View:
+    """One view as the teacher saw it.
+
+    Attributes:
+        png: the picture, PNG bytes.
+        top: the teacher's likeliest classes, (class, probability in [0, 1]), likeliest first.
+    """
+
+    png: bytes
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A sample to show: its key, its true class and some of its views."""
+
+    key: str
+    label: str
+    views: tuple[View, ...]
+
+
+def page(
+    results: dict[str, Any],
+    students: Sequence[Student],
+    teacher: Teacher,
+    pictures: Sequence[Picture],
+    title: str,
+    commands: Sequence[str],
+    manifest: Manifest | None = None,
+) -> str:
+    """The whole of `index.html`; the same arguments give the same text.
+
+    Args:
+        results: what `table.summarise` returns.
+        students, teacher: what `records.read` returned.
+        pictures: samples with their views; may be empty.
+        title: heading of the page; any text, it is escaped like everything else.
+        commands: shell lines that make these results again, in order.
+        manifest: the cache's, for its backend, quality and the versions it was made with.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=lambda value: "–" if value is None else table.percent(value),
+        signed=lambda value: "–" if value is None else figures.minus(table.signed(value)),
+        quantity=table.quantity,
+        size=table.size,
+        family=table.family_name,
+        spaced=lambda name: name.replace("_", " "),
+        short=lambda digest: digest if len(digest) <= 16 else f"{digest[:12]}…",
+        pretty=lambda tree: json.dumps(tree, indent=2, ensure_ascii=False, sort_keys=True),
+        data_uri=lambda png: "data:image/png;base64," + b64encode(png).decode("ascii"),
+    )
+    gains = table.class_gains(students)
+    teacher_curve = figures.teacher_curve(teacher)
+    curves: dict[str, list[tuple[str, Markup]]] = {}
+    for curve in figures.loss_curves(students):
+        curves.setdefault(curve.name, []).append((curve.arm, Markup(curve.svg)))
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        style=Markup(figures.STYLE),
+        lead=_lead(results),
+        results=results,
+        best=_best(results["summary"]),
+        arms={row["arm"] for row in results["rows"]},
+        several_seeds=len({row["seed"] for row in results["rows"]}) > 1,
+        bytes_a_view=results["cache"]["bytes"] / (results["cache"]["views"] * results["cache"]["samples"]),
+        dumbbells=[(name, Markup(figures.dumbbell(results, metric))) for name, metric in _METRICS],
+        # The pieces below come out of figures.py, which escapes every text itself.
+        class_change=Markup(figures.class_change(gains)) if gains else None,
+        class_gains=gains,
+        curves=curves,
+        teacher_curve=Markup(teacher_curve.svg) if teacher_curve else None,
+        pictures=pictures,
+        teacher=teacher,
+        manifest=manifest,
+        facts=_facts(manifest),
+        pairs=_pairs(students),
+        digest_names=list(Digests.model_fields),
+        students=students,
+        # One student an arm is enough to show the settings: they differ in the loss.
+        settings=list({student.arm: student for student in reversed(students)}.values())[::-1],
+        student_seconds=fmean(student.seconds for student in students),
+        commands=commands,
+    )
+
+
+_METRICS = (("Accuracy", "accuracy"), ("Mean average precision", "mAP"))
+
+
+def _lead(results: dict[str, Any]) -> str:
+    """The result in two sentences, whichever way it went."""
+    summary, gain = results["summary"], results["mean_gain"]
+    names = [table.family_name(line["family"]) for line in summary]
+    if gain is None:
+        arms = sorted({row["arm"] for row in results["rows"]})
+        held = f"only the {arms[0]} arm" if len(arms) == 1 else "no family and seed with both arms"
+        return f"{_listed(names)}: there is {held} so far, so there is no gain to report yet."
+    measured = [line for line in summary if line["gain"] is not None]
+    points = figures.minus(table.signed(gain))
+    if len(measured) == 1:
+        line = measured[0]
+        return (
+            f"{table.family_name(line['family'])} reaches {table.percent(line['accuracy_kd'])} % with the "
+            f"teacher’s cached logits and {table.percent(line['accuracy_ce'])} % with the labels alone: "
+            f"{points} points."
+        )
+    gained = sum(line["gain"] > 0 for line in measured)
+    share = (
+        "all of them gain"
+        if gained == len(measured)
+        else f"{gained} of {len(measured)} gain"
+        if gained
+        else "none gains"
+    )
+    return (
+        f"{_number(len(measured)).capitalize()} transformer families were trained twice: once on the labels, "
+        f"and once on the labels and a teacher’s cached logits. With the logits accuracy differs by {points} "
+        f"points on average; {share}."
+    )
+
+
+def _number(count: int) -> str:
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return words[count] if count < len(words) else str(count)
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _best(summary: list[dict[str, Any]]) -> dict[str, float | None]:
+    """The values that the table marks: best of both arms, and the largest gain; None without competition."""
+    best: dict[str, float | None] = {}
+    for metric, gain in (("accuracy", "gain"), ("mAP", "mAP_gain")):
+        scores = [line[f"{metric}_{arm}"] for line in summary for arm in ("ce", "kd")]
+        for name, values in ((metric, scores), (gain, [line[gain] for line in summary])):
+            present = [value for value in values if value is not None]
+            best[name] = max(present) if len(present) > 1 else None
+    return best
+
+
+def _facts(manifest: Manifest | None) -> list[tuple[str, str]]:
+    """Versions and quality as the manifest has them, as (dotted name, value)."""
+    if manifest is None:
+        return []
+    return _flat(manifest.environment, "") + _flat(manifest.quality, "quality")
+
+
+def _flat(tree: Any, prefix: str) -> list[tuple[str, str]]:
+    if isinstance(tree, dict):
+        inner = [(f"{prefix}.{name}" if prefix else str(name), tree[name]) for name in sorted(tree)]
+        return [fact for name, value in inner for fact in _flat(value, name)]
+    if tree is None:
+        return []
+    return [(prefix or "environment", f"{tree:.4g}" if isinstance(tree, float) else str(tree))]
+
+
+def _pairs(students: Sequence[Student]) -> list[dict[str, Any]]:
+    """One line a family and seed: its arms and the digests they share (`records.read` made sure of it)."""
+    pairs: dict[tuple[str, int], dict[str, Any]] = {}
+    for student in students:
+        line = pairs.setdefault(
+            (student.family, student.seed),
+            {
+                "family": student.family,
+                "seed": student.seed,
+                "arms": [],
+                "digests": student.digests.model_dump(),
+            },
+        )
+        line["arms"].append(student.arm)
+    return list(pairs.values())
+
+
+def write(folder: Path, results: dict[str, Any], html: str, markdown: str) -> None:
+    """Write `results.json`, `results.md` and `index.html` into `folder`.
+
+    Each is written in full beside its place before the first is moved there, so that a full disk or an error
+    leaves the old three as they were. The same arguments give the same bytes.
+    """
+    texts = {
+        "index.html": html,
+        "results.md": markdown,
+        "results.json": json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = {name: folder / f".{name}.tmp" for name in texts}
+    try:
+        for name, text in texts.items():
+            with temporary[name].open("wb") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        for name in texts:
+            temporary[name].replace(folder / name)
+    finally:
+        for file_left in temporary.values():
+            file_left.unlink(missing_ok=True)
