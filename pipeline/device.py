@@ -36,7 +36,7 @@ def environment() -> dict[str, str]:
         "timm": timm.__version__,
         "numpy": numpy.__version__,
         "pillow": PIL.__version__,
-        "jpeg": features.version_codec("jpg") or "unknown",
+        "jpeg": features.version_feature("libjpeg_turbo") or features.version_codec("jpg") or "unknown",
         "machine": platform.machine(),
         "device": torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu",
     }

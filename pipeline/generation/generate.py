@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from pipeline.cache.encoding import UnstorableValue, encoding
+from pipeline.cache.encoding import UnstorableError, encoding
 from pipeline.cache.layout import VIEWS, ArraySpec, Block
 from pipeline.cache.staging import Staging
 from pipeline.device import autocast
@@ -90,7 +90,7 @@ def generate(
 def _encode(encoding_name: str, logits: np.ndarray, samples: Samples, block: Block) -> dict[str, np.ndarray]:
     try:
         return encoding(encoding_name).encode(OUTPUT, logits)
-    except UnstorableValue as error:
+    except UnstorableError as error:
         key = samples.rows[block.start + error.row].key
         raise CacheError(
             f"the teacher's logits for {key}, view {block.view}, hold {error.value}",

@@ -1,0 +1,87 @@
+"""A finished tiny project, made once by `dvc repro` as a user makes it, and ways to run commands in a copy of it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+
+# Small enough to run in seconds, and every stage does its real work.
+TINY = """
+data: {name: sketch40, train_per_class: 2, test_per_class: 1, image_size: 64, val_fraction: 0.0}
+views: {count: 3, size: 64, recipe: {name: crop, scale: [0.5, 1.0]}}
+teacher:
+  arch: convnext_atto
+  overrides: {patch_size: 4, depths: [1, 1, 1, 1], dims: [8, 16, 24, 32]}
+  train: {epochs: 1, batch_size: 40, warmup_epochs: 0}
+cache: {store: zarr, block_samples: 32, batch_size: 32}
+student:
+  families: [vit, pvt]
+  arms: [ce, kd]
+  seeds: [0]
+  model: {size: micro}
+  train: {epochs: 4, batch_size: 40, warmup_epochs: 1, drop_path: 0.1}
+  losses: {ce: {}, kd: {alpha: 0.9, temperature: 2.0}}
+report: {title: tiny}
+"""
+
+Run = Callable[..., subprocess.CompletedProcess]
+
+
+def environment() -> dict[str, str]:
+    """No network is asked, and a stage finds the tools of this Python first."""
+    changed = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+    return {**os.environ, **changed}
+
+
+def run_in(folder: Path, *command: str, code: int | None = 0) -> subprocess.CompletedProcess:
+    """Run a command in a folder; the exit code must be `code` (None: any), and no traceback may be shown."""
+    done = subprocess.run(
+        [str(BIN / command[0]), *command[1:]], cwd=folder, env=environment(), capture_output=True, text=True, timeout=600
+    )
+    said = f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert code is None or done.returncode == code, said
+    assert "Traceback" not in done.stdout + done.stderr, said
+    return done
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project after `dvc repro`. Not to be changed: use `project` for a copy."""
+    folder = tmp_path_factory.mktemp("finished") / "project"
+    folder.mkdir()
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore", "pipeline", "stages"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    (folder / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
+    shutil.copy(ROOT / ".dvc" / ".gitignore", folder / ".dvc" / ".gitignore")
+    (folder / "params.yaml").write_text(TINY)
+    subprocess.run(["git", "init", "-q", str(folder)], check=True)
+    done = run_in(folder, "dvc", "repro")
+    (folder / "repro.log").write_text(done.stdout + done.stderr)
+    return folder
+
+
+@pytest.fixture
+def project(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished project that a test may change."""
+    folder = tmp_path / "project"
+    shutil.copytree(finished, folder, symlinks=True)
+    return folder
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    """A folder with parameters and nothing else."""
+    (tmp_path / "params.yaml").write_text(TINY)
+    return tmp_path

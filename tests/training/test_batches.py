@@ -1,0 +1,195 @@
+"""What a student is fed: the teacher's very pixels beside the teacher's very logits, in an order that is arithmetic."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.cache.publish import publish
+from pipeline.cache.staging import Staging
+from pipeline.cache.store import Store, open_store
+from pipeline.config import Train
+from pipeline.errors import CacheError, StillroomError
+from pipeline.generation.generate import array_specs, generate
+from pipeline.models.create import Loaded, Model
+from pipeline.progress import Progress
+from pipeline.samples import Sample, Samples
+from pipeline.training.batches import CachedBatches, FreshBatches, order
+from pipeline.training.loop import fit
+from pipeline.training.pairing import digests
+from pipeline.views.recipe import make_recipe
+from pipeline.views.render import to_input
+
+CLASSES = 6
+SIZE = 24
+RECIPE = {
+    "name": "crop",
+    "scale": [0.3, 1.0],
+    "ratio": [0.75, 1.3333],
+    "flip": 0.5,
+    "brightness": 0.3,
+    "contrast": 0.3,
+    "saturation": 0.3,
+}
+
+
+class Projection(torch.nn.Module):
+    """A teacher whose logits give its pixels away: a fixed random projection, so that any other pixels show."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(3 * SIZE * SIZE, CLASSES, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.flatten(1) @ self.weight
+
+
+def model(net: torch.nn.Module) -> Model:
+    return Model(net, "projection", {}, SIZE, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), Loaded())
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Samples:
+    rows = []
+    random = np.random.default_rng(0)
+    for i in range(23):
+        file = tmp_path / "images" / f"s{i:02}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (30 + i, 50 - i, 3), dtype=np.uint8)).save(file)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        rows.append(Sample(f"s{i:02}", f"images/s{i:02}.png", "train", i % CLASSES, None, (50 - i, 30 + i), digest))
+    return Samples("folder", tuple("abcdef"), tuple(rows), tmp_path)
+
+
+def cached(samples: Samples, folder: Path, backend: str, views: int = 3, net: torch.nn.Module | None = None) -> Store:
+    identity = {"test": 1, "outputs": {"logits": {"encoding": "float16", "shape": [CLASSES]}}}
+    specs = array_specs("float16", CLASSES)
+    keys = [row.key for row in samples.rows]
+    with Staging(folder / "staging", identity, specs, keys, samples.labels(), 8) as staging:
+        recipe = make_recipe(RECIPE)
+        generate(model(net or Projection()), samples, recipe, 5, staging, views, "float16", 5, "none", Progress())
+        publish(staging, folder / backend, backend, views, {}, [], {})
+    return open_store(folder / backend)
+
+
+@pytest.mark.parametrize("backend", ["zarr", "hdf5"])
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_every_logit_meets_the_pixels_it_was_made_from(
+    samples: Samples, tmp_path: Path, backend: str, workers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recomputed from the student's own pixels, every logit is the cached one to float16's last bit."""
+    monkeypatch.setenv("STILLROOM_WORKERS", workers)
+    store = cached(samples, tmp_path, backend)
+    teacher = Projection()
+    for batch_size in (23, 4):
+        source = CachedBatches(samples, store, SIZE, batch_size, seed=9, with_logits=True)
+        for epoch in (0, 2, 4):  # epoch 4 replays plane 1
+            for batch in source(epoch):
+                again = teacher(to_input(batch.pixels, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)))
+                assert batch.teacher is not None
+                assert torch.allclose(again, batch.teacher, rtol=2**-10, atol=2e-3)
+
+
+def test_the_check_above_would_see_one_flip(samples: Samples, tmp_path: Path) -> None:
+    """The projection tells a mirrored batch, or a neighbour's logits, from the right one by far more than rounding."""
+    store = cached(samples, tmp_path, "zarr")
+    batch = next(iter(CachedBatches(samples, store, SIZE, 23, seed=9, with_logits=True)(0)))
+    mirrored = Projection()(to_input(batch.pixels.flip(2), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)))
+    assert batch.teacher is not None
+    assert (mirrored - batch.teacher).abs().amax(dim=1).min() > 1
+    assert (batch.teacher.roll(1, 0) - batch.teacher).abs().amax(dim=1).min() > 1
+
+
+def test_a_stopped_cache_goes_on_and_ends_with_the_same_digests(samples: Samples, tmp_path: Path) -> None:
+    class Stops(Progress):
+        def __init__(self) -> None:
+            self.left, self.notes = 31, []
+
+        def advance(self, count: int = 1, status: str = "") -> None:
+            self.left -= count
+            if self.left < 0:
+                raise KeyboardInterrupt
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+
+    whole = cached(samples, tmp_path / "a", "zarr")
+    identity = {"test": 1, "outputs": {"logits": {"encoding": "float16", "shape": [CLASSES]}}}
+    specs, keys = array_specs("float16", CLASSES), [row.key for row in samples.rows]
+    recipe, teacher = make_recipe(RECIPE), model(Projection())
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Staging(tmp_path / "b/staging", identity, specs, keys, samples.labels(), 8) as staging,
+    ):
+        generate(teacher, samples, recipe, 5, staging, 3, "float16", 5, "none", Stops())
+    with Staging(tmp_path / "b/staging", identity, specs, keys, samples.labels(), 8) as staging:
+        told = Stops()
+        told.left = 1000
+        assert generate(teacher, samples, recipe, 5, staging, 3, "float16", 5, "none", told) > 0
+        assert any(line.startswith("resumed: ") and line.endswith("of 9 blocks") for line in told.notes)
+        publish(staging, tmp_path / "b/zarr", "zarr", 3, {}, [], {})
+    assert open_store(tmp_path / "b/zarr").manifest.blocks == whole.manifest.blocks
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6])
+def test_a_teacher_that_gives_no_number_is_named_with_sample_and_view(
+    samples: Samples, tmp_path: Path, value: float
+) -> None:
+    class Diverged(Projection):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            logits = super().forward(images)
+            logits[-1, 2] = value
+            return logits
+
+    with pytest.raises(CacheError, match="s04, view 0"):
+        cached(samples, tmp_path, "zarr", net=Diverged())
+
+
+def test_an_epoch_holds_every_sample_once_in_even_batches() -> None:
+    for count, batch_size in ((600, 48), (23, 22), (5, 8), (1, 1)):
+        chosen = order(3, 1, count, batch_size)
+        assert sorted(np.concatenate(chosen).tolist()) == list(range(count))
+        assert max(map(len, chosen)) <= batch_size and max(map(len, chosen)) - min(map(len, chosen)) <= 1
+    assert not np.array_equal(np.concatenate(order(3, 1, 50, 9)), np.concatenate(order(3, 2, 50, 9)))
+
+
+def test_the_teacher_is_fitted_on_views_that_are_never_cached(samples: Samples, tmp_path: Path) -> None:
+    fresh = FreshBatches(samples, make_recipe(RECIPE), SIZE, 23, seed=5)
+    by_label = torch.cat([batch.pixels for batch in fresh(0)])
+    store = cached(samples, tmp_path, "zarr")
+    replayed = torch.cat([batch.pixels for batch in CachedBatches(samples, store, SIZE, 23, 5, False)(0)])
+    assert not (by_label == replayed).flatten(1).all(dim=1).any()
+
+
+def test_digests_tell_what_arms_must_share(samples: Samples, tmp_path: Path) -> None:
+    store = cached(samples, tmp_path, "zarr")
+
+    def of(seed: int, size: int = SIZE, with_logits: bool = False, epochs: int = 3) -> dict[str, str]:
+        torch.manual_seed(seed)
+        net = torch.nn.Linear(3, 2)
+        return digests(net, CachedBatches(samples, store, size, 8, seed, with_logits), epochs)
+
+    assert of(0) == of(0, with_logits=True)
+    assert {name for name in of(0) if of(0)[name] != of(1)[name]} == {"init", "order", "pixels"}
+    assert {name for name in of(0) if of(0)[name] != of(0, size=16)[name]} == {"pixels"}
+    assert {name for name in of(0) if of(0)[name] != of(0, epochs=4)[name]} == {"order"}
+
+
+def test_a_diverging_run_stops_with_advice(samples: Samples) -> None:
+    source = FreshBatches(samples, make_recipe(RECIPE), SIZE, 8, seed=5)
+    config = Train(epochs=5, lr=1e9, opt="sgd", warmup_epochs=0, clip_grad=0.0, weight_decay=0.0)
+    with pytest.raises(StillroomError, match="diverged") as caught:
+        fit(
+            model(Projection()),
+            source,
+            source.steps,
+            lambda logits, batch: (logits**4).mean(),
+            config,
+            Progress(),
+            "",
+            lambda record: None,
+        )
+    assert "learning rate" in caught.value.fix
