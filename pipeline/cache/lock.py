@@ -1,0 +1,64 @@
+"""A lock that ends with its process, however that ends: `flock` on a file that holds the process id."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from pipeline.errors import CacheError
+
+_open: set[int] = set()  # descriptors of the locks that this process holds
+
+
+def _forget() -> None:
+    """Close a forked child's copies, or a data loader's worker would keep the lock of a killed parent."""
+    for descriptor in _open:
+        os.close(descriptor)
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+class Lock:
+    """Held from construction to `release`, or to the end of the process. A forked child does not hold it."""
+
+    def __init__(self, file: Path, what: str) -> None:
+        """Take the lock or refuse at once.
+
+        Args:
+            file: the lock's file; it is made if need be and never deleted (deleting would let two hold it).
+            what: what the lock guards, for the message.
+
+        Raises:
+            CacheError: another process holds it; names that process.
+        """
+        self._pid = os.getpid()
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise CacheError(
+                f"another process is writing {what} (process id {holder})",
+                f"it holds the lock on {file}",
+                "wait for it to end, or stop it; what it has committed is kept",
+            ) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{self._pid}\n".encode("ascii"), 0)
+        self._descriptor = descriptor
+        _open.add(descriptor)
+
+    @property
+    def held(self) -> bool:
+        """Whether this very process holds it."""
+        return self._pid == os.getpid() and self._descriptor in _open
+
+    def release(self) -> None:
+        """Let go; a second call does nothing."""
+        if self.held:
+            _open.discard(self._descriptor)
+            os.close(self._descriptor)

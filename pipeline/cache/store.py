@@ -1,0 +1,303 @@
+"""A published cache, read only: what every backend must give, and the checks that come before any value."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.cache.encoding import encoding
+from pipeline.cache.layout import Block, Layout, runs
+from pipeline.cache.manifest import Manifest, array_digest, rows_digest
+from pipeline.cache.rows import Rows, unpack_keys
+from pipeline.errors import CacheError, listing
+from pipeline.progress import Progress
+
+# A file is not believed to hold more than this many times its size, beyond a start that does no harm: a small
+# file that claims terabytes is refused before any memory is taken.
+EXPANSION = 1000
+HARMLESS = 64 * 2**20
+
+# read(name, view, start, stop) -> rows start..stop-1 of one view of an array, checked: [stop - start, ...]
+Reader = Callable[[str, int, int, int], np.ndarray]
+
+
+class Damage(NamedTuple):
+    """One thing that is wrong with a store: the block (None: it is not about a block), the file, and why."""
+
+    block: Block | None
+    file: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.block}: {self.file}: {self.reason}" if self.block else f"{self.file}: {self.reason}"
+
+
+class Store(ABC):
+    """A cache in a folder. It holds no open file, so it survives fork and spawn, and may be pickled.
+
+    Made by `open_store`.
+
+    Attributes:
+        folder: where it lies, absolute.
+        manifest: what it says of itself.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = Path(os.path.abspath(folder))
+        self.manifest = manifest
+        self.layout = manifest.layout
+        self._rows: Rows | None = None
+        self._keys: list[str] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "manifest": self.manifest}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    @property
+    def keys(self) -> list[str]:
+        """The N sample keys, ascending.
+
+        Raises:
+            CacheError: they are missing or damaged.
+        """
+        if self._keys is None:
+            try:
+                self._keys = unpack_keys(self.rows.keys)
+            except UnicodeDecodeError as error:
+                raise self._refusal(
+                    [Damage(None, self.rows_files()[0], f"a key is not UTF-8: {error}")]
+                ) from None
+        return self._keys
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The labels, int64 [N].
+
+        Raises:
+            CacheError: they are missing or damaged.
+        """
+        return self.rows.labels
+
+    @property
+    def rows(self) -> Rows:
+        """Keys and labels as stored.
+
+        Raises:
+            CacheError: they are missing or damaged.
+        """
+        if self._rows is None:
+            rows, damage = self.examine_rows()
+            if rows is None:
+                raise self._refusal(damage)
+            self._rows = rows
+        return self._rows
+
+    def read_plane(self, view: int, names: list[str] | None = None) -> dict[str, np.ndarray]:
+        """One view of all samples, checked against the manifest's digests.
+
+        Args:
+            view: in [0, V).
+            names: which arrays; None: all of them.
+
+        Returns:
+            For each name [N, ...], rows in the order of `keys`.
+
+        Raises:
+            CacheError: there is no such view or array, or files are missing or damaged; names all of them.
+        """
+        layout = self.layout
+        if not 0 <= view < layout.views:
+            fix = f"ask for fewer views, or run `stillroom cache` with views.count above {view}"
+            raise CacheError(f"{self.folder} has no view {view}", f"it holds views 0-{layout.views - 1}", fix)
+        names = list(layout.arrays) if names is None else names
+        unknown = [name for name in names if name not in layout.arrays]
+        if unknown:
+            raise CacheError(
+                f"{self.folder} has no array {', '.join(unknown)}", f"it holds {', '.join(layout.arrays)}"
+            )
+        # every file is looked at before memory is taken for the first
+        damage = [
+            fault
+            for name in names
+            for part in range(len(layout.parts(name)))
+            for fault in self._look(name, view, part)
+        ]
+        if damage:
+            raise self._refusal(damage)
+        plane = {}
+        for name in names:
+            spec = layout.arrays[name]
+            plane[name] = np.empty((layout.samples, *spec.shape), spec.dtype)
+            for part, (start, stop) in enumerate(layout.parts(name)):
+                values, faults = self.examine(name, view, part)
+                damage += faults
+                if values is not None:
+                    plane[name][start:stop] = values
+        if damage:
+            raise self._refusal(damage)
+        return plane
+
+    def logits(self, view: int, output: str = "logits") -> np.ndarray:
+        """One view of an output, decoded: float32 [N, C] for logits, [N, *shape] in general.
+
+        Raises:
+            CacheError: as `read_plane`; or the cache has no such output.
+        """
+        outputs = self.manifest.identity["outputs"]
+        if output not in outputs:
+            raise CacheError(
+                f"{self.folder} has no output {output!r}", f"it holds {', '.join(sorted(outputs))}"
+            )
+        shape, codec = tuple(outputs[output]["shape"]), encoding(outputs[output]["encoding"])
+        return codec.decode(output, shape, self.read_plane(view, list(codec.fields(output, shape))))
+
+    def examine(self, name: str, view: int, part: int) -> tuple[np.ndarray | None, list[Damage]]:
+        """Read one file's share of a plane of an array, and say what is wrong with it.
+
+        Returns:
+            Its rows [stop - start, ...], or None where they could not be read; and the damage, a block each.
+        """
+        layout = self.layout
+        start, stop = layout.parts(name)[part]
+        spec, file = layout.arrays[name], self.file(name, view, part)
+        damage = self._look(name, view, part)
+        if damage:
+            return None, damage
+        try:
+            values = self._load(name, view, part)
+            if values.shape != (stop - start, *spec.shape) or values.dtype != np.dtype(spec.dtype):
+                raise ValueError(f"it holds {values.dtype.str} {values.shape}")
+        except Exception as error:  # what a decoder raises on damaged bytes is anybody's guess
+            return None, self._faults(view, start, stop, file, f"cannot be read: {explain(error)}")
+        for first, last in runs(start, stop, layout.block_samples):
+            block = Block(view, first, last)
+            if array_digest(values[first - start : last - start]) != self.manifest.blocks[block][name]:
+                damage.append(Damage(block, file, f"{name} does not have the digest in the manifest"))
+        return values, damage
+
+    def examine_rows(self) -> tuple[Rows | None, list[Damage]]:
+        """Read keys and labels, and say what is wrong with them."""
+        sizes = {file: self._size(file) for file in self.rows_files()}
+        absent = [Damage(None, file, size) for file, size in sizes.items() if isinstance(size, str)]
+        claimed = self.layout.samples * (self.manifest.key_bytes + 8)
+        total = sum(size for size in sizes.values() if isinstance(size, int))
+        if not absent and claimed > HARMLESS + EXPANSION * total:
+            absent = [Damage(None, file, f"{total} bytes cannot hold {claimed}") for file in sizes]
+        if absent:
+            return None, absent
+        try:
+            rows = self._load_rows()
+            shape = (self.layout.samples, self.manifest.key_bytes)
+            if rows.keys.shape != shape or rows.labels.shape != shape[:1]:
+                raise ValueError(f"keys {rows.keys.shape} and labels {rows.labels.shape}, expected {shape}")
+        except Exception as error:  # as above
+            return None, [Damage(None, file, f"cannot be read: {explain(error)}") for file in sizes]
+        if rows_digest(rows) != self.manifest.rows:
+            return None, [
+                Damage(None, file, "keys and labels are not those of the manifest") for file in sizes
+            ]
+        return rows, []
+
+    def _size(self, file: str) -> int | str:
+        """A file's size in bytes, or why it has none: a missing one must never be read as a fill value."""
+        try:
+            return (self.folder / file).stat().st_size or "is empty"
+        except (FileNotFoundError, NotADirectoryError):
+            return "is not there"
+        except OSError as error:
+            return explain(error)
+
+    def _look(self, name: str, view: int, part: int) -> list[Damage]:
+        """What a file's size says already, before memory is taken for what it should hold."""
+        start, stop = self.layout.parts(name)[part]
+        file = self.file(name, view, part)
+        size = self._size(file)
+        claimed = (stop - start) * self.layout.arrays[name].row_bytes
+        if isinstance(size, int):
+            if claimed <= HARMLESS + EXPANSION * size:
+                return []
+            size = f"{size} bytes cannot hold {claimed}"
+        return self._faults(view, start, stop, file, size)
+
+    def _faults(self, view: int, start: int, stop: int, file: str, reason: str) -> list[Damage]:
+        ranges = runs(start, stop, self.layout.block_samples)
+        return [Damage(Block(view, first, last), file, reason) for first, last in ranges]
+
+    def _refusal(self, damage: list[Damage]) -> CacheError:
+        lines = list(dict.fromkeys(str(fault) for fault in damage))
+        return CacheError(
+            f"the cache in {self.folder} is damaged:\n{listing(lines)}",
+            "these files are not what was written; nothing of them is used",
+            f"run `stillroom store verify {self.folder}` to see all of it; then fetch the cache again from "
+            "where it came (`dvc pull --force`), or run `stillroom cache`",
+        )
+
+    @abstractmethod
+    def file(self, name: str, view: int, part: int) -> str:
+        """The file that holds one part of a plane of an array, relative to the folder, with slashes."""
+
+    @abstractmethod
+    def rows_files(self) -> list[str]:
+        """The files that hold keys and labels."""
+
+    @abstractmethod
+    def files(self) -> set[str]:
+        """Every file that belongs to the store, but for the manifest."""
+
+    @abstractmethod
+    def structure(self) -> list[Damage]:
+        """What is wrong with what `examine` does not read, and other programs do (metadata, master file)."""
+
+    @abstractmethod
+    def _load(self, name: str, view: int, part: int) -> np.ndarray:
+        """The rows of one file of a plane. May raise anything."""
+
+    @abstractmethod
+    def _load_rows(self) -> Rows:
+        """Keys and labels. May raise anything."""
+
+    @staticmethod
+    @abstractmethod
+    def write(folder: Path, layout: Layout, rows: Rows, read: Reader, progress: Progress) -> None:
+        """Write every array of a store, all but the manifest, into an empty folder.
+
+        The same content gives the same bytes, and the number of views changes no file of another view.
+        Advances `progress` by one for each file part of an array.
+        """
+
+
+def backend(name: str) -> type[Store]:
+    """The class that reads and writes stores of a backend, `zarr` or `hdf5`."""
+    if name == "zarr":  # imported when needed: each library takes a while to load
+        from pipeline.cache.zarr_store import ZarrStore
+
+        return ZarrStore
+    if name == "hdf5":
+        from pipeline.cache.hdf5_store import Hdf5Store
+
+        return Hdf5Store
+    raise CacheError(f"there is no store {name!r}", fix="choose zarr or hdf5")
+
+
+def open_store(path: Path) -> Store:
+    """Open a published cache for reading.
+
+    Args:
+        path: its folder, the one with `manifest.json`.
+
+    Raises:
+        CacheError: there is none, or its manifest is not sound.
+    """
+    manifest = Manifest.load(path)
+    return backend(manifest.backend)(path, manifest)
+
+
+def explain(error: BaseException) -> str:
+    """An error in a few words, for a message."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:200]

@@ -1,0 +1,69 @@
+"""The contract, kept by HDF5; and what is particular to it."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from pipeline.cache.checks import verify
+from pipeline.cache.store import open_store
+from pipeline.errors import CacheError
+from tests.contract.store_contract import KEYS, SAMPLES, StoreContract
+
+
+class TestHdf5Store(StoreContract):
+    backend = "hdf5"
+
+    def read_plainly(self, folder: Path, name: str) -> np.ndarray:
+        with h5py.File(folder / "store.h5") as file:
+            return np.stack([file[name][view] for view in range(len(file[name]))])
+
+    def metadata_file(self) -> str:
+        return "store.h5"
+
+    def test_a_missing_file_is_not_zero_to_other_programs_either(self, cache: Path) -> None:
+        self.data_file(cache)[1].unlink()
+        assert np.isnan(self.read_plainly(cache, "logits")[1]).all()
+        assert (self.read_plainly(cache, "views/box")[1] == 65535).all()
+
+    def test_keys_and_labels_lie_in_the_master_file(self, original: Path) -> None:
+        with h5py.File(original / "store.h5") as file:
+            assert file["keys"].shape == (SAMPLES, len(KEYS[0].encode()))
+            assert file["labels"].shape == (SAMPLES,)
+
+    @pytest.mark.parametrize("kind", ["external link", "virtual dataset", "external storage"])
+    def test_a_dataset_that_lies_in_another_file_is_refused(
+        self, cache: Path, tmp_path: Path, kind: str
+    ) -> None:
+        """A stranger's store must not make its reader open other files, whatever is in them."""
+        path = self.data_file(cache)[1]
+        with h5py.File(path) as file:
+            logits = file["logits"][:]
+        with h5py.File(tmp_path / "other.h5", "w") as other:
+            other["logits"] = logits
+        (tmp_path / "other.raw").write_bytes(logits.tobytes())
+        with h5py.File(path, "r+") as file:
+            del file["logits"]
+            if kind == "external link":
+                file["logits"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "logits")
+            elif kind == "virtual dataset":
+                layout = h5py.VirtualLayout(logits.shape, logits.dtype)
+                layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "logits", logits.shape)
+                file.create_virtual_dataset("logits", layout)
+            else:
+                where = [(str(tmp_path / "other.raw"), 0, logits.nbytes)]
+                file.create_dataset("logits", logits.shape, logits.dtype, external=where)
+        with pytest.raises(CacheError, match="view 1, samples 0-15"):
+            open_store(cache).read_plane(1)
+
+    def test_a_master_file_that_shows_the_wrong_plane_is_found(self, cache: Path) -> None:
+        with h5py.File(cache / "store.h5", "r+") as file:
+            data = file["logits"]
+            shape = data.shape
+            layout = h5py.VirtualLayout(shape, data.dtype)
+            for view, source in enumerate(reversed(data.virtual_sources())):
+                layout[view] = h5py.VirtualSource(source.file_name, "logits", shape[1:])
+            del file["logits"]
+            file.create_virtual_dataset("logits", layout)
+        assert [entry["file"] for entry in verify(cache)] == ["store.h5"]
