@@ -164,10 +164,23 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def epoch_log(folder: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that logs an epoch's record with DVCLive: `plots/metrics/<name>.tsv` in `folder`."""
-    from dvclive import Live
+    """A function that logs an epoch's record with DVCLive: `plots/metrics/<name>.tsv` in `folder`.
 
-    with Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None) as live:
+    Raises:
+        StillroomError: the project is a git repository without a commit.
+    """
+    from dvclive import Live
+    from scmrepo.exceptions import SCMError
+
+    try:
+        opened = Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None)
+    except SCMError as error:
+        raise StillroomError(
+            "the training log cannot be opened",
+            f"DVCLive asks git which commit this is ({error})",
+            "make a first commit: git commit --allow-empty -m start",
+        ) from None
+    with opened as live:
 
         def log(record: dict[str, Any]) -> None:
             for name in ("loss", "val_accuracy"):

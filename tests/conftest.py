@@ -66,7 +66,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
     shutil.copy(ROOT / ".dvc" / ".gitignore", folder / ".dvc" / ".gitignore")
     (folder / "params.yaml").write_text(TINY)
-    subprocess.run(["git", "init", "-q", str(folder)], check=True)
+    author = ["-c", "user.name=test", "-c", "user.email=test@example.invalid"]
+    for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-q", "-m", "start"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
     done = run_in(folder, "dvc", "repro")
     (folder / "repro.log").write_text(done.stdout + done.stderr)
     return folder

@@ -1,0 +1,137 @@
+"""The command line: quick to answer, clear about what is wrong, and nothing half-written left behind."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import BIN, environment, run_in
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Everything below artifacts/ but staged blocks, which are meant to stay."""
+    return sorted(
+        str(file.relative_to(folder))
+        for file in (folder / "artifacts").rglob("*")
+        if ".staging" not in file.parts and not file.is_dir()
+    )
+
+
+def test_help_answers_at_once_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        done = run_in(tmp_path, "stillroom", "--help")
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 0.5
+    for command in ("prepare", "teacher", "cache", "student", "report", "store", "preset"):
+        assert f"\n  {command} " in done.stdout
+    code = "import sys, stages.cli; print([m for m in ('torch', 'timm', 'zarr', 'h5py', 'sklearn') if m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["sketch40", "stanford40", "stanford40-cpu"])
+def test_a_preset_is_printed_whole_and_can_be_used_at_once(tmp_path: Path, name: str) -> None:
+    text = run_in(tmp_path, "stillroom", "preset", name).stdout
+    assert text.startswith("# ")
+    (tmp_path / "params.yaml").write_text(text)
+    changed = run_in(tmp_path, "stillroom", "preset", name, "--set", "student.train.epochs=7").stdout
+    assert "epochs: 7" in changed and changed.startswith(text.splitlines()[0])
+    assert name in run_in(tmp_path, "stillroom", "preset").stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        (["preset", "stanford4"], 2, ["stanford40?"]),
+        (["preset", "sketch40", "--set", "views.cuont=3"], 2, ["views.count?"]),
+        (["prepare", "--set", "data.nme=sketch40"], 2, ["data.name?"]),
+        (["prepare", "--set", "views.count=many"], 2, ["views.count = 'many'", "integer"]),
+        (["prepare", "--params", "nowhere.yaml"], 2, ["nowhere.yaml is not there", "preset"]),
+        (["prepare", "--set", "data.name=folder", "--set", "data.path=nowhere"], 1, ["nowhere"]),
+        (["prepare", "--set", "data.name=stanford40", "--set", "data.path=nowhere"], 1, ["nowhere"]),
+        (["teacher"], 1, ["samples.json is not there", "stillroom prepare"]),
+        (["cache"], 1, ["teacher.json is not there", "stillroom teacher"]),
+        (["student", "--family", "vit", "--arm", "kd"], 1, ["samples.json is not there"]),
+        (["student", "--family", "swim", "--arm", "kd"], 2, ["did you mean swin?"]),
+        (["student", "--family", "vit", "--arm", "dk"], 2, ["valid: ce, kd"]),
+        (["report", "--show"], 1, ["no report", "dvc repro"]),
+        (["report"], 1, ["manifest.json"]),
+        (["store", "info", "nowhere"], 1, ["nowhere"]),
+        (["frobnicate"], 2, ["frobnicate"]),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_documented_exit_code(
+    empty: Path, command: list[str], code: int, words: list[str]
+) -> None:
+    done = run_in(empty, "stillroom", *command, code=code)
+    for word in words:
+        assert word in done.stderr
+    assert leftovers(empty) == []
+
+
+def test_an_unwritable_output_folder_is_said_before_any_work(empty: Path) -> None:
+    (empty / "artifacts").write_text("in the way")
+    done = run_in(empty, "stillroom", "prepare", code=1)
+    assert "artifacts/data cannot be written" in done.stderr and "writable" in done.stderr
+    assert (empty / "artifacts").read_text() == "in the way"
+
+
+def test_damaged_images_are_all_named_and_nothing_is_written(empty: Path) -> None:
+    root = empty / "images"
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for i in range(3):
+                Image.new("RGB", (32, 32), (i, 0, 0)).save(folder / f"{i}.jpg")
+    whole = (root / "train/a/1.jpg").read_bytes()
+    (root / "train/a/1.jpg").write_bytes(whole[: len(whole) // 2])
+    (root / "test/b/2.jpg").write_bytes(b"")
+    done = run_in(empty, "stillroom", "prepare", "--set", "data={name: folder, path: images}", code=1)
+    assert "train/a/1.jpg" in done.stderr and "test/b/2.jpg" in done.stderr
+    assert leftovers(empty) == []
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(empty: Path) -> None:
+    done = run_in(empty, "stillroom", "prepare")
+    assert "drawing sketch40: 120 of 120 images" in done.stdout and "images/s" in done.stdout
+    assert "\x1b" not in done.stdout and "\r" not in done.stdout
+
+
+def test_progress_is_a_bar_on_a_terminal(empty: Path) -> None:
+    script = ["script", "-qec", f"{BIN / 'stillroom'} prepare", "/dev/null"]
+    done = subprocess.run(
+        script, cwd=empty, env={**environment(), "TERM": "xterm"}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0 and "\x1b[" in done.stdout and "120/120" in done.stdout
+
+
+def test_ctrl_c_ends_a_stage_cleanly(project: Path) -> None:
+    before = leftovers(project)
+    process = subprocess.Popen(
+        [str(BIN / "stillroom"), "teacher", "--set", "teacher.train.epochs=100000"],
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for _ in range(600):
+            if list((project / "artifacts").glob(".teacher.*/plots/metrics/loss.tsv")):
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail("the teacher did not start to train")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1 and "stopped" in said and "Traceback" not in said
+    assert leftovers(project) == before
