@@ -149,7 +149,25 @@ class Student(Section):
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     model: StudentModel = StudentModel()
     train: Train = Train()
+    # other training values for single families, as {vit: {lr: 1.0e-4, layer_decay: 0.7}}; the same for both arms
+    family_train: dict[Family, dict[str, Any]] = {}
     losses: Losses = Losses()
+
+    def train_of(self, family: str) -> Train:
+        """How a family is trained: `train`, with what `family_train` says otherwise."""
+        changed: dict[str, Any] = dict(self.family_train).get(family, {})  # type: ignore[call-overload]
+        return Train.model_validate(self.train.model_dump() | changed)
+
+    @field_validator("family_train")
+    @classmethod
+    def _trainable(cls, value: dict[Family, dict[str, Any]]) -> dict[Family, dict[str, Any]]:
+        for family, values in value.items():
+            try:
+                Train.model_validate(values)
+            except ValidationError as error:
+                faults = "; ".join(f"{_dotted(fault['loc'])}: {fault['msg']}" for fault in error.errors())
+                raise ValueError(f"{family}: {faults}; valid keys: {', '.join(Train.model_fields)}") from None
+        return value
 
     @field_validator("families", "arms", "seeds")
     @classmethod
@@ -233,9 +251,13 @@ def check(tree: dict, source: str) -> Params:
         raise ParamsError(f"{source}: " + ("; ".join(unique) if len(unique) == 1 else "\n  " + "\n  ".join(unique))) from None
 
 
+def _dotted(path: Any) -> str:
+    return ".".join(str(part) for part in path)
+
+
 def _explain(fault: Any) -> str:
     path = [str(part) for part in fault["loc"]]
-    name = ".".join(path)
+    name = _dotted(path)
     if fault["type"] == "extra_forbidden":
         section: Any = Params
         for part in path[:-1]:

@@ -44,6 +44,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
             hint = f"did you mean {near[0]}? " if near else ""
             raise ParamsError(f"unknown {what} {name!r}", fix=f"{hint}valid: {', '.join(known)}")
     config = params.student
+    train_config = config.train_of(family)
     samples = Samples.load(DATA, data_root(params))
     train, val, test = samples.of("train"), samples.of("val"), samples.of("test")
     store = open_store(CACHE)
@@ -63,17 +64,17 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
             arguments,
             size=size,
             weights=weights,
-            drop_path=config.train.drop_path,
+            drop_path=train_config.drop_path,
             seed=seed,
         )
         tell_weights(console, model.loaded)
-        source = CachedBatches(train, store, size, config.train.batch_size, seed, arm in NEEDS_TEACHER)
-        evidence = digests(model.net, source, config.train.epochs)
+        source = CachedBatches(train, store, size, train_config.batch_size, seed, arm in NEEDS_TEACHER)
+        evidence = digests(model.net, source, train_config.epochs)
         cost = {"params": parameters(model.net), "flops": flops(model.net, size)}
         where = device()
         model.net.to(where)
         settings = getattr(config.losses, arm).model_dump()
-        smoothing = config.train.label_smoothing
+        smoothing = train_config.label_smoothing
 
         def loss(logits: Any, batch: Any) -> Any:
             soft = None if batch.teacher is None else batch.teacher.to(where)
@@ -83,14 +84,14 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
 
             def record(epoch: dict[str, Any]) -> None:
                 if len(val):
-                    logits = centre_logits(model, val, config.train.batch_size, config.train.amp, Progress(), "")
+                    logits = centre_logits(model, val, train_config.batch_size, train_config.amp, Progress(), "")
                     epoch["val_accuracy"] = round(accuracy(logits, np.array(val.labels())), 4)
                 log(epoch)
 
             history = fit(
-                model, source, source.steps, loss, config.train, console, f"{family} {arm} {seed}", record, seed
+                model, source, source.steps, loss, train_config, console, f"{family} {arm} {seed}", record, seed
             )
-        logits = centre_logits(model, test, config.train.batch_size, config.train.amp, console, "test split")
+        logits = centre_logits(model, test, train_config.batch_size, train_config.amp, console, "test split")
         scores = summarise(logits, np.array(test.labels()), samples.classes)
         save_weights(model.net, folder / "model.safetensors")
         write_json(
@@ -110,7 +111,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
                 **cost,
                 "config": {
                     "model": config.model.model_dump(),
-                    "train": config.train.model_dump(),
+                    "train": train_config.model_dump(),
                     "loss": settings,
                 },
                 "history": history,

@@ -27,6 +27,7 @@ student:
   seeds: [0]
   model: {size: micro}
   train: {epochs: 4, batch_size: 40, warmup_epochs: 1, drop_path: 0.1}
+  family_train: {}
   losses: {ce: {}, kd: {alpha: 0.9, temperature: 2.0}}
 report: {title: tiny}
 """

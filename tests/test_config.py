@@ -33,6 +33,8 @@ def refused(tree: dict) -> str:
         ({"student": {"arms": ["ce", "ce"]}}, ["student.arms", "twice"]),
         ({"student": {"families": []}}, ["student.families"]),
         ({"views": []}, ["views = []"]),
+        ({"student": {"family_train": {"vit": {"lrr": 1.0}}}}, ["student.family_train", "vit: lrr", "valid keys"]),
+        ({"student": {"family_train": {"vit": {"lr": "fast"}}}}, ["student.family_train", "vit: lr"]),
     ],
 )
 def test_a_wrong_key_or_value_is_refused_by_name(tree: dict, words: list[str]) -> None:
@@ -88,3 +90,9 @@ def test_every_preset_is_valid_and_the_committed_params_are_the_embedded_preset(
 
 def test_defaults_are_valid() -> None:
     assert check({}, "defaults") == Params()
+
+
+def test_a_family_may_be_trained_otherwise() -> None:
+    student = check({"student": {"train": {"lr": 1.0}, "family_train": {"vit": {"lr": 2.0}}}}, "x").student
+    assert student.train_of("vit") == student.train.model_copy(update={"lr": 2.0})
+    assert student.train_of("pvt") == student.train

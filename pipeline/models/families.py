@@ -44,7 +44,7 @@ FAMILIES: dict[str, FamilySpec] = {
         micro_smallest=16,
     ),
     "pvt": FamilySpec(
-        names={"micro": "pvt_v2_b0", "tiny": "pvt_v2_b1", "small": "pvt_v2_b2", "base": "pvt_v2_b4"},
+        names={"micro": "pvt_v2_b0", "tiny": "pvt_v2_b0", "small": "pvt_v2_b2", "base": "pvt_v2_b4"},
         multiple=32,
         smallest=32,
         micro={"depths": (1, 1, 1, 1), "embed_dims": (24, 48, 96, 128), "num_heads": (1, 2, 3, 4)},
