@@ -1,4 +1,4 @@
-"""The parameters: every key of `params.yaml` with its type, default, range and meaning. An unknown key is an error."""
+"""The parameters: every key of `params.yaml` with its type, default, range and meaning, and no other."""
 
 import difflib
 from pathlib import Path
@@ -89,7 +89,7 @@ class Train(Section):
     clip_grad: NonNegative = 1.0  # largest norm of the gradient; 0: none
     label_smoothing: Fraction = 0.0
     drop_path: Fraction = 0.0
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # each layer below the head learns this much slower
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # each layer learns so much slower than the next
     amp: Literal["none", "bf16"] = "none"  # bf16: autocast
 
 
@@ -140,6 +140,10 @@ class StudentModel(Section):
     family_weights: dict[Family, str] = {}  # other weights for single families, as {vit: FILE}
     overrides: dict[str, Any] = {}
 
+    def weights_of(self, family: str) -> str:
+        """The weights that a family starts from."""
+        return dict(self.family_weights).get(family, self.weights)  # type: ignore[call-overload]
+
 
 class Student(Section):
     """`student`: the matrix of students, and how each is trained."""
@@ -149,7 +153,7 @@ class Student(Section):
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     model: StudentModel = StudentModel()
     train: Train = Train()
-    # other training values for single families, as {vit: {lr: 1.0e-4, layer_decay: 0.7}}; the same for both arms
+    # other training values for single families, both arms: {vit: {lr: 1.0e-4, layer_decay: 0.7}}
     family_train: dict[Family, dict[str, Any]] = {}
     losses: Losses = Losses()
 
@@ -207,14 +211,18 @@ def load_params(file: Path, overrides: tuple[str, ...] = ()) -> Params:
     try:
         tree = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ParamsError(f"{file} is not there", fix="run `stillroom preset sketch40 > params.yaml`") from None
+        raise ParamsError(
+            f"{file} is not there", fix="run `stillroom preset sketch40 > params.yaml`"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ParamsError(f"{file} cannot be read", str(error)) from None
     except YAMLError as error:
         raise ParamsError(f"{file} is not valid YAML", " ".join(str(error).split())) from None
     tree = {} if tree is None else tree
     if not isinstance(tree, dict):
-        raise ParamsError(f"{file} must hold sections ({', '.join(Params.model_fields)}), not a {type(tree).__name__}")
+        raise ParamsError(
+            f"{file} must hold sections ({', '.join(Params.model_fields)}), not a {type(tree).__name__}"
+        )
     for override in overrides:
         set_value(tree, *parse_override(override))
     return check(tree, str(file))
@@ -224,11 +232,15 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     """Split `section.key=value` into its path and its YAML value."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise ParamsError(f"--set {text!r} is not of the form section.key=value", fix="for example --set views.count=4")
+        raise ParamsError(
+            f"--set {text!r} is not of the form section.key=value", fix="for example --set views.count=4"
+        )
     try:
         return name.strip().split("."), YAML(typ="safe").load(value)
     except YAMLError:
-        raise ParamsError(f"--set {text!r}: {value!r} is not a YAML value", fix="put quotes around text") from None
+        raise ParamsError(
+            f"--set {text!r}: {value!r} is not a YAML value", fix="put quotes around text"
+        ) from None
 
 
 def set_value(tree: dict, path: list[str], value: Any) -> None:
@@ -248,7 +260,9 @@ def check(tree: dict, source: str) -> Params:
     except ValidationError as error:
         lines = [_explain(fault) for fault in error.errors(include_url=False)]
         unique = list(dict.fromkeys(lines))
-        raise ParamsError(f"{source}: " + ("; ".join(unique) if len(unique) == 1 else "\n  " + "\n  ".join(unique))) from None
+        raise ParamsError(
+            f"{source}: " + ("; ".join(unique) if len(unique) == 1 else "\n  " + "\n  ".join(unique))
+        ) from None
 
 
 def _dotted(path: Any) -> str:
@@ -264,7 +278,11 @@ def _explain(fault: Any) -> str:
             section = section.model_fields[part].annotation
         valid = list(section.model_fields)
         near = difflib.get_close_matches(path[-1], valid, n=1, cutoff=0.5)
-        hint = f"did you mean {'.'.join([*path[:-1], near[0]])}?" if near else f"valid keys: {', '.join(valid) or 'none'}"
+        hint = (
+            f"did you mean {'.'.join([*path[:-1], near[0]])}?"
+            if near
+            else f"valid keys: {', '.join(valid) or 'none'}"
+        )
         return f"unknown key {name}; {hint}"
     message = fault["msg"].removeprefix("Value error, ")
     return f"{name} = {fault['input']!r}: {message[:1].lower() + message[1:]}"

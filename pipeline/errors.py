@@ -1,4 +1,4 @@
-"""Errors a user can meet: what happened, why, and what to do about it, with the exit code that goes with it."""
+"""Errors a user can meet: what happened, why, and what to do about it, each with its exit code."""
 
 
 class StillroomError(Exception):

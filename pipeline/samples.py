@@ -1,4 +1,4 @@
-"""The samples table: what `prepare` writes and every later stage reads. One row a sample, known by its key."""
+"""The samples table: what `prepare` writes and every later stage reads: one row a sample."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Samples:
-    """A data set as rows sorted by key, with its class names in label order and the folder its paths start from."""
+    """A data set as rows sorted by key, with its class names in label order and the root of its paths."""
 
     dataset: str
     classes: tuple[str, ...]
@@ -64,7 +64,7 @@ class Samples:
         return self.root / row.path
 
     def digests(self) -> dict[str, str]:
-        """Digests of what a cache must agree with: `keys`, `images` (file bytes), `labels` (by key), `classes` (order)."""
+        """Digests that a cache must agree with: `keys`, `images` (their bytes), `labels`, `classes`."""
         return {
             "keys": _digest(row.key for row in self.rows),
             "images": _digest(f"{row.key} {row.sha256}" for row in self.rows),
@@ -73,7 +73,7 @@ class Samples:
         }
 
     def save(self, folder: Path) -> None:
-        """Write `samples.json` into `folder`, whole or not at all. A root inside `folder` is kept relative to it."""
+        """Write `samples.json` into `folder`, whole or not at all; a root inside it is kept relative."""
         root = Path(os.path.abspath(self.root))
         inside = root.is_relative_to(os.path.abspath(folder))
         table = {
@@ -109,13 +109,20 @@ class Samples:
             raise DataError(f"{file} cannot be read", str(error), "run `stillroom prepare` again") from None
         try:
             if table["format"] != FORMAT:
-                raise DataError(f"{file} has format {table['format']!r}, expected {FORMAT!r}", fix="run `stillroom prepare`")
+                raise DataError(
+                    f"{file} has format {table['format']!r}, expected {FORMAT!r}",
+                    fix="run `stillroom prepare`",
+                )
             rows = tuple(_row(entry) for entry in table["samples"])
             inside = table["root_is"] == "relative to this file"
             found = folder / table["root"] if inside else Path(table["root"])
-            return cls(table["dataset"], tuple(table["classes"]), rows, root if root and not inside else found)
+            return cls(
+                table["dataset"], tuple(table["classes"]), rows, root if root and not inside else found
+            )
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{file} is damaged", f"{type(error).__name__}: {error}", "run `stillroom prepare` again") from None
+            raise DataError(
+                f"{file} is damaged", f"{type(error).__name__}: {error}", "run `stillroom prepare` again"
+            ) from None
 
 
 def _row(entry: dict) -> Sample:

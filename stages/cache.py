@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 @click.command()
 @stage
 def cache(params: "Params") -> None:
-    """Run the teacher once over all views; write artifacts/cache/. A run that was stopped goes on where it was."""
+    """Run the teacher once over all views; write artifacts/cache/. A stopped run goes on."""
     import numpy as np
 
     from pipeline.cache.publish import publish

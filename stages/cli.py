@@ -1,4 +1,4 @@
-"""The `stillroom` command: one subcommand a stage or tool. Nothing heavy is imported before a command runs."""
+"""The `stillroom` command: one subcommand a stage or tool, nothing heavy imported before one runs."""
 
 import click
 

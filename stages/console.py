@@ -27,7 +27,8 @@ TEACHER = ARTIFACTS / "teacher"
 CACHE = ARTIFACTS / "cache"
 STUDENTS = ARTIFACTS / "students"
 REPORT = ARTIFACTS / "report"
-# Not an output of any DVC stage: DVC deletes outputs before it runs a stage, and committed blocks must outlive that.
+# Not an output of any DVC stage: DVC deletes outputs before it runs a stage, and committed blocks must
+# outlive that.
 STAGING = ARTIFACTS / ".staging"
 
 PLAIN_EVERY = 15.0  # seconds between progress lines where the output is no terminal
@@ -44,7 +45,9 @@ def stage(command: Callable) -> Callable:
         show_default=True,
         help="Parameters file.",
     )
-    @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one parameter.")
+    @click.option(
+        "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one parameter."
+    )
     @wraps(command)
     def wrapped(params_file: Path, overrides: tuple[str, ...], **arguments: Any) -> Any:
         from pipeline.config import load_params
@@ -90,7 +93,8 @@ class Console(Progress):
         elif now - self._said >= PLAIN_EVERY and self._done < self._total:
             self._said = now
             left = (now - self._began) / max(1, self._done) * (self._total - self._done)
-            self.note(f"{self._what}: {self._amount()}, {self._rate(now)}, {left:.0f} s left {self._status}".rstrip())
+            line = f"{self._what}: {self._amount()}, {self._rate(now)}, {left:.0f} s left {self._status}"
+            self.note(line.rstrip())
 
     def finish(self) -> None:
         if not self._what:
@@ -134,7 +138,8 @@ def shown() -> Iterator[Console]:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its place when the block ends well, and is removed otherwise.
+    """A temporary folder beside `target` that takes its place when the block ends well, and is removed
+    otherwise.
 
     Raises:
         StillroomError: the place cannot be written to.
@@ -145,7 +150,9 @@ def whole_folder(target: Path) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_umask())
     except OSError as error:
         raise StillroomError(
-            f"{target} cannot be written", error.strerror or str(error), "make the folder writable, or free the disk"
+            f"{target} cannot be written",
+            error.strerror or str(error),
+            "make the folder writable, or free the disk",
         ) from None
     try:
         yield temporary
@@ -157,7 +164,9 @@ def whole_folder(target: Path) -> Iterator[Path]:
         if old:
             shutil.rmtree(old)
     except OSError as error:
-        raise StillroomError(f"{target} cannot be written", str(error), "free the disk or mend the folder") from None
+        raise StillroomError(
+            f"{target} cannot be written", str(error), "free the disk or mend the folder"
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -223,7 +232,7 @@ def data_root(params: "Params") -> Path | None:
 
 
 class Group(click.Group):
-    """A group whose commands end with one message and the documented exit code, never with a traceback of ours."""
+    """A group whose commands end with one message and the documented exit code, not with a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -234,4 +243,3 @@ class Group(click.Group):
         except KeyboardInterrupt:
             click.echo("stopped; finished work is kept: the same command goes on from there", err=True)
             ctx.exit(1)
-

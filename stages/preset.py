@@ -5,9 +5,11 @@ import click
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one value on the way.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one value on the way."
+)
 def preset(name: str | None, overrides: tuple[str, ...]) -> None:
-    """Print the parameters of an experiment: `stillroom preset stanford40 > params.yaml`. Without NAME, list them."""
+    """Print an experiment's parameters: stillroom preset stanford40 > params.yaml. Without NAME: list."""
     import difflib
     import io
     from importlib import resources
@@ -24,7 +26,9 @@ def preset(name: str | None, overrides: tuple[str, ...]) -> None:
     }
     if name is None:
         for known in sorted(files):
-            click.echo(f"{known:16} {files[known].read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
+            click.echo(
+                f"{known:16} {files[known].read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}"
+            )
         return
     if name not in files:
         near = difflib.get_close_matches(name, files, n=1)

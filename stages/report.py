@@ -31,7 +31,9 @@ def report(params: "Params", show: bool) -> None:
         try:
             results = json.loads((REPORT / "results.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise DataError(f"there is no report in {REPORT}", fix="run `stillroom report`, or `dvc repro`") from None
+            raise DataError(
+                f"there is no report in {REPORT}", fix="run `stillroom report`, or `dvc repro`"
+            ) from None
     else:
         results = _write(params)
     Console().print(table.rich_table(results))
@@ -44,7 +46,9 @@ def _write(params: "Params") -> dict:
     from pipeline.samples import Samples
 
     matrix = params.student
-    entries = [(family, arm, seed) for family in matrix.families for arm in matrix.arms for seed in matrix.seeds]
+    entries = [
+        (family, arm, seed) for family in matrix.families for arm in matrix.arms for seed in matrix.seeds
+    ]
     runs = records.read(ARTIFACTS, entries)
     results = table.summarise(runs)
     html = page.page(
@@ -85,7 +89,9 @@ def _pictures(store: "Store", train: "Samples") -> "list[Picture]":
         for number, row in zip(chosen, probabilities, strict=True):
             file = io.BytesIO()
             Image.fromarray(render(pixels[train.rows[number]], unpack(drawn, number), size)).save(file, "PNG")
-            top = tuple((train.classes[label], float(row[label])) for label in row.argsort()[::-1][:3].tolist())
+            top = tuple(
+                (train.classes[label], float(row[label])) for label in row.argsort()[::-1][:3].tolist()
+            )
             shown[number].append(View(file.getvalue(), top))
     return [
         Picture(train.rows[number].key, train.classes[train.rows[number].label], tuple(views))

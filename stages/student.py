@@ -4,8 +4,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.console import CACHE, DATA, STUDENTS, TEACHER, data_root, epoch_log, shown, stage, tell_weights
-from stages.console import whole_folder, write_json
+from stages.console import (
+    CACHE,
+    DATA,
+    STUDENTS,
+    TEACHER,
+    data_root,
+    epoch_log,
+    shown,
+    stage,
+    tell_weights,
+    whole_folder,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from pipeline.config import Params
@@ -17,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @stage
 def student(params: "Params", family: str, arm: str, seed: int) -> None:
-    """Train one student; write artifacts/students/FAMILY-ARM-SEED/. It needs no teacher, no network and no GPU."""
+    """Train one student; write artifacts/students/FAMILY-ARM-SEED/. It needs no teacher and no network."""
     import difflib
 
     import numpy as np
@@ -52,7 +63,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     size = config.model.image_size or store.manifest.identity["input"]["size"]
     arch, arguments = student_arch(family, config.model.size, size)
     arguments |= config.model.overrides
-    weights = config.model.family_weights.get(family, config.model.weights)
+    weights = config.model.weights_of(family)
     target = STUDENTS / f"{family}-{arm}-{seed}"
 
     with shown() as console, whole_folder(target) as folder:
@@ -84,12 +95,22 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
 
             def record(epoch: dict[str, Any]) -> None:
                 if len(val):
-                    logits = centre_logits(model, val, train_config.batch_size, train_config.amp, Progress(), "")
+                    logits = centre_logits(
+                        model, val, train_config.batch_size, train_config.amp, Progress(), ""
+                    )
                     epoch["val_accuracy"] = round(accuracy(logits, np.array(val.labels())), 4)
                 log(epoch)
 
             history = fit(
-                model, source, source.steps, loss, train_config, console, f"{family} {arm} {seed}", record, seed
+                model,
+                source,
+                source.steps,
+                loss,
+                train_config,
+                console,
+                f"{family} {arm} {seed}",
+                record,
+                seed,
             )
         logits = centre_logits(model, test, train_config.batch_size, train_config.amp, console, "test split")
         scores = summarise(logits, np.array(test.labels()), samples.classes)
@@ -121,4 +142,6 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
             },
         )
         write_json(folder / "metrics.json", scores)
-        console.note(f"{family} {arm} {seed}: accuracy {scores['accuracy']:.2f}%, mAP {scores['mAP']:.2f}% on test")
+        console.note(
+            f"{family} {arm} {seed}: accuracy {scores['accuracy']:.2f}%, mAP {scores['mAP']:.2f}% on test"
+        )

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.console import DATA, TEACHER, data_root, epoch_log, shown, stage, tell_weights, whole_folder, write_json
+from stages.console import (
+    DATA,
+    TEACHER,
+    data_root,
+    epoch_log,
+    shown,
+    stage,
+    tell_weights,
+    whole_folder,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from pipeline.config import Params
@@ -50,8 +60,8 @@ def teacher(params: "Params") -> None:
         fresh = model.loaded.fresh()
         if config.train.epochs == 0 and fresh:
             raise WeightsError(
-                f"{config.arch} cannot be adopted as it is: {model.loaded.source} leaves {len(fresh)} tensors unfilled",
-                f"without training they stay random (the data has {len(samples.classes)} classes)\n{listing(fresh, 6)}",
+                f"{config.arch} cannot be adopted: {model.loaded.source} leaves {len(fresh)} tensors open",
+                f"untrained they are random; the data has {len(samples.classes)} classes\n{listing(fresh, 6)}",
                 "set teacher.train.epochs to 1 or more, or give weights that are complete for these classes",
             )
         model.net.to(device())
@@ -62,7 +72,9 @@ def teacher(params: "Params") -> None:
 
             def record(epoch: dict[str, Any]) -> None:
                 if len(val):
-                    logits = centre_logits(model, val, params.cache.batch_size, config.train.amp, Progress(), "")
+                    logits = centre_logits(
+                        model, val, params.cache.batch_size, config.train.amp, Progress(), ""
+                    )
                     epoch["val_accuracy"] = round(accuracy(logits, np.array(val.labels())), 4)
                 log(epoch)
 
@@ -70,7 +82,9 @@ def teacher(params: "Params") -> None:
                 model,
                 source,
                 source.steps,
-                lambda logits, batch: LOSSES["ce"](logits, batch.labels.to(logits.device), label_smoothing=smoothing),
+                lambda logits, batch: LOSSES["ce"](
+                    logits, batch.labels.to(logits.device), label_smoothing=smoothing
+                ),
                 config.train,
                 console,
                 f"teacher {config.arch}",
@@ -101,4 +115,6 @@ def teacher(params: "Params") -> None:
             },
         )
         write_json(folder / "metrics.json", scores)
-        console.note(f"teacher {model.arch}: accuracy {scores['accuracy']:.2f}%, mAP {scores['mAP']:.2f}% on test")
+        console.note(
+            f"teacher {model.arch}: accuracy {scores['accuracy']:.2f}%, mAP {scores['mAP']:.2f}% on test"
+        )

@@ -1,4 +1,4 @@
-"""A finished tiny project, made once by `dvc repro` as a user makes it, and ways to run commands in a copy of it."""
+"""A finished tiny project, made once by `dvc repro`, and ways to run commands in a copy of it."""
 
 import os
 import shutil
@@ -37,14 +37,23 @@ Run = Callable[..., subprocess.CompletedProcess]
 
 def environment() -> dict[str, str]:
     """No network is asked, and a stage finds the tools of this Python first."""
-    changed = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+    changed = {
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
     return {**os.environ, **changed}
 
 
 def run_in(folder: Path, *command: str, code: int | None = 0) -> subprocess.CompletedProcess:
     """Run a command in a folder; the exit code must be `code` (None: any), and no traceback may be shown."""
     done = subprocess.run(
-        [str(BIN / command[0]), *command[1:]], cwd=folder, env=environment(), capture_output=True, text=True, timeout=600
+        [str(BIN / command[0]), *command[1:]],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     said = f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert code is None or done.returncode == code, said

@@ -33,7 +33,10 @@ def refused(tree: dict) -> str:
         ({"student": {"arms": ["ce", "ce"]}}, ["student.arms", "twice"]),
         ({"student": {"families": []}}, ["student.families"]),
         ({"views": []}, ["views = []"]),
-        ({"student": {"family_train": {"vit": {"lrr": 1.0}}}}, ["student.family_train", "vit: lrr", "valid keys"]),
+        (
+            {"student": {"family_train": {"vit": {"lrr": 1.0}}}},
+            ["student.family_train", "vit: lrr", "valid keys"],
+        ),
         ({"student": {"family_train": {"vit": {"lr": "fast"}}}}, ["student.family_train", "vit: lr"]),
     ],
 )
@@ -51,7 +54,9 @@ def test_all_faults_are_named_at_once() -> None:
 def test_overrides_are_yaml_and_reach_nested_keys(tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     file.write_text("views: {count: 3}\n")
-    params = load_params(file, ("student.losses.kd.alpha=0.25", "views.recipe.scale=[0.2, 1.0]", "data.path=null"))
+    params = load_params(
+        file, ("student.losses.kd.alpha=0.25", "views.recipe.scale=[0.2, 1.0]", "data.path=null")
+    )
     assert params.views.count == 3
     assert params.student.losses.kd.alpha == 0.25
     assert params.views.recipe.scale == (0.2, 1.0)

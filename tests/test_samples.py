@@ -54,12 +54,15 @@ def test_each_digest_tells_its_own_change(tmp_path: Path, change: str) -> None:
         "class order": replace(samples, classes=("b", "a")),
     }[change]
     differing = {name for name in samples.digests() if samples.digests()[name] != changed.digests()[name]}
-    assert differing == {
-        "key": {"keys", "images", "labels"},
-        "image": {"images"},
-        "label": {"labels"},
-        "class order": {"classes"},
-    }[change]
+    assert (
+        differing
+        == {
+            "key": {"keys", "images", "labels"},
+            "image": {"images"},
+            "label": {"labels"},
+            "class order": {"classes"},
+        }[change]
+    )
 
 
 @pytest.mark.parametrize("path", ["../x.jpg", "/etc/passwd", "a/../../x.jpg"])

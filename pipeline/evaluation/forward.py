@@ -30,7 +30,9 @@ def centre_logits(
     where = next(model.net.parameters()).device
     model.net.eval()
     rows = samples.rows
-    jobs = [[(row, centre(row.size)) for row in rows[i : i + batch_size]] for i in range(0, len(rows), batch_size)]
+    jobs = [
+        [(row, centre(row.size)) for row in rows[i : i + batch_size]] for i in range(0, len(rows), batch_size)
+    ]
     progress.start(what, len(rows), "images")
     found = []
     with torch.inference_mode(), autocast(where, amp):

@@ -23,7 +23,8 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
 def average_precisions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """One-vs-rest average precision of each class, in percent, as Stanford 40 reports it (Yao et al. 2011).
 
-    The samples are ranked by the class's softmax probability; scikit-learn's definition, without interpolation.
+    The samples are ranked by the class's softmax probability; scikit-learn's definition, without
+    interpolation.
 
     Args:
         logits: float [N, C].
@@ -48,6 +49,8 @@ def summarise(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) 
         "accuracy": round(accuracy(logits, labels), 4),
         "mAP": round(float(np.nanmean(precisions)), 4),
         "per_class_ap": {
-            name: round(float(value), 4) for name, value in zip(classes, precisions, strict=True) if value == value
+            name: round(float(value), 4)
+            for name, value in zip(classes, precisions, strict=True)
+            if value == value
         },
     }

@@ -1,4 +1,4 @@
-"""Stage one: the teacher runs once over every view of every training sample; blocks are committed as they are done."""
+"""Stage one: the teacher runs once over every view of every training sample, block by block."""
 
 import numpy as np
 import torch
@@ -21,7 +21,9 @@ OUTPUT = "logits"
 
 def array_specs(encoding_name: str, num_classes: int) -> dict[str, ArraySpec]:
     """What the cache holds a view: the encoded logits, and the view's parameters under `views/`."""
-    drawn = {f"{VIEWS}{name}": ArraySpec(np.dtype(dtype).str, shape) for name, (dtype, shape) in FIELDS.items()}
+    drawn = {
+        f"{VIEWS}{name}": ArraySpec(np.dtype(dtype).str, shape) for name, (dtype, shape) in FIELDS.items()
+    }
     return encoding(encoding_name).fields(OUTPUT, (num_classes,)) | drawn
 
 

@@ -21,8 +21,8 @@ PROBES = 4  # samples whose first view's pixels are digested in the manifest
 FIXES = {
     "teacher": "put the old artifacts/teacher back, or run `stillroom cache` to cache this teacher",
     "input": "run `stillroom cache` to cache the teacher at its present input size and normalisation",
-    "samples.images": "put the old images back (`stillroom prepare` lists what it reads), or run `stillroom cache`",
-    "samples": "use the data set, split and class order that the cache was made from, or run `stillroom cache`",
+    "samples.images": "put the old images back, or run `stillroom prepare` and `stillroom cache` again",
+    "samples": "use the data, split and class order that the cache was made from, or run `stillroom cache`",
     "views": "set views.recipe and views.seed to what the cache was made with, or run `stillroom cache`",
     "outputs": "set cache.encoding to what the cache was made with, or run `stillroom cache`",
 }
@@ -62,11 +62,14 @@ def read_teacher(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CacheError(f"{file} is not there", fix="run `stillroom teacher` first") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CacheError(f"{file} cannot be read", f"{type(error).__name__}: {error}", "run `stillroom teacher`") from None
+        raise CacheError(
+            f"{file} cannot be read", f"{type(error).__name__}: {error}", "run `stillroom teacher`"
+        ) from None
 
 
 def check_against_cache(manifest: Manifest, train: Samples, views: Views, teacher_file: Path) -> None:
-    """Refuse a cache that does not belong to these samples and this recipe, nor to the teacher if one is at hand.
+    """Refuse a cache that does not belong to these samples and this recipe, nor to the teacher if one is at
+    hand.
 
     Raises:
         CacheError: names each field that differs, with both values and what to do.
@@ -90,7 +93,7 @@ def make_probes(samples: Samples, views: Views, size: int) -> list[dict[str, Any
 
 
 def differing_probes(store: Store, samples: Samples) -> list[str]:
-    """What to say where this machine renders other pixels than the one that wrote the cache; empty if it does not."""
+    """What to say where this machine renders other pixels than the cache's writer did; empty if not."""
     manifest = store.manifest
     size = manifest.identity["input"]["size"]
     number = {row.key: i for i, row in enumerate(samples.rows)}
@@ -104,8 +107,8 @@ def differing_probes(store: Store, samples: Samples) -> list[str]:
         return []
     made = ", ".join(f"{name} {manifest.environment.get(name)}" for name in ("pillow", "jpeg", "machine"))
     return [
-        f"warning: {differing} of {len(manifest.probes)} probes render to other pixels here than where the cache was "
-        f"made ({made}): the logits fit these views, but not bit for bit"
+        f"warning: {differing} of {len(manifest.probes)} probes render to other pixels here than where the "
+        f"cache was made ({made}): the logits fit these views, but not bit for bit"
     ]
 
 

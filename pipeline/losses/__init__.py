@@ -3,8 +3,12 @@
 A loss is called as `loss(logits, labels, teacher, label_smoothing=..., **parameters)` and returns a scalar.
 """
 
+from collections.abc import Callable
+
+import torch
+
 from pipeline.losses.ce import ce
 from pipeline.losses.kd import kd
 
-LOSSES = {"ce": ce, "kd": kd}
+LOSSES: dict[str, Callable[..., torch.Tensor]] = {"ce": ce, "kd": kd}
 NEEDS_TEACHER = {"kd"}

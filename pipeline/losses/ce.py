@@ -5,7 +5,11 @@ from torch.nn import functional as F
 
 
 def ce(
-    logits: torch.Tensor, labels: torch.Tensor, teacher: torch.Tensor | None = None, *, label_smoothing: float = 0.0
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    teacher: torch.Tensor | None = None,
+    *,
+    label_smoothing: float = 0.0,
 ) -> torch.Tensor:
     """Mean cross-entropy.
 

@@ -1,4 +1,4 @@
-"""timm models with their weights: from the hub, from a safetensors file, or fresh; and what of the file was used."""
+"""timm models with their weights: from the hub, from a safetensors file, or fresh."""
 
 import difflib
 import hashlib
@@ -7,6 +7,7 @@ import json
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,9 @@ def create(
         loaded = fill(net, read_weights(_hub_file(arch)), "hub", arch)
     elif weights != "none":
         loaded = fill(net, read_weights(Path(weights)), Path(weights).name, arch)
-    return Model(net, arch, overrides, size or config["input_size"][-1], config["mean"], config["std"], loaded)
+    return Model(
+        net, arch, overrides, size or config["input_size"][-1], config["mean"], config["std"], loaded
+    )
 
 
 def _create(arch: str, num_classes: int, overrides: dict[str, Any], drop_path: float) -> torch.nn.Module:
@@ -110,7 +113,7 @@ def _create(arch: str, num_classes: int, overrides: dict[str, Any], drop_path: f
         near = difflib.get_close_matches(arch, timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "`timm.list_models()` lists the names"
         raise ParamsError(f"timm has no model {arch!r}", fix=hint)
-    extra = {"drop_path_rate": drop_path} if drop_path else {}
+    extra: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
     try:
         return timm.create_model(arch, num_classes=num_classes, **overrides, **extra)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
@@ -121,12 +124,14 @@ def _hub_file(arch: str) -> Path:
     """timm's pretrained weights as a safetensors file, from the hub or from what it kept on this machine."""
     found = timm.models.get_pretrained_cfg(arch)
     if found is None or not found.hf_hub_id:
-        raise WeightsError(f"timm knows no hub weights of {arch}", fix="set the weights to `none` or to a file")
+        raise WeightsError(
+            f"timm knows no hub weights of {arch}", fix="set the weights to `none` or to a file"
+        )
     repository = str(found.hf_hub_id)
     try:
         # never the repository's pickled twin, which timm would fall back to
         return Path(hf_hub_download(repository, "model.safetensors", etag_timeout=5))
-    except Exception as error:  # noqa: BLE001  the hub client raises a dozen unrelated types for "no network"
+    except Exception as error:
         raise WeightsError(
             f"the weights {repository} cannot be had from the hub",
             f"{type(error).__name__}: {(str(error).splitlines() or ['no further word'])[0]}",
@@ -142,33 +147,39 @@ def read_weights(file: Path) -> dict[str, torch.Tensor]:
         WeightsError: missing, or not a safetensors file. Pickled files (.pt, .pth, .bin) are never opened.
     """
     if not file.is_file():
-        raise WeightsError(f"there is no weights file {file}", fix="give a .safetensors file, `hub` or `none`")
+        raise WeightsError(
+            f"there is no weights file {file}", fix="give a .safetensors file, `hub` or `none`"
+        )
     if file.suffix != ".safetensors":
         raise WeightsError(
             f"{file} is not a .safetensors file",
             "pickled weights can run code when they are loaded",
-            "convert it where you trust it: safetensors.torch.save_file(torch.load(FILE, weights_only=True), ...)",
+            "convert it where you trust it: save_file(torch.load(FILE, weights_only=True), ...)",
         )
     try:
         return load_file(file)
     except (SafetensorError, OSError, struct.error) as error:
-        raise WeightsError(f"{file} is damaged or no safetensors file", str(error), "fetch it again") from None
+        raise WeightsError(
+            f"{file} is damaged or no safetensors file", str(error), "fetch it again"
+        ) from None
 
 
 def fill(net: torch.nn.Module, tensors: dict[str, torch.Tensor], source: str, arch: str) -> Loaded:
-    """Copy what fits from `tensors` into the model; position tables of another input size are resampled by timm.
+    """Copy what fits from `tensors` into the model; position tables of another input size are resampled by
+    timm.
 
     Raises:
         WeightsError: less than half of the model's parameters would be filled (the head not counted).
     """
-    resample: Callable[..., dict] | None = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    resample: Callable[..., dict] | None = getattr(
+        sys.modules[type(net).__module__], "checkpoint_filter_fn", None
+    )
     if resample is not None:
-        # timm's filters rename foreign checkpoints and resample position tables; a file that they choke on is told below
+        # These rename foreign checkpoints and resample position tables. A file that one of them chokes on is
+        # looked at below as it is.
         wanted = inspect.signature(resample).parameters
-        try:
+        with suppress(KeyError, RuntimeError, ValueError, AttributeError, IndexError, AssertionError):
             tensors = resample(tensors, net) if len(wanted) > 1 else resample(tensors)
-        except (KeyError, RuntimeError, ValueError, AttributeError, IndexError, AssertionError):
-            pass
     own = net.state_dict()
     loaded = Loaded(
         source,
@@ -176,7 +187,9 @@ def fill(net: torch.nn.Module, tensors: dict[str, torch.Tensor], source: str, ar
         unexpected=sorted(tensors.keys() - own.keys()),
         remade=sorted(name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape),
     )
-    fits = {name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape}
+    fits = {
+        name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape
+    }
     head = _head_names(net)
     counted = {name: value.numel() for name, value in net.named_parameters() if name not in head}
     share = sum(counted.get(name, 0) for name in fits) / max(1, sum(counted.values()))
@@ -208,7 +221,7 @@ def save_weights(net: torch.nn.Module, file: Path) -> None:
 
 
 def weights_digest(net: torch.nn.Module) -> str:
-    """sha256 over names, dtypes, shapes and bytes of all tensors, sorted by name: a file's layout does not matter."""
+    """sha256 over names, dtypes, shapes and bytes of all tensors by name; a file's layout does not matter."""
     digest = hashlib.sha256()
     for name, value in sorted(net.state_dict().items()):
         value = value.detach().cpu().contiguous()

@@ -14,7 +14,7 @@ class FamilySpec:
         names: size -> timm model name.
         multiple: input sizes must be multiples of this many pixels (`micro_multiple` for size `micro`).
         smallest: the smallest input in pixels (`micro_smallest` for size `micro`).
-        micro: arguments that turn the `micro` name into a model of about half a million parameters, for small input.
+        micro: arguments that make of the `micro` name a model of about a million parameters or less.
         takes_image_size: the constructor wants `img_size`.
     """
 
@@ -27,8 +27,8 @@ class FamilySpec:
     takes_image_size: bool = True
 
 
-# Sizes follow timm's; every name below exists in timm 1.0. Twins and PVT v2 halve their grid four times from 1/4 of
-# the input, MViT v2 and Swin likewise, hence multiples of 32.
+# Sizes follow timm's; every name below exists in timm 1.0. PVT v2, MViT v2, Swin and Twins start from a grid
+# of a quarter of the input and halve it three times, hence multiples of 32.
 FAMILIES: dict[str, FamilySpec] = {
     "vit": FamilySpec(
         names={
@@ -128,6 +128,6 @@ def student_arch(family: str, size: str, image_size: int) -> tuple[str, dict[str
     if spec.takes_image_size:
         arguments["img_size"] = image_size
     if family == "swin":
-        # timm's rule at 224 (a window of 7) kept for other inputs: one that divides each stage's grid; not below 4
+        # timm's rule at 224 (a window of 7), kept for other inputs: it divides each stage's grid; at least 4
         arguments["window_size"] = max(4, image_size // 32)
     return spec.names[size], arguments

@@ -16,7 +16,7 @@ from pipeline.views.recipe import FIELDS, Recipe, unpack
 
 
 def order(seed: int, epoch: int, count: int, batch_size: int) -> list[np.ndarray]:
-    """Row numbers of each batch of an epoch: every row once, batches of nearly equal length, none above batch_size."""
+    """Row numbers of each batch of an epoch: every row once, nearly equal batches of at most batch_size."""
     return np.array_split(permutation(seed, "order", epoch, count), -(-count // batch_size))
 
 
@@ -45,7 +45,8 @@ class FreshBatches:
 class CachedBatches:
     """Views and logits of a cache: epoch e replays plane e mod V, at any size.
 
-    The view parameters come from the store, not from a generator: what the teacher saw is what the student sees.
+    The view parameters come from the store, not from a generator: what the teacher saw is what the student
+    sees.
 
     Args:
         samples: the cache's samples, checked against its identity; rows sorted by key, as in the store.

@@ -1,4 +1,4 @@
-"""The training loop, for teachers and students alike; the last epoch's weights are the result, nothing is selected."""
+"""The training loop, for teachers and students alike; the last epoch's weights are the result."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -27,12 +27,12 @@ def pixels_digest(source: CachedBatches) -> str:
     for number, batch in enumerate(source(0)):
         if number == PIXEL_BATCHES:
             break
-        digest.update(batch.pixels.numpy())
+        digest.update(batch.pixels.numpy().tobytes())
     return digest.hexdigest()
 
 
 def digests(net: torch.nn.Module, source: CachedBatches, epochs: int) -> dict[str, str]:
-    """`init` (the weights before training), `order`, `pixels`: equal between the arms of one family and seed."""
+    """`init` (weights before training), `order`, `pixels`: equal between the arms of a family and seed."""
     return {
         "init": weights_digest(net),
         "order": order_digest(source, epochs),

@@ -9,7 +9,8 @@ import hashlib
 
 import numpy as np
 
-# Views that are only ever drawn to fit a teacher are numbered from here, so they never coincide with cached views.
+# Views that are only ever drawn to fit a teacher are numbered from here, so they never coincide with cached
+# views.
 FIT_VIEWS = 2**32
 
 
@@ -25,7 +26,9 @@ def words(seed: int, key: str, view: int, count: int) -> np.ndarray:
         uint64 [count]; word i is the same whatever `count` is.
     """
     name = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
-    stream = np.random.Philox(key=np.array([seed, name], np.uint64), counter=np.array([0, view, 0, 0], np.uint64))
+    stream = np.random.Philox(
+        key=np.array([seed, name], np.uint64), counter=np.array([0, view, 0, 0], np.uint64)
+    )
     return stream.random_raw(count)
 
 

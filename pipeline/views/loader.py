@@ -1,4 +1,4 @@
-"""Lists of (sample, view) to batches of rendered pixels, in worker processes where there are cores for them."""
+"""Lists of (sample, view) to batches of rendered pixels, in worker processes where cores are left."""
 
 import multiprocessing
 import os
@@ -18,7 +18,8 @@ Job = Sequence[tuple[Sample, View]]
 
 
 def worker_count() -> int:
-    """Processes that render: the environment variable STILLROOM_WORKERS, else the cores that two leave over, up to 8.
+    """Processes that render: the environment variable STILLROOM_WORKERS, else the cores that two leave over,
+    up to 8.
 
     A machine's setting, not a parameter: it changes no pixel.
     """
@@ -26,7 +27,9 @@ def worker_count() -> int:
     if text is None:
         return min(8, max(0, (os.cpu_count() or 1) - 2))
     if not text.isdigit():
-        raise ParamsError(f"STILLROOM_WORKERS={text!r} is not a number of processes", fix="set it to 0 or more")
+        raise ParamsError(
+            f"STILLROOM_WORKERS={text!r} is not a number of processes", fix="set it to 0 or more"
+        )
     return int(text)
 
 
@@ -42,11 +45,14 @@ class _Jobs(Dataset):
         return torch.from_numpy(np.stack(squares))
 
 
-def batches(pixels: Pixels, jobs: Sequence[Job], size: int, workers: int | None = None) -> Iterator[torch.Tensor]:
+def batches(
+    pixels: Pixels, jobs: Sequence[Job], size: int, workers: int | None = None
+) -> Iterator[torch.Tensor]:
     """Render each job as one batch, in order; the number of workers changes nothing but the speed.
 
     Args:
-        pixels: the decoded images. With workers they are decoded before the workers are forked, and so shared.
+        pixels: the decoded images. With workers they are decoded before the workers are forked, and so
+            shared.
         jobs: the rows and views of each batch.
         size: side of the squares in pixels.
         workers: processes; None: `worker_count()`.

@@ -14,9 +14,9 @@ from pipeline.samples import Sample, Samples
 
 
 def decode(content: bytes) -> np.ndarray:
-    """An image file's bytes to uint8 [H, W, 3], RGB: EXIF orientation applied, grey repeated, alpha over black."""
-    with Image.open(io.BytesIO(content)) as image:
-        image = ImageOps.exif_transpose(image)
+    """An image file's bytes to uint8 [H, W, 3], RGB: EXIF orientation applied, alpha over black."""
+    with Image.open(io.BytesIO(content)) as opened:
+        image: Image.Image = ImageOps.exif_transpose(opened)
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
@@ -59,7 +59,7 @@ class Pixels:
             raise DataError(
                 f"{file}: the image of {row.key} was replaced",
                 f"sha256 expected {row.sha256[:16]}..., found {found[:16]}...",
-                "put the old file back, or run `stillroom prepare` and then `stillroom cache` for the new one",
+                "put the old file back, or run `stillroom prepare` and `stillroom cache` for the new one",
             )
         image = decode(content)
         with self._lock:
@@ -69,7 +69,7 @@ class Pixels:
         return image
 
     def preload(self, rows: Iterable[Sample]) -> None:
-        """Decode what the budget still takes of these rows, in threads, before worker processes are forked."""
+        """Decode what the budget still takes of these rows, in threads, before workers are forked."""
         wanted = {row.key: row for row in rows if row.key not in self._kept}
         room = []
         left = self._left

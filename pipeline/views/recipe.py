@@ -1,4 +1,4 @@
-"""Recipes: which parameters a view draws, and how. A view's parameters are plain numbers that a cache keeps."""
+"""Recipes: which parameters a view draws, and how. A view's parameters are plain numbers."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from pipeline.views.draw import uniforms
 
 # What is kept of a view: name -> (dtype, shape). 12 bytes a view.
 FIELDS: dict[str, tuple[str, tuple[int, ...]]] = {
-    "box": ("uint16", (4,)),  # x0, y0, x1, y1 of the crop, whole pixels of the decoded image, x1 and y1 exclusive
+    "box": ("uint16", (4,)),  # x0, y0, x1, y1 of the crop, in whole pixels of the image, the ends exclusive
     "flip": ("uint8", ()),  # 1: mirrored left-right after the crop
     "colour": ("uint8", (3,)),  # brightness, contrast, saturation in 1/128 (128: unchanged)
 }
@@ -36,9 +36,10 @@ class Recipe(Protocol):
 class Crop:
     """Random resized crop, flip, and brightness, contrast and saturation.
 
-    The crop's area is uniform in `scale` times the image's, its aspect log-uniform in `ratio` (Szegedy et al. 2015,
-    as in Inception). A side that would stand over the image is cut to the image's side: no rejection loop, so the
-    number of random words is fixed. Sides are rounded half up, positions are uniform over all whole-pixel places.
+    The crop's area is uniform in `scale` times the image's, its aspect log-uniform in `ratio` (Szegedy et
+    al. 2015, as in Inception). A side that would stand over the image is cut to the image's side: no
+    rejection loop, so the number of random words is fixed. Sides are rounded half up, positions are uniform
+    over all whole-pixel places.
     """
 
     scale: tuple[float, float]
@@ -69,14 +70,14 @@ class Crop:
 def make_recipe(config: dict[str, Any]) -> Recipe:
     """The recipe that plain data describes: `{"name": "crop", "scale": [0.35, 1.0], ...}`."""
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
-    return RECIPES[values.pop("name")](**values)
+    return RECIPES[str(values.pop("name"))](**values)
 
 
 RECIPES: dict[str, type] = {"crop": Crop}
 
 
 def centre(size: tuple[int, int], share: float = 1.0) -> View:
-    """The view for evaluation: the centred square with `share` of the short side, unflipped, colours as they are."""
+    """The view for evaluation: the centred square with `share` of the short side, nothing else changed."""
     width, height = size
     side = max(1, math.floor(min(width, height) * share + 0.5))
     x, y = (width - side) // 2, (height - side) // 2

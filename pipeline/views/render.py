@@ -42,16 +42,20 @@ def render(image: np.ndarray, view: View, size: int) -> np.ndarray:
 def recolour(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     """Brightness, then contrast about mid-grey 128, then saturation, rounded half up and clipped.
 
-    The three are one 3 x 3 matrix and an offset. The matrix is rounded to 1/1024, so each product and sum is a
-    multiple of 1/1024 below 2^13, exact in float32: the result does not depend on the order of summation, on fused
-    multiply-add, or on the BLAS in use.
+    The three are one 3 x 3 matrix and an offset. The matrix is rounded to 1/1024, so each product and sum is
+    a multiple of 1/1024 below 2^13, exact in float32: the result does not depend on the order of summation,
+    on fused multiply-add, or on the BLAS in use.
 
     Args:
         pixels: uint8 [..., 3].
         colour: the factors in 1/128.
     """
     brightness, contrast, saturation = colour
-    exact = brightness * contrast * (256 * saturation * np.eye(3, dtype=np.int64) + (128 - saturation) * LUMA[:, None])
+    exact = (
+        brightness
+        * contrast
+        * (256 * saturation * np.eye(3, dtype=np.int64) + (128 - saturation) * LUMA[:, None])
+    )
     matrix = (((exact >> 18) + 1) >> 1).astype(np.float32) / 1024  # 2^29 -> 2^10, rounded half up
     values = pixels.reshape(-1, 3).astype(np.float32) @ matrix
     values += (128 - contrast) + 0.5  # 0.5: the cast below truncates

@@ -41,7 +41,9 @@ def test_kd_is_hintons_formula(drawn: tuple, temperature: float, alpha: float, s
 def test_ce_is_kd_without_a_teacher(drawn: tuple) -> None:
     student, labels, teacher = (torch.tensor(values) for values in drawn)
     plain = LOSSES["ce"](student, labels)
-    assert float(plain) == pytest.approx(float(LOSSES["kd"](student, labels, teacher, alpha=0.0, temperature=3.0)))
+    assert float(plain) == pytest.approx(
+        float(LOSSES["kd"](student, labels, teacher, alpha=0.0, temperature=3.0))
+    )
 
 
 def test_extreme_logits_stay_finite() -> None:
@@ -54,5 +56,7 @@ def test_extreme_logits_stay_finite() -> None:
 
 def test_a_student_that_equals_its_teacher_has_no_gradient_from_it() -> None:
     logits = torch.randn(4, 5, requires_grad=True)
-    LOSSES["kd"](logits, torch.zeros(4, dtype=torch.long), logits.detach(), alpha=1.0, temperature=2.0).backward()
+    LOSSES["kd"](
+        logits, torch.zeros(4, dtype=torch.long), logits.detach(), alpha=1.0, temperature=2.0
+    ).backward()
     assert logits.grad.abs().max() < 1e-6

@@ -30,7 +30,8 @@ def test_help_answers_at_once_and_imports_nothing_heavy(tmp_path: Path) -> None:
     assert min(seconds) < 0.5
     for command in ("prepare", "teacher", "cache", "student", "report", "store", "preset"):
         assert f"\n  {command} " in done.stdout
-    code = "import sys, stages.cli; print([m for m in ('torch', 'timm', 'zarr', 'h5py', 'sklearn') if m in sys.modules])"
+    heavy = ("torch", "timm", "zarr", "h5py", "sklearn", "dvclive")
+    code = f"import sys, stages.cli; print([name for name in {heavy} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() == "[]"
 

@@ -56,7 +56,12 @@ def test_dvc_repro_gives_every_promised_file_and_key(finished: Path) -> None:
     ]
     for row in results["rows"]:
         assert {"family", "arch", "arm", "seed", "accuracy", "mAP", "params", "flops"} <= row.keys()
-        assert 0 <= row["accuracy"] <= 100 and 0 < row["mAP"] <= 100 and row["params"] > 1e5 and row["flops"] > 1e6
+        assert (
+            0 <= row["accuracy"] <= 100
+            and 0 < row["mAP"] <= 100
+            and row["params"] > 1e5
+            and row["flops"] > 1e6
+        )
     for line in results["summary"]:
         assert line["gain"] == pytest.approx(line["accuracy_kd"] - line["accuracy_ce"], abs=1e-3)
     for name in ("results.md", "index.html"):
@@ -71,7 +76,9 @@ def test_arms_differ_in_the_target_alone(finished: Path) -> None:
     for family in ("vit", "pvt"):
         ce, kd = student(finished, f"{family}-ce-0"), student(finished, f"{family}-kd-0")
         assert ce["digests"] == kd["digests"] and set(ce["digests"]) == {"init", "order", "pixels"}
-        assert ce["config"]["model"] == kd["config"]["model"] and ce["config"]["train"] == kd["config"]["train"]
+        assert (
+            ce["config"]["model"] == kd["config"]["model"] and ce["config"]["train"] == kd["config"]["train"]
+        )
         assert ce["config"]["loss"] != kd["config"]["loss"]
         assert weights(finished, f"{family}-ce-0") != weights(finished, f"{family}-kd-0")
 
@@ -142,7 +149,9 @@ def test_hdf5_holds_what_zarr_holds_and_the_staged_blocks_serve_both(project: Pa
 
 def test_more_views_compute_only_the_new_planes(project: Path) -> None:
     cache = project / "artifacts/cache"
-    before = {file.relative_to(cache): file.read_bytes() for file in cache.glob("logits/c/**/*") if file.is_file()}
+    before = {
+        file.relative_to(cache): file.read_bytes() for file in cache.glob("logits/c/**/*") if file.is_file()
+    }
     said = run_in(project, "stillroom", "cache", "--set", "views.count=5").stdout
     assert "resumed: 9 of 15 blocks" in said and "160 of 160 views" in said
     assert len(before) == 3
@@ -168,9 +177,20 @@ def test_a_student_with_another_recipe_is_refused(project: Path, command: list[s
     ("edit", "field"),
     [
         (lambda table: table["classes"].reverse(), "samples.classes"),
-        (lambda table: table["samples"].pop(next(i for i, r in enumerate(table["samples"]) if r["split"] == "train")), "samples.keys"),
-        (lambda table: next(r for r in table["samples"] if r["split"] == "train").update(sha256="0" * 64), "samples.images"),
-        (lambda table: next(r for r in table["samples"] if r["split"] == "train").update(label=39), "samples.labels"),
+        (
+            lambda table: table["samples"].pop(
+                next(i for i, r in enumerate(table["samples"]) if r["split"] == "train")
+            ),
+            "samples.keys",
+        ),
+        (
+            lambda table: next(r for r in table["samples"] if r["split"] == "train").update(sha256="0" * 64),
+            "samples.images",
+        ),
+        (
+            lambda table: next(r for r in table["samples"] if r["split"] == "train").update(label=39),
+            "samples.labels",
+        ),
     ],
 )
 def test_a_student_on_other_data_is_refused(project: Path, edit: object, field: str) -> None:
@@ -235,11 +255,15 @@ def test_a_head_of_other_classes_cannot_be_adopted(project: Path) -> None:
     import timm
     from safetensors.torch import save_file
 
-    net = timm.create_model("convnext_atto", num_classes=1000, patch_size=4, depths=(1, 1, 1, 1), dims=(8, 16, 24, 32))
+    net = timm.create_model(
+        "convnext_atto", num_classes=1000, patch_size=4, depths=(1, 1, 1, 1), dims=(8, 16, 24, 32)
+    )
     save_file(net.state_dict(), project / "wide.safetensors")
     given = ["--set", "teacher.weights=wide.safetensors"]
     done = run_in(project, "stillroom", "teacher", *given, "--set", "teacher.train.epochs=0", code=1)
-    assert "cannot be adopted" in done.stderr and "head.fc.weight" in done.stderr and "40 classes" in done.stderr
+    assert (
+        "cannot be adopted" in done.stderr and "head.fc.weight" in done.stderr and "40 classes" in done.stderr
+    )
     said = run_in(project, "stillroom", "teacher", *given).stdout
     assert "of another shape, made fresh: head.fc.bias, head.fc.weight" in said
 
@@ -258,8 +282,12 @@ def test_bad_weights_and_sizes_are_refused(project: Path) -> None:
 def test_a_student_of_another_size_replays_the_same_boxes(project: Path) -> None:
     run_in(project, "stillroom", *KD, "--set", "student.model.image_size=32")
     assert student(project, "vit-kd-0")["input"]["size"] == 32
-    assert student(project, "vit-kd-0")["digests"]["order"] == student(project, "vit-ce-0")["digests"]["order"]
-    assert student(project, "vit-kd-0")["digests"]["pixels"] != student(project, "vit-ce-0")["digests"]["pixels"]
+    assert (
+        student(project, "vit-kd-0")["digests"]["order"] == student(project, "vit-ce-0")["digests"]["order"]
+    )
+    assert (
+        student(project, "vit-kd-0")["digests"]["pixels"] != student(project, "vit-ce-0")["digests"]["pixels"]
+    )
     assert "digests.pixels" in run_in(project, "stillroom", "report", code=1).stderr
 
 

@@ -1,4 +1,4 @@
-"""What a student is fed: the teacher's very pixels beside the teacher's very logits, in an order that is arithmetic."""
+"""What a student is fed: the teacher's very pixels beside its very logits, in a computed order."""
 
 import hashlib
 from pathlib import Path
@@ -37,11 +37,13 @@ RECIPE = {
 
 
 class Projection(torch.nn.Module):
-    """A teacher whose logits give its pixels away: a fixed random projection, so that any other pixels show."""
+    """A teacher whose logits give its pixels away: a fixed random projection, so that others show."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.randn(3 * SIZE * SIZE, CLASSES, generator=torch.Generator().manual_seed(0)))
+        self.weight = torch.nn.Parameter(
+            torch.randn(3 * SIZE * SIZE, CLASSES, generator=torch.Generator().manual_seed(0))
+        )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images.flatten(1) @ self.weight
@@ -60,17 +62,23 @@ def samples(tmp_path: Path) -> Samples:
         file.parent.mkdir(exist_ok=True)
         Image.fromarray(random.integers(0, 256, (30 + i, 50 - i, 3), dtype=np.uint8)).save(file)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        rows.append(Sample(f"s{i:02}", f"images/s{i:02}.png", "train", i % CLASSES, None, (50 - i, 30 + i), digest))
+        rows.append(
+            Sample(f"s{i:02}", f"images/s{i:02}.png", "train", i % CLASSES, None, (50 - i, 30 + i), digest)
+        )
     return Samples("folder", tuple("abcdef"), tuple(rows), tmp_path)
 
 
-def cached(samples: Samples, folder: Path, backend: str, views: int = 3, net: torch.nn.Module | None = None) -> Store:
+def cached(
+    samples: Samples, folder: Path, backend: str, views: int = 3, net: torch.nn.Module | None = None
+) -> Store:
     identity = {"test": 1, "outputs": {"logits": {"encoding": "float16", "shape": [CLASSES]}}}
     specs = array_specs("float16", CLASSES)
     keys = [row.key for row in samples.rows]
     with Staging(folder / "staging", identity, specs, keys, samples.labels(), 8) as staging:
         recipe = make_recipe(RECIPE)
-        generate(model(net or Projection()), samples, recipe, 5, staging, views, "float16", 5, "none", Progress())
+        generate(
+            model(net or Projection()), samples, recipe, 5, staging, views, "float16", 5, "none", Progress()
+        )
         publish(staging, folder / backend, backend, views, {}, [], {})
     return open_store(folder / backend)
 
@@ -94,7 +102,7 @@ def test_every_logit_meets_the_pixels_it_was_made_from(
 
 
 def test_the_check_above_would_see_one_flip(samples: Samples, tmp_path: Path) -> None:
-    """The projection tells a mirrored batch, or a neighbour's logits, from the right one by far more than rounding."""
+    """A mirrored batch, or a neighbour's logits, differ by far more than rounding."""
     store = cached(samples, tmp_path, "zarr")
     batch = next(iter(CachedBatches(samples, store, SIZE, 23, seed=9, with_logits=True)(0)))
     mirrored = Projection()(to_input(batch.pixels.flip(2), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)))
