@@ -73,14 +73,19 @@ class Samples:
         }
 
     def save(self, folder: Path) -> None:
-        """Write `samples.json` into `folder`, whole or not at all; a root inside it is kept relative."""
-        root = Path(os.path.abspath(self.root))
-        inside = root.is_relative_to(os.path.abspath(folder))
+        """Write `samples.json` into `folder`, whole or not at all.
+
+        A root inside `folder` or inside the project is kept as a relative path, any other is left out: the same
+        data gives the same file on every machine, and `data.path` says where it lies on this one.
+        """
+        here, root = Path(os.path.abspath(folder)), Path(os.path.abspath(self.root))
+        inside = root.is_relative_to(here)
+        start = here if inside else Path.cwd()
         table = {
             "format": FORMAT,
             "dataset": self.dataset,
-            "root": root.relative_to(os.path.abspath(folder)).as_posix() if inside else str(self.root),
-            "root_is": "relative to this file" if inside else "relative to the project, or absolute",
+            "root": root.relative_to(start).as_posix() if root.is_relative_to(start) else None,
+            "root_is": "relative to this file" if inside else "relative to the project, or data.path",
             "classes": list(self.classes),
             "samples": [asdict(row) for row in self.rows],
         }
@@ -95,7 +100,7 @@ class Samples:
 
         Args:
             folder: the folder that holds `samples.json`.
-            root: where the images lie on this machine, if not where the table says.
+            root: where the images lie on this machine, where they are no part of `folder`.
 
         Raises:
             DataError: there is no table, or it is not one that this version reads.
@@ -115,26 +120,32 @@ class Samples:
                 )
             rows = tuple(_row(entry) for entry in table["samples"])
             inside = table["root_is"] == "relative to this file"
-            found = folder / table["root"] if inside else Path(table["root"])
-            return cls(
-                table["dataset"], tuple(table["classes"]), rows, root if root and not inside else found
-            )
+            stored = None if table["root"] is None else _contained(table["root"])
+            found = folder / (stored or "") if inside else root or stored
+            if found is None:
+                raise DataError(
+                    f"{file} does not say where its images lie", fix="set data.path to their folder"
+                )
+            return cls(table["dataset"], tuple(table["classes"]), rows, Path(found))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{file} is damaged", f"{type(error).__name__}: {error}", "run `stillroom prepare` again"
             ) from None
 
 
-def _row(entry: dict) -> Sample:
-    path = entry["path"]
+def _contained(path: str) -> str:
     if Path(path).is_absolute() or ".." in Path(path).parts:
         raise ValueError(f"the path {path!r} leaves its folder")
+    return path
+
+
+def _row(entry: dict) -> Sample:
     if entry["split"] not in SPLITS:
         raise ValueError(f"unknown split {entry['split']!r}")
     box = entry["box"]
     return Sample(
         key=entry["key"],
-        path=path,
+        path=_contained(entry["path"]),
         split=entry["split"],
         label=int(entry["label"]),
         box=None if box is None else (int(box[0]), int(box[1]), int(box[2]), int(box[3])),

@@ -31,7 +31,7 @@ REPORT = ARTIFACTS / "report"
 # outlive that.
 STAGING = ARTIFACTS / ".staging"
 
-PLAIN_EVERY = 15.0  # seconds between progress lines where the output is no terminal
+PLAIN_EVERY = 30.0  # seconds between progress lines where the output is no terminal
 
 
 def stage(command: Callable) -> Callable:

@@ -61,7 +61,7 @@ def teacher(params: "Params") -> None:
         if config.train.epochs == 0 and fresh:
             raise WeightsError(
                 f"{config.arch} cannot be adopted: {model.loaded.source} leaves {len(fresh)} tensors open",
-                f"untrained they are random; the data has {len(samples.classes)} classes\n{listing(fresh, 6)}",
+                f"untrained they are random; there are {len(samples.classes)} classes\n{listing(fresh, 6)}",
                 "set teacher.train.epochs to 1 or more, or give weights that are complete for these classes",
             )
         model.net.to(device())

@@ -28,7 +28,25 @@ def test_rows_are_known_by_key_not_by_position(tmp_path: Path) -> None:
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     samples = table(tmp_path / "elsewhere")
     samples.save(tmp_path / "data")
-    assert Samples.load(tmp_path / "data") == samples
+    assert Samples.load(tmp_path / "data", tmp_path / "elsewhere") == samples
+
+
+def test_the_same_data_elsewhere_gives_the_same_file(tmp_path: Path) -> None:
+    """Otherwise DVC would run every stage again on a machine that keeps its images in another folder."""
+    for name in ("one", "two"):
+        table(tmp_path / name).save(tmp_path / "data" / name)
+    one, two = ((tmp_path / "data" / name / "samples.json").read_bytes() for name in ("one", "two"))
+    assert one == two
+    with pytest.raises(DataError, match="where its images lie"):
+        Samples.load(tmp_path / "data" / "one")
+
+
+def test_a_root_in_the_project_is_found_without_being_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table(Path("downloads/images")).save(tmp_path / "data")
+    assert Samples.load(tmp_path / "data").root == Path("downloads/images")
 
 
 def test_a_moved_project_finds_its_own_images(tmp_path: Path) -> None:
@@ -71,6 +89,15 @@ def test_a_path_that_leaves_its_folder_is_refused(tmp_path: Path, path: str) -> 
     content = json.loads((tmp_path / "samples.json").read_text())
     content["samples"][0]["path"] = path
     (tmp_path / "samples.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="leaves its folder"):
+        Samples.load(tmp_path)
+
+
+@pytest.mark.parametrize("root", ["../elsewhere", "/etc"])
+def test_a_root_that_leaves_the_project_is_refused(tmp_path: Path, root: str) -> None:
+    table(tmp_path).save(tmp_path)
+    content = json.loads((tmp_path / "samples.json").read_text())
+    (tmp_path / "samples.json").write_text(json.dumps(content | {"root": root}))
     with pytest.raises(DataError, match="leaves its folder"):
         Samples.load(tmp_path)
 
