@@ -75,8 +75,8 @@ class Samples:
     def save(self, folder: Path) -> None:
         """Write `samples.json` into `folder`, whole or not at all.
 
-        A root inside `folder` or inside the project is kept as a relative path, any other is left out: the same
-        data gives the same file on every machine, and `data.path` says where it lies on this one.
+        A root inside `folder` or the project is kept as a relative path, any other is left out: the same data
+        gives the same file on every machine, and `data.path` says where it lies on this one.
         """
         here, root = Path(os.path.abspath(folder)), Path(os.path.abspath(self.root))
         inside = root.is_relative_to(here)

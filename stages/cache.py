@@ -16,9 +16,9 @@ def cache(params: "Params") -> None:
     """Run the teacher once over all views; write artifacts/cache/. A stopped run goes on."""
     import numpy as np
 
+    from pipeline.cache.backends import open_store
     from pipeline.cache.publish import publish
     from pipeline.cache.staging import Staging
-    from pipeline.cache.store import open_store
     from pipeline.device import device, environment
     from pipeline.errors import WeightsError
     from pipeline.evaluation.metrics import accuracy

@@ -41,7 +41,7 @@ def report(params: "Params", show: bool) -> None:
 
 
 def _write(params: "Params") -> dict:
-    from pipeline.cache.store import open_store
+    from pipeline.cache.backends import open_store
     from pipeline.reporting import page, records, table
     from pipeline.samples import Samples
 

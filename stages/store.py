@@ -18,7 +18,7 @@ def store() -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def info(path: Path, as_json: bool) -> None:
     """Show what the cache in PATH was made from and what it holds."""
-    from pipeline.cache.store import open_store
+    from pipeline.cache.backends import open_store
 
     manifest = open_store(path).manifest
     stored = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

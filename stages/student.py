@@ -33,7 +33,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
 
     import numpy as np
 
-    from pipeline.cache.store import open_store
+    from pipeline.cache.backends import open_store
     from pipeline.device import device, environment
     from pipeline.errors import ParamsError
     from pipeline.evaluation.cost import flops, parameters

@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pipeline.cache.backends import open_store
 from pipeline.cache.manifest import NAME
-from pipeline.cache.store import Damage, Store, open_store
+from pipeline.cache.store import Damage, Store
 from pipeline.errors import CacheError
 from pipeline.progress import Progress
 

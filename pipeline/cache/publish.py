@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.cache.backends import backend as backend_class
 from pipeline.cache.layout import Block, Layout, blocks_per_file, runs
 from pipeline.cache.manifest import NAME, Manifest, rows_digest
 from pipeline.cache.staging import Staging, sync
-from pipeline.cache.store import backend as backend_class
 from pipeline.errors import CacheError, listing
 from pipeline.progress import Progress
 

@@ -38,7 +38,7 @@ class Damage(NamedTuple):
 class Store(ABC):
     """A cache in a folder. It holds no open file, so it survives fork and spawn, and may be pickled.
 
-    Made by `open_store`.
+    Made by `backends.open_store`.
 
     Attributes:
         folder: where it lies, absolute.
@@ -269,32 +269,6 @@ class Store(ABC):
         The same content gives the same bytes, and the number of views changes no file of another view.
         Advances `progress` by one for each file part of an array.
         """
-
-
-def backend(name: str) -> type[Store]:
-    """The class that reads and writes stores of a backend, `zarr` or `hdf5`."""
-    if name == "zarr":  # imported when needed: each library takes a while to load
-        from pipeline.cache.zarr_store import ZarrStore
-
-        return ZarrStore
-    if name == "hdf5":
-        from pipeline.cache.hdf5_store import Hdf5Store
-
-        return Hdf5Store
-    raise CacheError(f"there is no store {name!r}", fix="choose zarr or hdf5")
-
-
-def open_store(path: Path) -> Store:
-    """Open a published cache for reading.
-
-    Args:
-        path: its folder, the one with `manifest.json`.
-
-    Raises:
-        CacheError: there is none, or its manifest is not sound.
-    """
-    manifest = Manifest.load(path)
-    return backend(manifest.backend)(path, manifest)
 
 
 def explain(error: BaseException) -> str:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from pipeline.cache.backends import open_store
 from pipeline.cache.manifest import Manifest
 from pipeline.cache.publish import publish
-from pipeline.cache.store import open_store
 from tests.contract.store_contract import VIEWS, plane_digest, staged
 
 

@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
+from pipeline.cache.backends import open_store
 from pipeline.cache.checks import verify
-from pipeline.cache.store import open_store
 from pipeline.errors import CacheError
 from tests.contract.store_contract import KEYS, SAMPLES, StoreContract
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import zarr
 
+from pipeline.cache.backends import open_store
 from pipeline.cache.publish import publish
-from pipeline.cache.store import open_store
 from pipeline.errors import CacheError
 from tests.contract.store_contract import SAMPLES, StoreContract, contents, staged
 

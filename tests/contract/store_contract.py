@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.cache.backends import open_store
 from pipeline.cache.checks import verify
 from pipeline.cache.encoding import ENCODINGS
 from pipeline.cache.layout import ArraySpec, Block
 from pipeline.cache.manifest import Manifest, block_digest
 from pipeline.cache.publish import publish
 from pipeline.cache.staging import Staging
-from pipeline.cache.store import Store, open_store
+from pipeline.cache.store import Store
 from pipeline.errors import CacheError
 from pipeline.progress import Progress
 

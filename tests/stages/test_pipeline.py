@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.cache.store import open_store
+from pipeline.cache.backends import open_store
 from tests.conftest import TINY, run_in
 
 

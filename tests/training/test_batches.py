@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.cache.backends import open_store
 from pipeline.cache.publish import publish
 from pipeline.cache.staging import Staging
-from pipeline.cache.store import Store, open_store
+from pipeline.cache.store import Store
 from pipeline.config import Train
 from pipeline.errors import CacheError, StillroomError
 from pipeline.generation.generate import array_specs, generate
