@@ -75,6 +75,7 @@ def cache(params: "Params") -> None:
                 environment=environment() | {"amp": params.cache.amp},
                 probes=make_probes(train, params.views, size),
                 quality={},
+                progress=console,
             )
         store = open_store(CACHE)
         agreement = accuracy(store.logits(0), np.array(train.labels()))

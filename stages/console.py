@@ -1,5 +1,6 @@
 """What every command shares: where artifacts lie, how params are read, how progress and errors are shown."""
 
+import errno
 import json
 import os
 import shutil
@@ -27,8 +28,7 @@ TEACHER = ARTIFACTS / "teacher"
 CACHE = ARTIFACTS / "cache"
 STUDENTS = ARTIFACTS / "students"
 REPORT = ARTIFACTS / "report"
-# Not an output of any DVC stage: DVC deletes outputs before it runs a stage, and committed blocks must
-# outlive that.
+# No DVC output: DVC deletes outputs before it runs a stage, and committed blocks must outlive that.
 STAGING = ARTIFACTS / ".staging"
 
 PLAIN_EVERY = 30.0  # seconds between progress lines where the output is no terminal
@@ -138,16 +138,19 @@ def shown() -> Iterator[Console]:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its place when the block ends well, and is removed
-    otherwise.
+    """A temporary folder that takes `target`'s place when the block ends well, and is removed otherwise.
+
+    It lies in the staging folder, so that not even a kill leaves anything half-written among DVC's outputs.
 
     Raises:
-        StillroomError: the place cannot be written to.
+        StillroomError: the place cannot be written to, said before the work begins.
     """
     try:
+        STAGING.mkdir(parents=True, exist_ok=True)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        temporary.chmod(0o777 & ~_umask())
+        if not os.access(target.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"no permission to write in {target.parent}")
+        temporary = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=STAGING))
     except OSError as error:
         raise StillroomError(
             f"{target} cannot be written",
@@ -155,17 +158,15 @@ def whole_folder(target: Path) -> Iterator[Path]:
             "make the folder writable, or free the disk",
         ) from None
     try:
-        yield temporary
-        old = None
+        made = temporary / "new"
+        made.mkdir()
+        yield made
         if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            target.rename(old / "was")
-        temporary.rename(target)
-        if old:
-            shutil.rmtree(old)
+            target.rename(temporary / "old")
+        made.rename(target)
     except OSError as error:
         raise StillroomError(
-            f"{target} cannot be written", str(error), "free the disk or mend the folder"
+            f"{target} cannot be written", str(error), "free the disk or mend the folder, then run it again"
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -218,12 +219,6 @@ def tell_weights(console: Progress, loaded: "Loaded") -> None:
         if names:
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
             console.note(f"  {what}: {', '.join(names[:8])}{more}")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def data_root(params: "Params") -> Path | None:

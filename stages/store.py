@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from stages.console import CACHE
+from stages.console import CACHE, shown
 
 
 @click.group()
@@ -61,12 +61,16 @@ def verify(ctx: click.Context, path: Path, as_json: bool) -> None:
     """Read every byte of the cache in PATH; list the damage; exit code 1 if there is any."""
     from pipeline.cache.checks import verify as check
 
-    damage = check(path)
     if as_json:
+        damage = check(path)
         click.echo(json.dumps({"ok": not damage, "damage": damage}, indent=2))
-    elif damage:
-        for entry in damage:
-            click.echo(f"damaged: {entry['block']}: {entry['file']}: {entry['reason']}")
     else:
-        click.echo(f"{path} is whole")
+        with shown() as console:
+            damage = check(path, console)
+        for entry in damage:
+            block = entry["block"]
+            place = f"view {block['views'][0]}, samples from {block['samples'][0]}" if block else "the store"
+            click.echo(f"damaged: {place}: {entry['file']}: {entry['reason']}")
+        if not damage:
+            click.echo(f"{path} is whole")
     ctx.exit(1 if damage else 0)

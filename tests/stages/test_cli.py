@@ -125,7 +125,7 @@ def test_ctrl_c_ends_a_stage_cleanly(project: Path) -> None:
     )
     try:
         for _ in range(600):
-            if list((project / "artifacts").glob(".teacher.*/plots/metrics/loss.tsv")):
+            if list((project / "artifacts").glob(".staging/teacher.*/new/plots/metrics/loss.tsv")):
                 break
             time.sleep(0.1)
         else:
@@ -136,3 +136,4 @@ def test_ctrl_c_ends_a_stage_cleanly(project: Path) -> None:
         process.kill()
     assert process.returncode == 1 and "stopped" in said and "Traceback" not in said
     assert leftovers(project) == before
+    assert not list((project / "artifacts/.staging").glob("teacher.*"))
