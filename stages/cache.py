@@ -19,7 +19,7 @@ def cache(params: "Params") -> None:
     from pipeline.cache.backends import open_store
     from pipeline.cache.publish import publish
     from pipeline.cache.staging import Staging
-    from pipeline.device import device, environment
+    from pipeline.device import device, environment, keep_memory
     from pipeline.errors import WeightsError
     from pipeline.evaluation.metrics import accuracy
     from pipeline.generation.generate import OUTPUT, array_specs, generate
@@ -28,6 +28,7 @@ def cache(params: "Params") -> None:
     from pipeline.samples import Samples
     from pipeline.views.recipe import make_recipe
 
+    keep_memory()
     described = read_teacher(TEACHER / "teacher.json")
     train = Samples.load(DATA, data_root(params)).of("train")
     size = described["input"]["size"]

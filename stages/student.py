@@ -34,7 +34,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     import numpy as np
 
     from pipeline.cache.backends import open_store
-    from pipeline.device import device, environment
+    from pipeline.device import device, environment, keep_memory
     from pipeline.errors import ParamsError
     from pipeline.evaluation.cost import flops, parameters
     from pipeline.evaluation.forward import centre_logits
@@ -54,6 +54,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             raise ParamsError(f"unknown {what} {name!r}", fix=f"{hint}valid: {', '.join(known)}")
+    keep_memory()
     config = params.student
     train_config = config.train_of(family)
     samples = Samples.load(DATA, data_root(params))

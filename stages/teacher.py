@@ -27,7 +27,7 @@ def teacher(params: "Params") -> None:
     """Train the teacher, or adopt it; write artifacts/teacher/."""
     import numpy as np
 
-    from pipeline.device import device, environment
+    from pipeline.device import device, environment, keep_memory
     from pipeline.errors import WeightsError, listing
     from pipeline.evaluation.cost import flops, parameters
     from pipeline.evaluation.forward import centre_logits
@@ -40,6 +40,7 @@ def teacher(params: "Params") -> None:
     from pipeline.training.loop import fit
     from pipeline.views.recipe import make_recipe
 
+    keep_memory()
     config = params.teacher
     samples = Samples.load(DATA, data_root(params))
     train, val, test = samples.of("train"), samples.of("val"), samples.of("test")
