@@ -74,7 +74,7 @@ def teacher(params: "Params") -> None:
             def record(epoch: dict[str, Any]) -> None:
                 if len(val):
                     logits = centre_logits(
-                        model, val, params.cache.batch_size, config.train.amp, Progress(), ""
+                        model, val, config.train.batch_size, config.train.amp, Progress(), ""
                     )
                     epoch["val_accuracy"] = round(accuracy(logits, np.array(val.labels())), 4)
                 log(epoch)
@@ -92,7 +92,7 @@ def teacher(params: "Params") -> None:
                 record,
                 config.seed,
             )
-        logits = centre_logits(model, test, params.cache.batch_size, config.train.amp, console, "test split")
+        logits = centre_logits(model, test, config.train.batch_size, config.train.amp, console, "test split")
         scores = summarise(logits, np.array(test.labels()), samples.classes)
         save_weights(model.net, folder / "model.safetensors")
         write_json(
