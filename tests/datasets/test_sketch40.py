@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline.datasets import sketch40, stanford40
+from pipeline.datasets.sketch40.actions import ACTIONS
 from pipeline.datasets.stanford40 import CLASSES
 from pipeline.progress import Progress
 from pipeline.samples import Samples
@@ -150,8 +151,8 @@ def test_mean_colour_does_not_give_the_class(samples: Samples) -> None:
 
 
 def test_every_class_has_its_drawing_and_shares_poses_and_scenes_with_others() -> None:
-    assert tuple(sorted(sketch40.ACTIONS)) == CLASSES
-    shared = Counter(body for action in sketch40.ACTIONS.values() for body in set(action.bodies))
-    alone = [n for n, a in sketch40.ACTIONS.items() if all(shared[body] == 1 for body in a.bodies)]
+    assert tuple(sorted(ACTIONS)) == CLASSES
+    shared = Counter(body for action in ACTIONS.values() for body in set(action.bodies))
+    alone = [n for n, a in ACTIONS.items() if all(shared[body] == 1 for body in a.bodies)]
     # A few actions are their pose; all others share it.
     assert len(alone) <= 6
