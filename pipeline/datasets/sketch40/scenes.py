@@ -19,7 +19,7 @@ def sheet(pen: Pen, top: float, colour: Colour) -> None:
 def indoors(pen: Pen, dice: Dice, kind: str) -> None:
     wall = dice.colour((0.05, 0.5), (0.5, 0.98))
     line = dice.between(-0.26, -0.06)
-    pen.shape(path("-9 -9, 9 -9, 9 9, -9 9"), wall, 0)
+    sheet(pen, -9, wall)
     if kind in ("kitchen", "bathroom") or dice.chance(0.15):
         tile, grout = dice.between(0.12, 0.22), mixed(wall, WHITE if dice.chance(0.5) else INK, 0.25)
         for step in range(-10, 11):
@@ -96,16 +96,7 @@ def outdoors(pen: Pen, dice: Dice, kind: str) -> None:
     bands = 8
     for band in range(bands):
         shade = mixed(sky, WHITE, 0.55 * band / bands)
-        pen.shape(
-            (
-                (-9, -9 if band == 0 else -1.4 + band * 0.16),
-                (9, -9 if band == 0 else -1.4 + band * 0.16),
-                (9, 9),
-                (-9, 9),
-            ),
-            shade,
-            0,
-        )
+        sheet(pen, -9 if band == 0 else -1.4 + band * 0.16, shade)
     if dice.chance(0.5):
         pen.disc(dice.near(0, 0.8), dice.between(-1.2, -0.8), dice.between(0.06, 0.12), (255, 236, 150), 0)
     for _ in range(dice.pick((0, 1, 2, 3))):
@@ -135,11 +126,7 @@ def outdoors(pen: Pen, dice: Dice, kind: str) -> None:
     if kind == "beach":
         pen.rect(-9, line, 9, line + 0.12, mixed((90, 160, 200), dice.colour(), 0.2), 0)
     if kind == "street" and dice.chance(0.6):
-        pen.shape(
-            ((-9, line + 0.16), (9, line + 0.16), (9, line + 0.20), (-9, line + 0.20)),
-            mixed(ground, WHITE, 0.6),
-            0,
-        )
+        pen.rect(-9, line + 0.16, 9, line + 0.20, mixed(ground, WHITE, 0.6), 0)
     for _ in range(12):
         x, y = dice.near(0, 1.2), dice.between(line + 0.04, 0.2)
         if kind == "lake":
