@@ -218,7 +218,8 @@ def load_params(file: Path, overrides: tuple[str, ...] = ()) -> Params:
         raise ParamsError(f"{file} cannot be read", str(error)) from None
     except YAMLError as error:
         raise ParamsError(f"{file} is not valid YAML", " ".join(str(error).split())) from None
-    tree = {} if tree is None else tree
+    if tree is None:
+        raise ParamsError(f"{file} is empty", fix="run `stillroom preset sketch40 > params.yaml`")
     if not isinstance(tree, dict):
         raise ParamsError(
             f"{file} must hold sections ({', '.join(Params.model_fields)}), not a {type(tree).__name__}"

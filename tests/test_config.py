@@ -72,12 +72,12 @@ def test_numbers_read_as_dvc_reads_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["views.count", "=3", "views.count=[1"])
 def test_a_malformed_override_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "params.yaml"
-    file.write_text("")
+    file.write_text("data: {}")
     with pytest.raises(ParamsError):
         load_params(file, (text,))
 
 
-@pytest.mark.parametrize("content", [b"views: [", b"- 1\n", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("content", [b"", b"# nothing\n", b"views: [", b"- 1\n", b"\xff\xfe\x00"])
 def test_a_file_that_is_no_params_file_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "params.yaml"
     file.write_bytes(content)
