@@ -1,6 +1,7 @@
 """The parameters: every key of `params.yaml` with its type, default, range and meaning, and no other."""
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -107,10 +108,22 @@ class Cache(Section):
     """`cache`: how the teacher's logits are stored."""
 
     store: Literal["zarr", "hdf5"] = "zarr"
-    encoding: Literal["float16"] = "float16"
+    encoding: Literal["float16", "int8", "topk"] = "float16"
+    k: Count = 16  # topk only: logits kept a view
     block_samples: Annotated[int, Field(ge=1, le=1_048_576)] = 1024  # samples in a block (of one view)
-    batch_size: Count = 64  # of the teacher's forward pass
+    # of the teacher's forward pass on a GPU; a CPU takes fewer at a time, one pass a core
+    batch_size: Count = 64
     amp: Literal["none", "bf16"] = "none"
+    # output: the folder of its teacher. More than one: each looks at the same views.
+    teachers: Annotated[dict[str, str], Field(min_length=1)] = {"logits": "artifacts/teacher"}
+
+    @field_validator("teachers")
+    @classmethod
+    def _names(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name) or name in ("keys", "labels", "views"):
+                raise ValueError(f"{name!r} is no name for an output: lower case letters, digits and _")
+        return value
 
 
 class Kd(Section):
@@ -118,6 +131,8 @@ class Kd(Section):
 
     alpha: Fraction = 0.6
     temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
+    # which outputs of the cache teach; of more than one, the mean of their softened probabilities
+    outputs: Annotated[list[str], Field(min_length=1)] = ["logits"]
 
 
 class Ce(Section):

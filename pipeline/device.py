@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     import torch
 
 
-def device() -> "torch.device":
-    """The GPU if there is one, else the CPU."""
+def device(local: int = 0) -> "torch.device":
+    """The GPU of a machine's process number `local` (they share where there are fewer), else the CPU."""
     import torch
 
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", local % torch.cuda.device_count())
 
 
 def keep_memory() -> None:

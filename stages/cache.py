@@ -1,87 +1,106 @@
-"""`stillroom cache`: stage one, the teacher's logits on every view, as a store with a manifest."""
+"""`stillroom cache`: stage one, the teachers' logits on every view, as a store with a manifest."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from stages.console import CACHE, DATA, STAGING, TEACHER, data_root, shown, stage
+from stages.console import CACHE, DATA, STAGING, data_root, shown, stage
 
 if TYPE_CHECKING:
     from pipeline.config import Params
 
 
 @click.command()
+@click.option("--replace", is_flag=True, help="Give up a cache of something else in artifacts/cache.")
 @stage
-def cache(params: "Params") -> None:
-    """Run the teacher once over all views; write artifacts/cache/. A stopped run goes on."""
-    import numpy as np
+def cache(params: "Params", replace: bool) -> None:
+    """Run the teacher once over all views; write artifacts/cache/. A stopped run goes on.
+
+    On several GPUs, or several machines: torchrun --no-python --nproc-per-node 4 stillroom cache
+    """
+    from contextlib import ExitStack
 
     from pipeline.cache.backends import open_store
+    from pipeline.cache.manifest import NAME
     from pipeline.cache.publish import publish
     from pipeline.cache.staging import Staging
     from pipeline.device import device, environment, keep_memory
-    from pipeline.errors import WeightsError
+    from pipeline.distributed import Ranks
+    from pipeline.errors import CacheError
     from pipeline.evaluation.metrics import accuracy
-    from pipeline.generation.generate import OUTPUT, array_specs, generate
-    from pipeline.generation.identity import make_probes, of_data, of_teacher, read_teacher
-    from pipeline.models.create import create, weights_digest
+    from pipeline.generation.generate import array_specs, divide, generate
+    from pipeline.generation.identity import check_growth, of_data, of_output, read_teacher
+    from pipeline.generation.probes import make_probes
+    from pipeline.generation.teacher import load_teacher
+    from pipeline.progress import Progress
     from pipeline.samples import Samples
     from pipeline.views.recipe import make_recipe
 
     keep_memory()
-    described = read_teacher(TEACHER / "teacher.json")
+    described = {
+        name: read_teacher(Path(folder) / "teacher.json") for name, folder in params.cache.teachers.items()
+    }
     train = Samples.load(DATA, data_root(params)).of("train")
-    size = described["input"]["size"]
-    with shown() as console:
-        model = create(
-            described["arch"],
-            len(described["classes"]),
-            described["overrides"],
-            size=size,
-            weights=str(TEACHER / "model.safetensors"),
+    data = of_data(train, params.views)
+    outputs = {name: of_output(teacher, params.cache) for name, teacher in described.items()}
+    identity = {**data, "outputs": outputs}
+    earlier = None
+    if (CACHE / NAME).exists():
+        try:
+            earlier = open_store(CACHE)
+        except CacheError as error:
+            if not replace:
+                error.fix = "fetch it again (`dvc pull --force`), or run `stillroom cache --replace`"
+                raise
+    if earlier is not None and not replace:
+        check_growth(earlier.manifest, identity, params.views.count)
+    keys, labels = [row.key for row in train.rows], train.labels()
+    count = params.views.count
+    with Ranks() as ranks, ExitStack() as stack:
+        console = stack.enter_context(shown()) if ranks.first else Progress()
+        stagings = []
+        for turn in (True, False):  # the first process opens, the others join it
+            if ranks.first == turn:
+                for name, output in outputs.items():
+                    single = {**data, "outputs": {name: output}}
+                    staging = Staging(
+                        STAGING,
+                        single,
+                        array_specs(single),
+                        keys,
+                        labels,
+                        params.cache.block_samples,
+                        ranks.rank,
+                        earlier,
+                    )
+                    stagings.append(stack.enter_context(staging))
+            ranks.wait()
+        for (name, folder), staging in zip(params.cache.teachers.items(), stagings, strict=True):
+            todo = divide(staging, count, ranks, console)
+            if todo:
+                model = load_teacher(Path(folder), described[name])
+                model.net.to(device(ranks.local))
+                recipe, seed = make_recipe(params.views.recipe.model_dump()), params.views.seed
+                settings = (params.cache.batch_size, params.cache.amp)
+                generate(model, train, recipe, seed, staging, todo, *settings, console)
+        ranks.wait()
+        if not ranks.first:
+            return
+        first = next(iter(described.values()))
+        publish(
+            stagings,
+            CACHE,
+            params.cache.store,
+            count,
+            environment=environment() | {"amp": params.cache.amp},
+            probes=make_probes(train, params.views, first["input"]["size"]),
+            progress=console,
         )
-        if weights_digest(model.net) != described["digest"]:
-            raise WeightsError(
-                f"{TEACHER / 'model.safetensors'} does not hold the weights that teacher.json describes",
-                f"digest expected {described['digest'][:16]}..., found {weights_digest(model.net)[:16]}...",
-                "run `stillroom teacher` again, or put the right weights back",
-            )
-        model.net.to(device())
-        classes = len(train.classes)
-        identity = {
-            **of_teacher(described),
-            **of_data(train, params.views),
-            "outputs": {OUTPUT: {"encoding": params.cache.encoding, "shape": [classes]}},
-        }
-        specs = array_specs(params.cache.encoding, classes)
-        keys = [row.key for row in train.rows]
-        with Staging(STAGING, identity, specs, keys, train.labels(), params.cache.block_samples) as staging:
-            generate(
-                model,
-                train,
-                make_recipe(params.views.recipe.model_dump()),
-                params.views.seed,
-                staging,
-                params.views.count,
-                params.cache.encoding,
-                params.cache.batch_size,
-                params.cache.amp,
-                console,
-            )
-            publish(
-                staging,
-                CACHE,
-                params.cache.store,
-                params.views.count,
-                environment=environment() | {"amp": params.cache.amp},
-                probes=make_probes(train, params.views, size),
-                quality={},
-                progress=console,
-            )
         store = open_store(CACHE)
-        agreement = accuracy(store.logits(0), np.array(train.labels()))
         stored = sum(file.stat().st_size for file in CACHE.rglob("*") if file.is_file())
+        scores = [f"{name} {accuracy(store.logits(0, name), store.labels):.2f}%" for name in outputs]
         console.note(
-            f"cache {store.manifest.id[:16]}: {params.views.count} views of {len(train)} samples, "
-            f"{stored / 2**20:.2f} MiB; the teacher's accuracy on view 0 is {agreement:.2f}%"
+            f"cache {store.manifest.id[:16]}: {count} views of {len(train)} samples, {stored / 2**20:.2f} MiB, "
+            f"{stored / count / len(train):.1f} bytes a view; accuracy on view 0: {', '.join(scores)}"
         )

@@ -72,20 +72,23 @@ def _pictures(store: "Store", train: "Samples") -> "list[Picture]":
 
     from pipeline.cache.layout import VIEWS
     from pipeline.evaluation.metrics import softmax
+    from pipeline.generation.identity import input_of
     from pipeline.reporting.page import Picture, View
     from pipeline.views.pixels import Pixels
     from pipeline.views.recipe import FIELDS, unpack
     from pipeline.views.render import render
 
-    size = store.manifest.identity["input"]["size"]
+    size = input_of(store.manifest)["size"]
     pixels = Pixels(train)
+    outputs = store.manifest.identity["outputs"]
+    output = "logits" if "logits" in outputs else min(outputs)
     count = min(PICTURES, len(train))
     chosen = [(2 * i + 1) * len(train) // (2 * count) for i in range(count)]
     shown: dict[int, list[View]] = {number: [] for number in chosen}
     for view in range(min(VIEWS_SHOWN, store.manifest.layout.views)):
         plane = store.read_plane(view, [f"{VIEWS}{name}" for name in FIELDS])
         drawn = {name: plane[f"{VIEWS}{name}"] for name in FIELDS}
-        probabilities = softmax(store.logits(view)[chosen])
+        probabilities = softmax(store.logits(view, output)[chosen])
         for number, row in zip(chosen, probabilities, strict=True):
             file = io.BytesIO()
             Image.fromarray(render(pixels[train.rows[number]], unpack(drawn, number), size)).save(file, "PNG")

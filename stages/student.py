@@ -8,7 +8,6 @@ from stages.console import (
     CACHE,
     DATA,
     STUDENTS,
-    TEACHER,
     data_root,
     epoch_log,
     shown,
@@ -39,8 +38,9 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     from pipeline.evaluation.cost import flops, parameters
     from pipeline.evaluation.forward import centre_logits
     from pipeline.evaluation.metrics import accuracy, summarise
-    from pipeline.generation.identity import check_against_cache, differing_probes
-    from pipeline.losses import LOSSES, NEEDS_TEACHER
+    from pipeline.generation.identity import check_against_cache, ignored, input_of
+    from pipeline.generation.probes import check_probes
+    from pipeline.losses import LOSSES
     from pipeline.models.create import create, save_weights
     from pipeline.models.families import FAMILIES, student_arch
     from pipeline.progress import Progress
@@ -60,16 +60,19 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     samples = Samples.load(DATA, data_root(params))
     train, val, test = samples.of("train"), samples.of("val"), samples.of("test")
     store = open_store(CACHE)
-    check_against_cache(store.manifest, train, params.views, TEACHER / "teacher.json")
-    size = config.model.image_size or store.manifest.identity["input"]["size"]
+    settings = getattr(config.losses, arm).model_dump()
+    outputs = settings.pop("outputs", [])
+    check_against_cache(store.manifest, train, params, outputs)
+    size = config.model.image_size or input_of(store.manifest)["size"]
     arch, arguments = student_arch(family, config.model.size, size)
     arguments |= config.model.overrides
     weights = config.model.weights_of(family)
     target = STUDENTS / f"{family}-{arm}-{seed}"
 
     with shown() as console, whole_folder(target) as folder:
-        for line in differing_probes(store, train):
-            console.note(line)
+        for line in (*ignored(store.manifest, params), check_probes(store, train)):
+            if line:
+                console.note(line)
         model = create(
             arch,
             len(samples.classes),
@@ -80,12 +83,13 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
             seed=seed,
         )
         tell_weights(console, model.loaded)
-        source = CachedBatches(train, store, size, train_config.batch_size, seed, arm in NEEDS_TEACHER)
+        source = CachedBatches(
+            train, store, size, train_config.batch_size, seed, outputs, settings.get("temperature", 1.0)
+        )
         evidence = digests(model.net, source, train_config.epochs)
         cost = {"params": parameters(model.net), "flops": flops(model.net, size)}
         where = device()
         model.net.to(where)
-        settings = getattr(config.losses, arm).model_dump()
         smoothing = train_config.label_smoothing
 
         def loss(logits: Any, batch: Any) -> Any:
@@ -134,7 +138,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
                 "config": {
                     "model": config.model.model_dump(),
                     "train": train_config.model_dump(),
-                    "loss": settings,
+                    "loss": settings | ({"outputs": outputs} if outputs else {}),
                 },
                 "history": history,
                 "seconds": round(sum(epoch["seconds"] for epoch in history), 3),

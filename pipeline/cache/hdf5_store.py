@@ -5,6 +5,7 @@
 The master file names the others relative to itself, so the folder may be moved.
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from pipeline.cache.layout import VIEWS, Layout
 from pipeline.cache.rows import Rows
-from pipeline.cache.store import Damage, Reader, Store, explain
+from pipeline.cache.store import Damage, Kept, Reader, Store, explain
 from pipeline.progress import Progress
 
 MASTER = "store.h5"
@@ -35,6 +36,9 @@ class Hdf5Store(Store):
         return {MASTER} | {
             _file(view, part) for view in range(layout.views) for part in range(len(_parts(layout)))
         }
+
+    def metadata_files(self) -> list[str]:
+        return [MASTER]
 
     def structure(self) -> list[Damage]:
         layout = self.layout
@@ -65,10 +69,16 @@ class Hdf5Store(Store):
             return Rows(keys, _read(file, "labels", (count,), np.dtype("<i8")))
 
     @staticmethod
-    def write(folder: Path, layout: Layout, rows: Rows, read: Reader, progress: Progress) -> None:
+    def write(folder: Path, layout: Layout, rows: Rows, read: Reader, kept: Kept, progress: Progress) -> None:
         (folder / "blocks").mkdir()
         for view in range(layout.views):
             for part, (start, stop) in enumerate(_parts(layout)):
+                sources = {kept(name, view, part) for name in layout.arrays}
+                source = sources.pop()
+                if source is not None and not sources:  # every array of the file is as it was
+                    shutil.copyfile(source, folder / _file(view, part))
+                    progress.advance(len(layout.arrays))
+                    continue
                 with _create(folder / _file(view, part)) as file:
                     for name in sorted(layout.arrays):
                         _write(file, name, read(name, view, start, stop), layout.block_samples)

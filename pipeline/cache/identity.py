@@ -46,8 +46,8 @@ def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[tuple[s
     """Compare what the caller knows with what a cache says.
 
     `expected` may leave out sections (`teacher`) and fields of a section (`teacher.digest`): a student does
-    not know the teacher. A field that it does name is compared whole, so a surplus entry inside one is a
-    difference too.
+    not know the teacher; and outputs, and their fields (`outputs.logits.encoding`). A field that it does name
+    is compared whole, so a surplus entry inside one is a difference too.
 
     Returns:
         (dotted field, expected value, found value), sorted by field; `ABSENT` where one side has none.
@@ -58,7 +58,8 @@ def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[tuple[s
 
 def _walk(path: tuple[str, ...], expected: Any, found: Any) -> Any:
     if isinstance(expected, dict) and isinstance(found, dict):
-        names = expected.keys() if len(path) < 2 else expected.keys() | found.keys()
+        partial = len(path) < (3 if path[:1] == ("outputs",) else 2)
+        names = expected.keys() if partial else expected.keys() | found.keys()
         for name in sorted(names):
             yield from _walk((*path, name), expected.get(name, ABSENT), found.get(name, ABSENT))
     elif expected is ABSENT or found is ABSENT or canonical(expected) != canonical(found):

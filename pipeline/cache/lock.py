@@ -22,12 +22,13 @@ os.register_at_fork(after_in_child=_forget)
 class Lock:
     """Held from construction to `release`, or to the end of the process. A forked child does not hold it."""
 
-    def __init__(self, file: Path, what: str) -> None:
+    def __init__(self, file: Path, what: str, shared: bool = False) -> None:
         """Take the lock or refuse at once.
 
         Args:
             file: the lock's file; it is made if need be and never deleted (deleting would let two hold it).
             what: what the lock guards, for the message.
+            shared: others may hold it too, if they also take it shared.
 
         Raises:
             CacheError: another process holds it; names that process.
@@ -35,7 +36,7 @@ class Lock:
         self._pid = os.getpid()
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.cache.encoding import encoding
+from pipeline.cache.encoding import of
 from pipeline.cache.identity import canonical, identity_id
 from pipeline.cache.layout import VIEWS, ArraySpec, Block, Layout, blocks, fault_in
 from pipeline.cache.rows import LONGEST_KEY, Rows
@@ -19,9 +19,11 @@ from pipeline.errors import CacheError
 FORMAT = "stillroom-cache/1"
 NAME = "manifest.json"
 BACKENDS = ("zarr", "hdf5")
-LARGEST = 64 * 2**20  # bytes of a manifest; a million samples in four views need about four megabytes
+LARGEST = 16 * 2**20  # bytes of a manifest; a million samples in four views need about four megabytes
+# Parsed JSON takes far more memory than its text where it is made of tiny values: `[],` is 3 bytes and takes 60.
+MOST_TABLES, MOST_VALUES = 300_000, 1_000_000
 _HEX = re.compile(r"[0-9a-f]{64}")
-_ENTRY = {"views", "samples", "digest", "arrays"}  # fields of a block
+_ENTRY = {"views", "samples", "digest", "arrays", "quality"}  # fields of a block
 _AGAIN = "fetch the cache again from where it came (`dvc pull --force`), or run `stillroom cache`"
 
 
@@ -63,7 +65,9 @@ class Manifest:
         blocks: digests of the arrays of every block (`array_digest`), in the order of `layout.blocks()`.
         environment: versions and device of the machine that wrote it; recorded, compared with nothing.
         probes: digests of rendered views of a few samples, one dict each.
-        quality: what was measured of the outputs while writing.
+        quality: how far the stored outputs are from the teacher's, by output (`divergence.measure`).
+        measured: the same for each block where it was measured.
+        metadata: SHA-256 of the bytes of each file that holds no block (a `zarr.json`, `store.h5`), by its path.
     """
 
     identity: dict[str, Any]
@@ -75,6 +79,8 @@ class Manifest:
     environment: dict[str, Any] = field(default_factory=dict)
     probes: list[dict[str, Any]] = field(default_factory=list)
     quality: dict[str, Any] = field(default_factory=dict)
+    measured: dict[Block, dict[str, Any]] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -103,6 +109,7 @@ class Manifest:
                 for name, spec in sorted(layout.arrays.items())
             },
             "rows": {"digest": self.rows, "key_bytes": self.key_bytes},
+            "metadata": self.metadata,
             "environment": self.environment,
             "probes": self.probes,
             "quality": self.quality,
@@ -113,6 +120,7 @@ class Manifest:
                 "samples": [block.start, block.stop],
                 "digest": combine(digests),
                 "arrays": dict(sorted(digests.items())),
+                "quality": self.measured.get(block, {}),
             }
             for block, digests in self.blocks.items()
         ]
@@ -159,7 +167,8 @@ class Manifest:
                 f"{file} is larger than {LARGEST} bytes", "no cache needs such a manifest", _AGAIN
             )
         try:
-            return _parse(json.loads(text.decode("utf-8"), parse_constant=_not_json))
+            _refuse_bloat(text)
+            return _parse(json.loads(text, parse_constant=_not_json))
         except RecursionError:
             why = "it is nested too deeply"
         except CacheError as error:  # an unknown encoding
@@ -171,6 +180,17 @@ class Manifest:
 
 def _seal(tree: dict[str, Any]) -> str:
     return hashlib.sha256(canonical(tree)).hexdigest()
+
+
+def _refuse_bloat(text: bytes) -> None:
+    """Refuse what would take far more memory or time to parse than a manifest does, before it is parsed.
+
+    Commas and brackets inside strings are counted too: no manifest has many of those either.
+    """
+    tables = text.count(b"[") + text.count(b"{")
+    _require(tables <= MOST_TABLES, f"it holds {tables} tables and lists, more than {MOST_TABLES}")
+    values = text.count(b",")
+    _require(values <= MOST_VALUES, f"it holds {values} values, more than {MOST_VALUES}")
 
 
 def _not_json(name: str) -> Any:
@@ -217,7 +237,7 @@ def _parse(tree: Any) -> Manifest:
     found = tree.get("format")
     _require(found == FORMAT, f"format = {found!r:.80}, expected {FORMAT!r}")
     names = ("format", "id", "identity", "backend", "extents", "arrays", "rows")
-    _table(tree, "the manifest", *names, "environment", "probes", "quality", "blocks", "seal")
+    _table(tree, "the manifest", *names, "metadata", "environment", "probes", "quality", "blocks", "seal")
     identity = _table(tree["identity"], "identity")
     _require(
         tree["id"] == identity_id(identity),
@@ -233,13 +253,23 @@ def _parse(tree: Any) -> Manifest:
         isinstance(tree["probes"], list) and len(tree["probes"]) <= 65536,
         "probes is no list of at most 65536",
     )
+    found = _blocks(tree["blocks"], layout)
     manifest = Manifest(
         identity=identity,
         backend=tree["backend"],
         layout=layout,
         key_bytes=_count(rows["key_bytes"], "rows.key_bytes", LONGEST_KEY),
         rows=_digest(rows["digest"], "rows.digest"),
-        blocks=_blocks(tree["blocks"], layout),
+        blocks=found,
+        measured={
+            block: entry["quality"]
+            for block, entry in zip(found, tree["blocks"], strict=True)
+            if entry["quality"]
+        },
+        metadata={
+            file: _digest(digest, f"metadata.{file:.80}")
+            for file, digest in _table(tree["metadata"], "metadata").items()
+        },
         environment=_table(tree["environment"], "environment"),
         probes=[_table(probe, f"probes[{index}]") for index, probe in enumerate(tree["probes"])],
         quality=_table(tree["quality"], "quality"),
@@ -306,13 +336,14 @@ def fields_of(identity: dict[str, Any]) -> dict[str, ArraySpec]:
     _require(isinstance(outputs, dict) and bool(outputs), "identity.outputs names no output")
     for name, output in dict(outputs or {}).items():
         _require(isinstance(output, dict), f"identity.outputs.{name:.80} is no table")
-        shape, kind = output.get("shape"), output.get("encoding")
+        shape = output.get("shape")
         _require(
-            isinstance(shape, list | tuple) and len(shape) <= 8,
+            isinstance(shape, list | tuple)
+            and len(shape) <= 8
+            and all(type(length) is int and 0 < length < 2**31 for length in shape),
             f"identity.outputs.{name:.80}.shape is no shape",
         )
-        _require(isinstance(kind, str), f"identity.outputs.{name:.80}.encoding is no name")
-        fields = encoding(kind).fields(name, tuple(shape))
+        fields = of(output).fields(name, tuple(shape or ()))
         _require(not fields.keys() & arrays.keys(), f"two outputs share the array {' '.join(fields)}")
         _require(
             not any(field.startswith(VIEWS) for field in fields), f"{name!r:.80} is no name for an output"
@@ -337,6 +368,8 @@ def _blocks(entries: list[Any], layout: Layout) -> dict[Block, dict[str, str]]:
             )
         if digests.keys() != layout.arrays.keys():
             raise ValueError(f"blocks[{index}] has digests of other arrays than the cache's")
+        if not isinstance(entry["quality"], dict):
+            raise ValueError(f"blocks[{index}].quality is no table")
         for name, digest in digests.items():
             if not isinstance(digest, str) or not _HEX.fullmatch(digest):
                 raise ValueError(f"blocks[{index}].arrays.{name} = {digest!r:.80}, expected a SHA-256")

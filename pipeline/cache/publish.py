@@ -2,64 +2,91 @@
 
 import fcntl
 import glob
+import hashlib
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.cache.backends import backend as backend_class
-from pipeline.cache.layout import Block, Layout, blocks_per_file, runs
+from pipeline.cache.backends import open_store
+from pipeline.cache.divergence import merge
+from pipeline.cache.layout import ArraySpec, Block, Layout, blocks_per_file, runs
 from pipeline.cache.manifest import NAME, Manifest, rows_digest
+from pipeline.cache.rows import Rows
 from pipeline.cache.staging import Staging, sync
+from pipeline.cache.store import Kept, Reader
 from pipeline.errors import CacheError, listing
 from pipeline.progress import Progress
 
 
 def publish(
-    staging: Staging,
+    stagings: Sequence[Staging],
     folder: Path,
     backend: str,
     views: int,
     environment: dict[str, Any],
     probes: list[dict[str, Any]],
-    quality: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Assemble the first `views` views of the staged blocks into a store, and put it where an older one was.
 
     An earlier store in `folder` stays whole until the new one is in place. The same blocks give the same
-    bytes, so the files of old views do not change when views are added. The staged blocks stay.
+    bytes, and a file that an earlier store holds already is copied, so the files of old views do not change
+    when views are added. The staged blocks stay.
 
     Args:
-        staging: open, with every block of these views committed.
+        stagings: open, with every block of these views committed; one for each output, and all of the same
+            samples and views. The parameters of the views are taken from the first.
         folder: where the store is to be.
         backend: `zarr` or `hdf5`.
         views: V, at least 1.
-        environment, probes, quality: kept in the manifest (see `Manifest`), JSON.
+        environment, probes: kept in the manifest (see `Manifest`), JSON.
 
     Raises:
         ValueError: the identity, arrays or probes cannot be in a manifest.
         CacheError: blocks are missing or damaged, `folder` holds something that is no cache, or the disk is
             full. What was in `folder` is untouched, and nothing else is left behind.
     """
-    progress = progress or Progress()
-    writer = backend_class(backend)
     target = Path(os.path.abspath(folder))
     _refuse_other_content(target)
-    manifest = _describe(staging, backend, views, environment, probes, quality or {})
-    manifest.check()
-    layout = manifest.layout
+    owners = {}
+    for staging in reversed(stagings):
+        owners |= dict.fromkeys(staging.arrays, staging)
+    manifest = _describe(stagings, owners, backend, views, environment, probes)
 
     def read(name: str, view: int, start: int, stop: int) -> np.ndarray:
-        parts = [Block(view, *run) for run in runs(start, stop, layout.block_samples)]
-        return np.concatenate([staging.read(block, [name])[name] for block in parts])
+        parts = [Block(view, *run) for run in runs(start, stop, manifest.layout.block_samples)]
+        return np.concatenate([owners[name].read(block, [name])[name] for block in parts])
 
+    return assemble(manifest, stagings[0].rows, read, target, progress)
+
+
+def assemble(
+    manifest: Manifest, rows: Rows, read: Reader, folder: Path, progress: Progress | None = None
+) -> Manifest:
+    """Write the store that a manifest describes, and put it in its place by one rename.
+
+    Args:
+        manifest: all but `metadata`, which is filled in.
+        rows: keys and labels.
+        read: gives the values, checked.
+        folder: where the store is to be; an earlier store there is replaced.
+
+    Raises:
+        as `publish`.
+    """
+    progress = progress or Progress()
+    target, layout = Path(os.path.abspath(folder)), manifest.layout
+    writer = backend_class(manifest.backend)
+    manifest.check()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target)
@@ -71,7 +98,12 @@ def publish(
             progress.start(
                 "publishing", layout.views * sum(len(layout.parts(name)) for name in layout.arrays), "parts"
             )
-            writer.write(temporary, layout, staging.rows, read, progress)
+            writer.write(temporary, layout, rows, read, _kept(target, manifest), progress)
+            metadata = {
+                name: hashlib.sha256((temporary / name).read_bytes()).hexdigest()
+                for name in writer(temporary, manifest).metadata_files()
+            }
+            manifest = replace(manifest, metadata=metadata)
             _sync_all(temporary)
             manifest.save(temporary)
             sync(temporary)
@@ -89,38 +121,96 @@ def publish(
     return manifest
 
 
+def _kept(target: Path, manifest: Manifest) -> Kept:
+    """Which files of the store at `target` hold what the new store is to hold, byte for byte."""
+    try:
+        earlier = open_store(target)
+    except CacheError:
+        return lambda name, view, part: None
+    new, old = manifest.layout, earlier.layout
+    same = (
+        earlier.manifest.backend == manifest.backend
+        and (old.samples, old.block_samples) == (new.samples, new.block_samples)
+        # a file of an HDF5 store holds all arrays
+        and (manifest.backend == "zarr" or old.arrays == new.arrays)
+    )
+
+    def kept(name: str, view: int, part: int) -> Path | None:
+        if not same or view >= old.views or name not in old.arrays or old.parts(name) != new.parts(name):
+            return None
+        start, stop = new.parts(name)[part]
+        for run in runs(start, stop, new.block_samples):
+            block = Block(view, *run)
+            if earlier.manifest.blocks[block][name] != manifest.blocks[block][name]:
+                return None
+        if earlier.examine(name, view, part)[1]:
+            return None
+        return earlier.folder / earlier.file(name, view, part)
+
+    return kept
+
+
+def cut(backend: str, samples: int, block_samples: int, arrays: dict[str, ArraySpec]) -> dict[str, int]:
+    """How many blocks of a plane share a file, by array name (`Layout.file_blocks`)."""
+    if backend == "hdf5":  # one file holds every array of its blocks
+        row_bytes = sum(spec.row_bytes for spec in arrays.values())
+        return dict.fromkeys(arrays, blocks_per_file(samples, block_samples, row_bytes))
+    return {name: blocks_per_file(samples, block_samples, spec.row_bytes) for name, spec in arrays.items()}
+
+
 def _describe(
-    staging: Staging,
+    stagings: Sequence[Staging],
+    owners: dict[str, Staging],
     backend: str,
     views: int,
     environment: dict[str, Any],
     probes: list[dict[str, Any]],
-    quality: dict[str, Any],
 ) -> Manifest:
-    samples, size, arrays = len(staging.rows.labels), staging.block_samples, staging.arrays
-    if backend == "hdf5":  # one file holds every array of its blocks
-        together = blocks_per_file(samples, size, sum(spec.row_bytes for spec in arrays.values()))
-        file_blocks = dict.fromkeys(arrays, together)
-    else:
-        file_blocks = {name: blocks_per_file(samples, size, spec.row_bytes) for name, spec in arrays.items()}
-    layout = Layout(views, samples, size, arrays, file_blocks)
-    digests, faults = {}, []
+    first = stagings[0]
+    samples, size = len(first.rows.labels), first.block_samples
+    for other in stagings[1:]:
+        if other.block_samples != size:
+            raise CacheError(
+                f"the staged blocks in {other.folder} have {other.block_samples} samples, those in "
+                f"{first.folder} have {size}",
+                "blocks of one cache must be equal",
+                f"remove one of the two folders (rm -r {other.folder}) and run the command again",
+            )
+    arrays = {name: owners[name].arrays[name] for name in sorted(owners)}
+    layout = Layout(views, samples, size, arrays, cut(backend, samples, size, arrays))
+    digests: dict[Block, dict[str, str]] = {}
+    measured: dict[Block, dict[str, Any]] = {}
+    faults = []
     for block in layout.blocks():
         try:
-            digests[block] = staging.digests(block)
+            found: dict[str, str] = {}
+            for staging in reversed(stagings):
+                entry, values = staging.entry(block)
+                found |= entry
+                measured.setdefault(block, {}).update(values)
+            digests[block] = found
         except CacheError as error:
             faults.append(error.what)
     if faults:
         why = f"{len(faults)} of {len(faults) + len(digests)} blocks are missing or damaged"
         fix = "run the command again; it computes what is missing"
-        raise CacheError(f"the cache in {staging.folder} is not whole:\n{listing(faults)}", why, fix)
+        raise CacheError(f"the cache in {first.folder} is not whole:\n{listing(faults)}", why, fix)
+    outputs = {name: out for staging in stagings for name, out in staging.identity["outputs"].items()}
+    quality = {
+        name: merge(
+            (block.stop - block.start, measured[block][name]) for block in digests if name in measured[block]
+        )
+        for name in outputs
+        if any(name in values for values in measured.values())
+    }
     return Manifest(
-        identity=staging.identity,
+        identity={**first.identity, "outputs": outputs},
         backend=backend,
         layout=layout,
-        key_bytes=staging.rows.keys.shape[1],
-        rows=rows_digest(staging.rows),
+        key_bytes=first.rows.keys.shape[1],
+        rows=rows_digest(first.rows),
         blocks=digests,
+        measured=measured,
         environment=environment,
         probes=probes,
         quality=quality,

@@ -3,6 +3,7 @@
 A staging folder is named by the cache id and outlives kills, so that a run goes on with what is missing.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -20,9 +21,10 @@ from pipeline.cache.layout import ArraySpec, Block, blocks, fault_in
 from pipeline.cache.lock import Lock
 from pipeline.cache.manifest import array_digest, rows_digest
 from pipeline.cache.rows import pack
+from pipeline.cache.store import Store
 from pipeline.errors import CacheError
 
-FORMAT = "stillroom-staging/1"
+FORMAT = "stillroom-staging/2"
 _TABLE = "staging.json"
 _LONGEST_HEADER = 2**20
 _BLOCK_FILE = re.compile(r"view-(\d+)-samples-(\d+)-(\d+)\.block")
@@ -53,6 +55,8 @@ class Staging:
         keys: Sequence[str],
         labels: Sequence[int] | np.ndarray,
         block_samples: int,
+        rank: int = 0,
+        earlier: Store | None = None,
     ) -> None:
         """Open or make the staging folder of an identity.
 
@@ -64,6 +68,9 @@ class Staging:
             keys: N sample keys, distinct and ascending.
             labels: N class indices.
             block_samples: rows of a block, if the folder is new.
+            rank: 0 for the one process that begins; others may join it afterwards, while it writes.
+            earlier: a published cache; if it holds the same thing, a new folder takes over its block size, so
+                that `adopt` finds its blocks of use.
 
         Raises:
             CacheError: another process writes this cache, or the folder holds blocks with other arrays or
@@ -80,15 +87,27 @@ class Staging:
         }
         self.rows = pack(keys, labels)
         self.block_samples = min(block_samples, len(self.rows.labels))
+        self._earlier = earlier if earlier is not None and self._holds(earlier) else None
+        if self._earlier is not None:
+            self.block_samples = self._earlier.layout.block_samples
         self.dropped = 0
         self.folder = Path(os.path.abspath(parent)) / short(self.id)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = Lock(self.folder / "lock", f"the cache {short(self.id)} in {self.folder}")
+            what = f"the cache {short(self.id)} in {self.folder}"
+            # Nobody begins while another run lives: not its first process, nor one that has outlived it.
+            self._lock = Lock(self.folder / ("lock" if rank == 0 else "joined"), what, shared=rank > 0)
+            if rank == 0:
+                try:
+                    Lock(self.folder / "joined", what).release()
+                except BaseException:
+                    self._lock.release()
+                    raise
         except OSError as error:
             raise self._unwritable("the staging folder", error) from error
         try:
-            self._clean()
+            if rank == 0:
+                self._clean()
             self._agree()
         except BaseException:
             self._lock.release()
@@ -136,12 +155,39 @@ class Staging:
                 self.dropped += 1
         return whole
 
-    def commit(self, block: Block, arrays: dict[str, np.ndarray]) -> None:
+    def adopt(self, views: int, done: set[Block]) -> set[Block]:
+        """Commit the whole blocks of the earlier cache that are not `done`, so that none is computed again.
+
+        Damaged blocks of it are left out: each is checked against its manifest's digests.
+
+        Returns:
+            the blocks that were adopted.
+        """
+        store, adopted = self._earlier, set()
+        if store is None or store.layout.block_samples != self.block_samples:
+            return set()
+        for view in range(min(views, store.layout.views)):
+            wanted = [block for block in self.blocks(views) if block.view == view and block not in done]
+            if not wanted:
+                continue
+            plane, damage = store.salvage(view, list(self.arrays))
+            bad = {fault.block for fault in damage}
+            for block in wanted:
+                if block not in bad:
+                    rows = {name: values[block.start : block.stop] for name, values in plane.items()}
+                    self.commit(block, rows, store.manifest.measured.get(block))
+                    adopted.add(block)
+        return adopted
+
+    def commit(
+        self, block: Block, arrays: dict[str, np.ndarray], measured: dict[str, Any] | None = None
+    ) -> None:
         """Keep a block for good: once this returns, a kill or a power cut does not lose it.
 
         Args:
             block: one of `blocks`.
             arrays: every array of the cache, [stop - start, ...], with exactly the dtypes agreed on.
+            measured: what was measured of the block's outputs, JSON; it goes to the manifest.
 
         Raises:
             ValueError: the arrays are not those agreed on, or it is not a block of this cache.
@@ -158,7 +204,8 @@ class Staging:
                 found = f"{arrays[name].dtype.str} {arrays[name].shape}"
                 raise ValueError(f"{block}: {name} is {found}, expected {spec.dtype} {shape}")
             values[name] = np.ascontiguousarray(arrays[name], dtype=spec.dtype)
-        header = self._header(block, {name: array_digest(value) for name, value in values.items()})
+        digests = {name: array_digest(value) for name, value in values.items()}
+        header = self._header(block, digests, measured or {})
         file = self._file(block)
         temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
         try:
@@ -183,8 +230,16 @@ class Staging:
         Raises:
             CacheError: the block is not there or damaged.
         """
-        with self._open(block) as (_, digests, _):
-            return digests
+        return self.entry(block)[0]
+
+    def entry(self, block: Block) -> tuple[dict[str, str], dict[str, Any]]:
+        """What a manifest keeps of a committed block: its arrays' digests, and what was measured of it.
+
+        Raises:
+            CacheError: the block is not there or damaged.
+        """
+        with self._open(block) as (_, digests, measured, _):
+            return digests, measured
 
     def read(self, block: Block, names: list[str]) -> dict[str, np.ndarray]:
         """Some arrays of a committed block, each [stop - start, ...], checked against their digests.
@@ -192,7 +247,7 @@ class Staging:
         Raises:
             CacheError: the block is not there or damaged.
         """
-        with self._open(block) as (stream, digests, offsets):
+        with self._open(block) as (stream, digests, _, offsets):
             values = {}
             for name in names:
                 spec = self.arrays[name]
@@ -205,8 +260,13 @@ class Staging:
             return values
 
     @contextmanager
-    def _open(self, block: Block) -> Iterator[tuple[BinaryIO, dict[str, str], dict[str, int]]]:
-        """A block's open file, and the digest and byte offset of each array; all but content is checked."""
+    def _open(
+        self, block: Block
+    ) -> Iterator[tuple[BinaryIO, dict[str, str], dict[str, Any], dict[str, int]]]:
+        """A block's open file, each array's digest, what was measured, each array's byte offset.
+
+        All but the arrays' content is checked.
+        """
         file = self._file(block)
         try:
             stream = file.open("rb")
@@ -219,9 +279,11 @@ class Staging:
         with stream:
             try:
                 line = stream.readline(_LONGEST_HEADER)
-                digests = {name: digest for name, _, _, digest in json.loads(line)["arrays"]}
-                # Writing the header again compares all of it at once: format, id, block, arrays.
-                if digests.keys() != self.arrays.keys() or self._header(block, digests) != line:
+                table = json.loads(line)
+                digests = {name: digest for name, _, _, digest in table["arrays"]}
+                measured = table["measured"]
+                # Writing the header again compares all of it at once: format, id, block, arrays, its seal.
+                if digests.keys() != self.arrays.keys() or self._header(block, digests, measured) != line:
                     raise ValueError("it is the file of another block or cache")
                 offsets, end = {}, len(line)
                 for name, spec in self.arrays.items():
@@ -232,18 +294,20 @@ class Staging:
                     raise ValueError(f"it has {size} bytes, expected {end}")
             except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 raise self._damaged(block, str(error)) from None
-            yield stream, digests, offsets
+            yield stream, digests, measured, offsets
 
-    def _header(self, block: Block, digests: dict[str, str]) -> bytes:
+    def _header(self, block: Block, digests: dict[str, str], measured: dict[str, Any]) -> bytes:
         """One line of JSON. It names cache, block and arrays, so that a file never passes for another one."""
-        table = {
+        table: dict[str, Any] = {
             "format": FORMAT,
             "id": self.id,
             "block": list(block),
             "arrays": [
                 [name, spec.dtype, list(spec.shape), digests[name]] for name, spec in self.arrays.items()
             ],
+            "measured": measured,
         }
+        table["seal"] = hashlib.sha256(canonical(table)).hexdigest()
         return json.dumps(table).encode("ascii") + b"\n"
 
     def _file(self, block: Block) -> Path:
@@ -254,6 +318,16 @@ class Staging:
         start, stop = block.start, min(block.start + self.block_samples, samples)
         if block.view < 0 or not 0 <= start < samples or start % self.block_samples or block.stop != stop:
             raise ValueError(f"{block} is no block of {samples} samples in blocks of {self.block_samples}")
+
+    def _holds(self, store: Store) -> bool:
+        """Whether this cache's blocks are in a store, which may hold more outputs than this one."""
+        outputs = store.manifest.identity["outputs"]
+        shared = {name: outputs[name] for name in self.identity["outputs"] if name in outputs}
+        return (
+            identity_id({**store.manifest.identity, "outputs": shared}) == self.id
+            and store.manifest.rows == rows_digest(self.rows)
+            and all(store.layout.arrays.get(name) == spec for name, spec in self.arrays.items())
+        )
 
     def _own(self) -> None:
         if not self._lock.held:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.cache.encoding import encoding
+from pipeline.cache.encoding import of
 from pipeline.cache.layout import Block, Layout, runs
 from pipeline.cache.manifest import Manifest, array_digest, rows_digest
 from pipeline.cache.rows import Rows, unpack_keys
@@ -22,6 +22,8 @@ HARMLESS = 64 * 2**20
 
 # read(name, view, start, stop) -> rows start..stop-1 of one view of an array, checked: [stop - start, ...]
 Reader = Callable[[str, int, int, int], np.ndarray]
+# kept(name, view, part) -> the file of an earlier store that holds exactly this already, or None
+Kept = Callable[[str, int, int], Path | None]
 
 
 class Damage(NamedTuple):
@@ -69,7 +71,7 @@ class Store(ABC):
             try:
                 self._keys = unpack_keys(self.rows.keys)
             except UnicodeDecodeError as error:
-                raise self._refusal(
+                raise self.refusal(
                     [Damage(None, self.rows_files()[0], f"a key is not UTF-8: {error}")]
                 ) from None
         return self._keys
@@ -93,7 +95,7 @@ class Store(ABC):
         if self._rows is None:
             rows, damage = self.examine_rows()
             if rows is None:
-                raise self._refusal(damage)
+                raise self.refusal(damage)
             self._rows = rows
         return self._rows
 
@@ -128,19 +130,26 @@ class Store(ABC):
             for fault in self._look(name, view, part)
         ]
         if damage:
-            raise self._refusal(damage)
-        plane = {}
+            raise self.refusal(damage)
+        plane, damage = self.salvage(view, names)
+        if damage:
+            raise self.refusal(damage)
+        return plane
+
+    def salvage(self, view: int, names: list[str]) -> tuple[dict[str, np.ndarray], list[Damage]]:
+        """What can be read of one view: each array [N, ...], zero in the blocks that are listed as damaged."""
+        layout = self.layout
+        plane: dict[str, np.ndarray] = {}
+        damage: list[Damage] = []
         for name in names:
             spec = layout.arrays[name]
-            plane[name] = np.empty((layout.samples, *spec.shape), spec.dtype)
+            plane[name] = np.zeros((layout.samples, *spec.shape), spec.dtype)
             for part, (start, stop) in enumerate(layout.parts(name)):
                 values, faults = self.examine(name, view, part)
                 damage += faults
                 if values is not None:
                     plane[name][start:stop] = values
-        if damage:
-            raise self._refusal(damage)
-        return plane
+        return plane, damage
 
     def logits(self, view: int, output: str = "logits") -> np.ndarray:
         """One view of an output, decoded: float32 [N, C] for logits, [N, *shape] in general.
@@ -153,7 +162,7 @@ class Store(ABC):
             raise CacheError(
                 f"{self.folder} has no output {output!r}", f"it holds {', '.join(sorted(outputs))}"
             )
-        shape, codec = tuple(outputs[output]["shape"]), encoding(outputs[output]["encoding"])
+        shape, codec = tuple(outputs[output]["shape"]), of(outputs[output])
         return codec.decode(output, shape, self.read_plane(view, list(codec.fields(output, shape))))
 
     def examine(self, name: str, view: int, part: int) -> tuple[np.ndarray | None, list[Damage]]:
@@ -228,7 +237,8 @@ class Store(ABC):
         ranges = runs(start, stop, self.layout.block_samples)
         return [Damage(Block(view, first, last), file, reason) for first, last in ranges]
 
-    def _refusal(self, damage: list[Damage]) -> CacheError:
+    def refusal(self, damage: list[Damage]) -> CacheError:
+        """The error that names all of the damage."""
         lines = list(dict.fromkeys(str(fault) for fault in damage))
         return CacheError(
             f"the cache in {self.folder} is damaged:\n{listing(lines)}",
@@ -250,6 +260,10 @@ class Store(ABC):
         """Every file that belongs to the store, but for the manifest."""
 
     @abstractmethod
+    def metadata_files(self) -> list[str]:
+        """The files that hold no block; the manifest has digests of their bytes."""
+
+    @abstractmethod
     def structure(self) -> list[Damage]:
         """What is wrong with what `examine` does not read, and other programs do (metadata, master file)."""
 
@@ -263,10 +277,11 @@ class Store(ABC):
 
     @staticmethod
     @abstractmethod
-    def write(folder: Path, layout: Layout, rows: Rows, read: Reader, progress: Progress) -> None:
+    def write(folder: Path, layout: Layout, rows: Rows, read: Reader, kept: Kept, progress: Progress) -> None:
         """Write every array of a store, all but the manifest, into an empty folder.
 
-        The same content gives the same bytes, and the number of views changes no file of another view.
+        The same content gives the same bytes, and the number of views changes no file of another view. A file
+        that `kept` names is copied byte for byte instead of being written anew.
         Advances `progress` by one for each file part of an array.
         """
 

@@ -7,6 +7,7 @@ A chunk is a block; a shard is a run of the blocks of one plane.
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from zarr.storage import LocalStore
 from pipeline.cache.layout import FILE_BYTES, Layout, runs
 from pipeline.cache.manifest import FORMAT, Manifest
 from pipeline.cache.rows import Rows
-from pipeline.cache.store import Damage, Reader, Store, explain
+from pipeline.cache.store import Damage, Kept, Reader, Store, explain
 from pipeline.progress import Progress
 
 _METADATA = "zarr.json"
@@ -34,7 +35,7 @@ class ZarrStore(Store):
         self._pid = os.getpid()
 
     def file(self, name: str, view: int, part: int) -> str:
-        return "/".join([name, "c", str(view), str(part), *["0"] * len(self.layout.arrays[name].shape)])
+        return _file(self.layout, name, view, part)
 
     def rows_files(self) -> list[str]:
         keys, labels = (
@@ -47,14 +48,16 @@ class ZarrStore(Store):
 
     def files(self) -> set[str]:
         layout = self.layout
-        metadata = {f"{node}/{_METADATA}" for node in self._nodes()} | {_METADATA}
         parts = {
             self.file(name, view, part)
             for name in layout.arrays
             for view in range(layout.views)
             for part in range(len(layout.parts(name)))
         }
-        return metadata | parts | set(self.rows_files())
+        return set(self.metadata_files()) | parts | set(self.rows_files())
+
+    def metadata_files(self) -> list[str]:
+        return sorted({f"{node}/{_METADATA}" for node in self._nodes()} | {_METADATA})
 
     def structure(self) -> list[Damage]:
         damage = []
@@ -99,7 +102,7 @@ class ZarrStore(Store):
         return self._arrays[name]
 
     @staticmethod
-    def write(folder: Path, layout: Layout, rows: Rows, read: Reader, progress: Progress) -> None:
+    def write(folder: Path, layout: Layout, rows: Rows, read: Reader, kept: Kept, progress: Progress) -> None:
         root = zarr.create_group(LocalStore(folder), zarr_format=3, attributes={"format": FORMAT})
         key_bytes = rows.keys.shape[1]
         _create(root, layout, key_bytes, "keys")[:] = rows.keys
@@ -107,9 +110,19 @@ class ZarrStore(Store):
         for name in sorted(layout.arrays):
             array = _create(root, layout, key_bytes, name)
             for view in range(layout.views):
-                for start, stop in layout.parts(name):  # a shard at a time, written once
-                    array[view, start:stop] = read(name, view, start, stop)
+                for part, (start, stop) in enumerate(layout.parts(name)):  # a shard at a time, written once
+                    source = kept(name, view, part)
+                    if source is None:
+                        array[view, start:stop] = read(name, view, start, stop)
+                    else:
+                        target = folder / _file(layout, name, view, part)
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copyfile(source, target)
                     progress.advance()
+
+
+def _file(layout: Layout, name: str, view: int, part: int) -> str:
+    return "/".join([name, "c", str(view), str(part), *["0"] * len(layout.arrays[name].shape)])
 
 
 def _metadata(file: Path) -> dict[str, Any]:

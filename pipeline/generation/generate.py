@@ -1,30 +1,56 @@
-"""Stage one: the teacher runs once over every view of every training sample, block by block."""
+"""Stage one: a teacher runs once over every view of every training sample, block by block."""
 
 import numpy as np
-import torch
 
-from pipeline.cache.encoding import UnstorableError, encoding
+from pipeline.cache.divergence import measure
+from pipeline.cache.encoding import UnstorableError, of
 from pipeline.cache.layout import VIEWS, ArraySpec, Block
 from pipeline.cache.staging import Staging
-from pipeline.device import autocast
+from pipeline.distributed import Ranks
 from pipeline.errors import CacheError
+from pipeline.generation.forward import Forward
 from pipeline.models.create import Model
 from pipeline.progress import Progress
 from pipeline.samples import Samples
 from pipeline.views.loader import batches
 from pipeline.views.pixels import Pixels
 from pipeline.views.recipe import FIELDS, Recipe, pack
-from pipeline.views.render import to_input
-
-OUTPUT = "logits"
 
 
-def array_specs(encoding_name: str, num_classes: int) -> dict[str, ArraySpec]:
-    """What the cache holds a view: the encoded logits, and the view's parameters under `views/`."""
-    drawn = {
+def array_specs(identity: dict) -> dict[str, ArraySpec]:
+    """What a cache holds a view: its encoded outputs, and the view's parameters under `views/`."""
+    specs = {
         f"{VIEWS}{name}": ArraySpec(np.dtype(dtype).str, shape) for name, (dtype, shape) in FIELDS.items()
     }
-    return encoding(encoding_name).fields(OUTPUT, (num_classes,)) | drawn
+    for name, output in identity["outputs"].items():
+        specs |= of(output).fields(name, tuple(output["shape"]))
+    return specs
+
+
+def divide(staging: Staging, views: int, ranks: Ranks, progress: Progress) -> list[Block]:
+    """The blocks that this process has to compute: every n-th of those that are neither staged nor published.
+
+    The first process looks, adopts what an earlier cache holds, and tells the others, so that all divide the
+    same list.
+
+    Args:
+        staging: an open staging folder, in every process.
+        views: V.
+    """
+    blocks = staging.blocks(views)
+    missing = np.ones(len(blocks), bool)
+    if ranks.first:
+        done = staging.committed()
+        adopted = staging.adopt(views, done)
+        missing = np.array([block not in done and block not in adopted for block in blocks])
+        if staging.dropped:
+            progress.note(f"damaged: {staging.dropped} staged blocks; they are computed anew")
+        if adopted:
+            progress.note(f"adopted: {len(adopted)} blocks of the cache that is there")
+        if not missing.all():
+            progress.note(f"resumed: {len(blocks) - missing.sum()} of {len(blocks)} blocks")
+    todo = [block for block, open_ in zip(blocks, ranks.share(missing), strict=True) if open_]
+    return todo[ranks.rank :: ranks.world]
 
 
 def generate(
@@ -33,13 +59,12 @@ def generate(
     recipe: Recipe,
     seed: int,
     staging: Staging,
-    views: int,
-    encoding_name: str,
+    todo: list[Block],
     batch_size: int,
     amp: str,
     progress: Progress,
-) -> int:
-    """Compute and commit every block that is not committed yet.
+) -> None:
+    """Compute and commit blocks.
 
     A block is always cut into the same batches, so that a resumed run computes what an undisturbed one would.
 
@@ -47,55 +72,45 @@ def generate(
         model: the teacher, on its device; put into eval mode.
         samples: the training samples, rows as in the staging folder.
         recipe, seed: what views draw.
-        staging: an open staging folder.
-        views: V.
-        encoding_name: how logits are kept.
-        batch_size: images a forward pass.
-        amp: `none` or `bf16`.
-
-    Returns:
-        the number of blocks that were committed before.
+        staging: an open staging folder, of one output.
+        todo: the blocks, as `divide` gives them.
+        batch_size, amp: see `Forward`.
 
     Raises:
         CacheError: the teacher gave a value that cannot be kept; the message names sample and view.
     """
-    blocks = staging.blocks(views)
-    done = staging.committed()
-    missing = [block for block in blocks if block not in done]
-    before = len(blocks) - len(missing)
-    if staging.dropped:
-        progress.note(f"damaged: {staging.dropped} staged blocks; they are computed anew")
-    if before:
-        progress.note(f"resumed: {before} of {len(blocks)} blocks")
-    where = next(model.net.parameters()).device
-    model.net.eval()
+    forward = Forward(model, batch_size, amp)
+    [(name, output)] = staging.identity["outputs"].items()
     pixels = Pixels(samples)
-    progress.start("cache", sum(block.stop - block.start for block in missing), "views")
-    for block in missing:
+    progress.start("cache" if name == "logits" else f"cache {name}", sum(map(_length, todo)), "views")
+    for block in todo:
         rows = samples.rows[block.start : block.stop]
         drawn = [recipe.draw(seed, row.key, block.view, row.size) for row in rows]
         pairs = list(zip(rows, drawn, strict=True))
-        jobs = [pairs[i : i + batch_size] for i in range(0, len(pairs), batch_size)]
-        found = []
-        with torch.inference_mode(), autocast(where, amp):
-            for squares in batches(pixels, jobs, model.size):
-                logits = model.net(to_input(squares.to(where), model.mean, model.std))
-                found.append(logits.float().cpu().numpy())
-                progress.advance(len(squares))
-        encoded = _encode(encoding_name, np.concatenate(found), samples, block)
-        parameters = {f"{VIEWS}{name}": values for name, values in pack(drawn).items()}
-        staging.commit(block, encoded | parameters)
+        jobs = [pairs[i : i + forward.batch_size] for i in range(0, len(pairs), forward.batch_size)]
+        logits = forward(batches(pixels, jobs, model.size), progress)
+        encoded, measured = _encode(name, output, logits, samples, block)
+        parameters = {f"{VIEWS}{field}": values for field, values in pack(drawn).items()}
+        staging.commit(block, encoded | parameters, {name: measured})
     progress.finish()
-    return before
 
 
-def _encode(encoding_name: str, logits: np.ndarray, samples: Samples, block: Block) -> dict[str, np.ndarray]:
+def _length(block: Block) -> int:
+    return block.stop - block.start
+
+
+def _encode(
+    name: str, output: dict, logits: np.ndarray, samples: Samples, block: Block
+) -> tuple[dict[str, np.ndarray], dict]:
+    """The arrays of an output, and how far what they hold is from the teacher's logits."""
+    codec = of(output)
     try:
-        return encoding(encoding_name).encode(OUTPUT, logits)
+        encoded = codec.encode(name, logits)
     except UnstorableError as error:
         key = samples.rows[block.start + error.row].key
         raise CacheError(
-            f"the teacher's logits for {key}, view {block.view}, hold {error.value}",
+            f"the teacher's {name} for {key}, view {block.view}, hold {error.value}",
             error.reason,
             "look at the teacher: it diverged, or its weights are damaged; committed blocks are kept",
         ) from None
+    return encoded, measure(logits, codec.decode(name, logits.shape[1:], encoded))

@@ -1,31 +1,29 @@
 """What a cache is made from, said from the project's side, and the check of a cache against it."""
 
-import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.cache import identity as identities
-from pipeline.cache.layout import VIEWS
 from pipeline.cache.manifest import Manifest
-from pipeline.cache.store import Store
-from pipeline.config import Views
+from pipeline.config import Cache, Params, Views
 from pipeline.errors import CacheError
-from pipeline.samples import Sample, Samples
-from pipeline.views.pixels import Pixels
-from pipeline.views.recipe import FIELDS, View, make_recipe, unpack
-from pipeline.views.render import render
-
-PROBES = 4  # samples whose first view's pixels are digested in the manifest
+from pipeline.samples import Samples
 
 FIXES = {
-    "teacher": "put the old artifacts/teacher back, or run `stillroom cache` to cache this teacher",
-    "input": "run `stillroom cache` to cache the teacher at its present input size and normalisation",
-    "samples.images": "put the old images back, or run `stillroom prepare` and `stillroom cache` again",
-    "samples": "use the data, split and class order that the cache was made from, or run `stillroom cache`",
-    "views": "set views.recipe and views.seed to what the cache was made with, or run `stillroom cache`",
-    "outputs": "set cache.encoding to what the cache was made with, or run `stillroom cache`",
+    "outputs": "put the old teacher back, or run `stillroom cache --replace` to cache the present one",
+    "samples.images": "put the old images back, or run `stillroom prepare` and `stillroom cache --replace`",
+    "samples": "use the data, split and class order that the cache was made from, or run "
+    "`stillroom cache --replace`",
+    "views": "set views.recipe and views.seed to what the cache was made with, or run "
+    "`stillroom cache --replace`",
 }
+ENCODING_FIX = "set cache.encoding to what the cache was made with, or run `stillroom cache --replace`"
+INPUT_FIX = (
+    "set views.size (and the teacher's normalisation) to what the cache was made with, or run "
+    "`stillroom cache --replace`"
+)
 
 
 def of_data(train: Samples, views: Views) -> dict[str, Any]:
@@ -37,7 +35,7 @@ def of_data(train: Samples, views: Views) -> dict[str, Any]:
 
 
 def of_teacher(described: dict[str, Any]) -> dict[str, Any]:
-    """The part of an identity that `teacher.json` tells."""
+    """What `teacher.json` tells of an output: the part of `identity["outputs"][NAME]` that is about its teacher."""
     return {
         "teacher": {
             "arch": described["arch"],
@@ -46,6 +44,18 @@ def of_teacher(described: dict[str, Any]) -> dict[str, Any]:
             "classes": len(described["classes"]),
         },
         "input": described["input"],
+    }
+
+
+def of_output(described: dict[str, Any], cache: Cache) -> dict[str, Any]:
+    """An entry of `identity["outputs"]`, whole."""
+    options = {"k": cache.k} if cache.encoding == "topk" else {}
+    return {
+        "kind": "logits",
+        "encoding": cache.encoding,
+        **options,
+        "shape": [len(described["classes"])],
+        **of_teacher(described),
     }
 
 
@@ -67,50 +77,88 @@ def read_teacher(file: Path) -> dict[str, Any]:
         ) from None
 
 
-def check_against_cache(manifest: Manifest, train: Samples, views: Views, teacher_file: Path) -> None:
-    """Refuse a cache that does not belong to these samples and this recipe, nor to the teacher if one is at
-    hand.
+def check_against_cache(
+    manifest: Manifest, train: Samples, params: Params, outputs: Sequence[str] = ()
+) -> None:
+    """Refuse a cache that does not belong to these samples and this recipe, nor to a teacher that is at hand.
+
+    Args:
+        outputs: what is to be used of the cache.
 
     Raises:
         CacheError: names each field that differs, with both values and what to do.
     """
-    expected = of_data(train, views)
-    if teacher_file.exists():
-        expected |= of_teacher(read_teacher(teacher_file))
-    identities.check(expected, manifest.identity, FIXES)
+    held = manifest.identity["outputs"]
+    missing = [name for name in outputs if name not in held]
+    if missing:
+        raise CacheError(
+            f"the cache has no output {', '.join(missing)}",
+            f"it holds {', '.join(sorted(held))}",
+            "choose one of these (student.losses.kd.outputs), or add its teacher to cache.teachers and run "
+            "`stillroom cache`",
+        )
+    expected = of_data(train, params.views)
+    known: dict[str, Any] = {}
+    for name in held:
+        file = Path(params.cache.teachers.get(name, "")) / "teacher.json"
+        if name in params.cache.teachers and file.exists():
+            known[name] = of_teacher(read_teacher(file))
+        elif params.views.size is not None:
+            known[name] = {"input": {**held[name]["input"], "size": params.views.size}}
+    identities.check({**expected, "outputs": known}, manifest.identity, fixes(known))
 
 
-def make_probes(samples: Samples, views: Views, size: int) -> list[dict[str, Any]]:
-    """Digests of the rendered pixels of view 0 of a few samples, spread over the keys."""
-    recipe = make_recipe(views.recipe.model_dump())
-    step = max(1, len(samples) // PROBES)
-    rows = samples.rows[::step][:PROBES]
-    drawn = [recipe.draw(views.seed, row.key, 0, row.size) for row in rows]
-    return [
-        {"key": row.key, "view": 0, "sha256": _pixels_digest(samples, row, view, size)}
-        for row, view in zip(rows, drawn, strict=True)
-    ]
+def input_of(manifest: Manifest) -> dict[str, Any]:
+    """The `size`, `mean` and `std` that the teacher of `logits` saw, or that of the first output."""
+    outputs = manifest.identity["outputs"]
+    return dict(outputs.get("logits", outputs[min(outputs)])["input"])
 
 
-def differing_probes(store: Store, samples: Samples) -> list[str]:
-    """What to say where this machine renders other pixels than the cache's writer did; empty if not."""
-    manifest = store.manifest
-    size = manifest.identity["input"]["size"]
-    number = {row.key: i for i, row in enumerate(samples.rows)}
-    differing = 0
-    for probe in manifest.probes:
-        plane = store.read_plane(probe["view"], [f"{VIEWS}{name}" for name in FIELDS])
-        row = number[probe["key"]]
-        view = unpack({name: plane[f"{VIEWS}{name}"] for name in FIELDS}, row)
-        differing += _pixels_digest(samples, samples.rows[row], view, size) != probe["sha256"]
-    if not differing:
-        return []
-    made = ", ".join(f"{name} {manifest.environment.get(name)}" for name in ("pillow", "jpeg", "machine"))
-    return [
-        f"warning: {differing} of {len(manifest.probes)} probes render to other pixels here than where the "
-        f"cache was made ({made}): the logits fit these views, but not bit for bit"
-    ]
+def ignored(manifest: Manifest, params: Params) -> list[str]:
+    """What to say of parameters that ask for another cache than this one, where that is no reason to refuse it."""
+    lines = []
+    arch = manifest.identity["outputs"].get("logits", {}).get("teacher", {}).get("arch")
+    if "logits" in params.cache.teachers and arch != params.teacher.arch:
+        lines.append(
+            f"note: teacher.arch is {params.teacher.arch}; this cache was made by {arch}, which counts here"
+        )
+    if manifest.layout.views < params.views.count:
+        lines.append(
+            f"note: views.count is {params.views.count}; this cache holds {manifest.layout.views}, which are used in "
+            "turn (`stillroom cache` computes the others)"
+        )
+    return lines
 
 
-def _pixels_digest(samples: Samples, row: Sample, view: View, size: int) -> str:
-    return hashlib.sha256(render(Pixels(samples, budget=0)[row], view, size).tobytes()).hexdigest()
+def check_growth(manifest: Manifest, identity: dict[str, Any], views: int) -> None:
+    """Refuse to replace a cache by one that is not the same with more views or outputs.
+
+    Args:
+        manifest: of the cache that is there.
+        identity, views: of the one that is to take its place.
+
+    Raises:
+        CacheError: names each field that differs, and what to do.
+    """
+    old = manifest.identity["outputs"]
+    lost = [name for name in old if name not in identity["outputs"]]
+    if lost:
+        raise CacheError(
+            f"the cache holds the outputs {', '.join(sorted(old))}; {', '.join(lost)} would be lost",
+            "cache.teachers does not name them",
+            "add them to cache.teachers, or run `stillroom cache --replace`",
+        )
+    shared = {name: identity["outputs"][name] for name in old}
+    identities.check({**identity, "outputs": shared}, manifest.identity, fixes(old))
+    if views < manifest.layout.views:
+        raise CacheError(
+            f"the cache holds {manifest.layout.views} views, and views.count is {views}",
+            f"{manifest.layout.views - views} planes would be lost",
+            f"set views.count to {manifest.layout.views} or more, or run `stillroom cache --replace`",
+        )
+
+
+def fixes(outputs: Iterable[str]) -> dict[str, str]:
+    """What to do about each field of an identity."""
+    special = {"encoding": ENCODING_FIX, "k": ENCODING_FIX, "input": INPUT_FIX}
+    return FIXES | {f"outputs.{name}.{field}": fix for name in outputs for field, fix in special.items()}

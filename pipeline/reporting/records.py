@@ -230,10 +230,13 @@ def _check(kind: type[Kind], file: Path, trees: dict[Path, Any], faults: dict[Pa
 
 
 def _refuse_other_teacher(artifacts: Path, manifest: Manifest, teacher: Teacher) -> None:
-    """The teacher that is reported must be the one that the cache was made from."""
-    cached = manifest.identity.get("teacher")
-    found = cached.get("digest") if isinstance(cached, dict) else None
-    if found != teacher.digest:
+    """The teacher that is reported must be one that the cache was made from."""
+    outputs = manifest.identity.get("outputs")
+    made = outputs.values() if isinstance(outputs, dict) else ()
+    cached = [output.get("teacher") for output in made if isinstance(output, dict)]
+    digests = [one.get("digest") for one in cached if isinstance(one, dict)]
+    found = ", ".join(str(digest) for digest in digests) or None
+    if teacher.digest not in digests:
         raise CacheError(
             f"{artifacts / 'cache'} was not made from the teacher in {artifacts / 'teacher'}",
             f"teacher.digest: the cache says {found}, teacher.json says {teacher.digest}",

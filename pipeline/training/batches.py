@@ -1,12 +1,13 @@
 """Samples + views (+ cached logits) -> batches; the order is a pure function of (seed, epoch)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
 from pipeline.cache.layout import VIEWS
 from pipeline.cache.store import Store
+from pipeline.losses.ensemble import ensemble
 from pipeline.samples import Samples
 from pipeline.training.loop import Batch
 from pipeline.views.draw import FIT_VIEWS, permutation
@@ -52,14 +53,23 @@ class CachedBatches:
         samples: the cache's samples, checked against its identity; rows sorted by key, as in the store.
         store: an open cache.
         size: side of the rendered squares; at the teacher's size they are the teacher's pixels, bit for bit.
-        with_logits: read the logits too (an arm that does not use them need not).
+        outputs: the outputs to read (an arm that uses none need not); of more than one, the mean of their
+            probabilities softened by `temperature`, as logits (`losses.ensemble`).
     """
 
     def __init__(
-        self, samples: Samples, store: Store, size: int, batch_size: int, seed: int, with_logits: bool
+        self,
+        samples: Samples,
+        store: Store,
+        size: int,
+        batch_size: int,
+        seed: int,
+        outputs: Sequence[str] = (),
+        temperature: float = 1.0,
     ) -> None:
         self._samples, self._store, self._size = samples, store, size
-        self._batch_size, self._seed, self._with_logits = batch_size, seed, with_logits
+        self._batch_size, self._seed = batch_size, seed
+        self._outputs, self._temperature = outputs, temperature
         self._pixels = Pixels(samples)
         self._labels = torch.tensor([row.label for row in samples.rows])
         self.steps = -(-len(samples) // batch_size)
@@ -72,7 +82,10 @@ class CachedBatches:
         plane = epoch % self._store.manifest.layout.views
         fields = self._store.read_plane(plane, [f"{VIEWS}{name}" for name in FIELDS])
         drawn = {name: fields[f"{VIEWS}{name}"] for name in FIELDS}
-        logits = torch.from_numpy(self._store.logits(plane)) if self._with_logits else None
+        logits = None
+        if self._outputs:
+            teachers = [torch.from_numpy(self._store.logits(plane, name)) for name in self._outputs]
+            logits = ensemble(teachers, self._temperature)
         rows = self._samples.rows
         chosen = self.order(epoch)
         jobs = [[(rows[i], unpack(drawn, i)) for i in batch] for batch in chosen]

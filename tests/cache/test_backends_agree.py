@@ -11,7 +11,7 @@ from tests.contract.store_contract import VIEWS, plane_digest, staged
 def test_id_and_digests_are_the_same_in_both(tmp_path: Path) -> None:
     with staged(tmp_path / "staging") as staging:
         for backend in ("zarr", "hdf5"):
-            publish(staging, tmp_path / backend, backend, VIEWS, {}, [])
+            publish([staging], tmp_path / backend, backend, VIEWS, {}, [])
     zarr, hdf5 = (Manifest.load(tmp_path / backend) for backend in ("zarr", "hdf5"))
     assert zarr.id == hdf5.id
     assert zarr.rows == hdf5.rows
@@ -23,7 +23,7 @@ def test_id_and_digests_are_the_same_in_both(tmp_path: Path) -> None:
 
 def test_one_backend_replaces_the_other(tmp_path: Path) -> None:
     with staged(tmp_path / "staging") as staging:
-        publish(staging, tmp_path / "cache", "zarr", VIEWS, {}, [])
-        publish(staging, tmp_path / "cache", "hdf5", VIEWS, {}, [])
+        publish([staging], tmp_path / "cache", "zarr", VIEWS, {}, [])
+        publish([staging], tmp_path / "cache", "hdf5", VIEWS, {}, [])
     assert open_store(tmp_path / "cache").manifest.backend == "hdf5"
     assert not (tmp_path / "cache" / "zarr.json").exists()

@@ -100,7 +100,8 @@ def test_a_recorded_field_that_was_altered_breaks_the_seal(tmp_path: Path) -> No
 def test_an_unknown_encoding_or_output_is_refused(tmp_path: Path) -> None:
     for outputs, problem in (
         ({"logits": {"encoding": "float8", "shape": [4]}}, "'float8' is unknown"),
-        ({"logits": {"shape": [4]}}, "encoding is no name"),
+        ({"logits": {"shape": [4]}}, "encoding None is unknown"),
+        ({"logits": {"encoding": "float16", "shape": [-4]}}, "shape is no shape"),
         ({}, "names no output"),
         (
             {

@@ -43,5 +43,5 @@ class TestZarrStore(StoreContract):
         self, tmp_path: Path, recwarn: pytest.WarningsRecorder
     ) -> None:
         with staged(tmp_path / "staging", 1) as staging:
-            publish(staging, tmp_path / "cache", "zarr", 1, {}, [])
+            publish([staging], tmp_path / "cache", "zarr", 1, {}, [])
         assert [warning for warning in recwarn if "zarr" in str(warning.filename)] == []

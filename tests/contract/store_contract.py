@@ -20,7 +20,7 @@ import pytest
 
 from pipeline.cache.backends import open_store
 from pipeline.cache.checks import verify
-from pipeline.cache.encoding import ENCODINGS
+from pipeline.cache.encoding import of
 from pipeline.cache.layout import ArraySpec, Block
 from pipeline.cache.manifest import Manifest, block_digest
 from pipeline.cache.publish import publish
@@ -32,7 +32,7 @@ from pipeline.progress import Progress
 VIEWS, SAMPLES, BLOCK = 3, 50, 16  # the last block of a plane has two rows
 KEYS = [f"clip_{index:03d}é" for index in range(SAMPLES)]
 LABELS = [index % 7 for index in range(SAMPLES)]
-IDENTITY = {
+IDENTITY: dict = {
     "teacher": {"digest": "ab" * 32, "arch": "some_net", "num_classes": 7},
     "samples": {"count": SAMPLES},
     "views": {"recipe": {"name": "drop", "share": 0.5}, "seed": 1},
@@ -40,11 +40,18 @@ IDENTITY = {
     "outputs": {
         "logits": {"encoding": "float16", "shape": [7]},
         "features": {"encoding": "float16", "shape": [2, 3]},
+        "small": {"encoding": "int8", "shape": [7]},
+        "few": {"encoding": "topk", "k": 2, "shape": [7]},
     },
 }
 ARRAYS = {
     "logits": ArraySpec("<f2", (7,)),
     "features": ArraySpec("<f2", (2, 3)),
+    "small": ArraySpec("|i1", (7,)),
+    "small_scale": ArraySpec("<f4", ()),
+    "few": ArraySpec("<f2", (2,)),
+    "few_index": ArraySpec("<u2", (2,)),
+    "few_rest": ArraySpec("<f4", ()),
     "views/box": ArraySpec("<u2", (4,)),
     "views/flip": ArraySpec("|b1", ()),
     "views/nothing": ArraySpec("<i4", (2,)),  # all zeros: what a missing chunk must not be taken for
@@ -52,11 +59,11 @@ ARRAYS = {
 
 
 def values(view: int) -> dict[str, np.ndarray]:
-    """One plane of every array; `logits` and `features` decoded to float32 are `outputs(view)`."""
+    """One plane of every array; the outputs decoded to float32 are `outputs(view)`."""
     random = np.random.default_rng(view)
     arrays: dict[str, np.ndarray] = {}
-    for name, output in outputs(view).items():
-        arrays |= ENCODINGS["float16"].encode(name, output)
+    for name, output in _drawn(view).items():
+        arrays |= of(IDENTITY["outputs"][name]).encode(name, output)
     arrays["views/box"] = random.integers(0, 500, (SAMPLES, 4)).astype("<u2")
     arrays["views/flip"] = random.random(SAMPLES) < 0.5
     arrays["views/nothing"] = np.zeros((SAMPLES, 2), "<i4")
@@ -64,10 +71,19 @@ def values(view: int) -> dict[str, np.ndarray]:
 
 
 def outputs(view: int) -> dict[str, np.ndarray]:
+    found = {}
+    for name, drawn in _drawn(view).items():
+        codec = of(IDENTITY["outputs"][name])
+        found[name] = codec.decode(name, drawn.shape[1:], codec.encode(name, drawn))
+    return found
+
+
+def _drawn(view: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(100 + view)
-    shapes = {"logits": (SAMPLES, 7), "features": (SAMPLES, 2, 3)}
-    drawn = {name: random.normal(0, 4, shape) for name, shape in shapes.items()}
-    return {name: value.astype(np.float16).astype(np.float32) for name, value in drawn.items()}
+    return {
+        name: random.normal(0, 4, (SAMPLES, *output["shape"])).astype(np.float32)
+        for name, output in IDENTITY["outputs"].items()
+    }
 
 
 def rows_of(block: Block) -> dict[str, np.ndarray]:
@@ -122,7 +138,7 @@ class StoreContract(ABC):
     def original(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = tmp_path_factory.mktemp(cls.backend)
         with staged(folder / "staging") as staging:
-            publish(staging, folder / "cache", cls.backend, VIEWS, {"machine": "test"}, [{"digest": "00"}])
+            publish([staging], folder / "cache", cls.backend, VIEWS, {"machine": "test"}, [{"digest": "00"}])
         return folder / "cache"
 
     @pytest.fixture
@@ -350,9 +366,9 @@ class StoreContract(ABC):
 
     def test_more_views_leave_the_bytes_of_old_files(self, staging: Staging, tmp_path: Path) -> None:
         folder = tmp_path / "out" / "cache"
-        publish(staging, folder, self.backend, 1, {}, [])
+        publish([staging], folder, self.backend, 1, {}, [])
         first = contents(folder)
-        publish(staging, folder, self.backend, 3, {}, [])
+        publish([staging], folder, self.backend, 3, {}, [])
         second = contents(folder)
         data = {open_store(folder).file(name, 0, 0) for name in ARRAYS}
         assert data <= first.keys() < second.keys()
@@ -360,8 +376,8 @@ class StoreContract(ABC):
         assert os.listdir(tmp_path / "out") == ["cache"]
 
     def test_the_same_blocks_give_the_same_bytes(self, staging: Staging, tmp_path: Path) -> None:
-        publish(staging, tmp_path / "a", self.backend, 2, {}, [])
-        publish(staging, tmp_path / "b", self.backend, 2, {}, [])
+        publish([staging], tmp_path / "a", self.backend, 2, {}, [])
+        publish([staging], tmp_path / "b", self.backend, 2, {}, [])
         assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
     @pytest.mark.parametrize("after", [1, 5, 15])
@@ -370,12 +386,12 @@ class StoreContract(ABC):
     ) -> None:
         folder = tmp_path / "out" / "cache"
         with pytest.raises(KeyboardInterrupt):
-            publish(staging, folder, self.backend, VIEWS, {}, [], progress=_Interrupt(after))
+            publish([staging], folder, self.backend, VIEWS, {}, [], progress=_Interrupt(after))
         assert os.listdir(tmp_path / "out") == []
-        publish(staging, folder, self.backend, 1, {}, [])
+        publish([staging], folder, self.backend, 1, {}, [])
         before = contents(folder)
         with pytest.raises(KeyboardInterrupt):
-            publish(staging, folder, self.backend, VIEWS, {}, [], progress=_Interrupt(after))
+            publish([staging], folder, self.backend, VIEWS, {}, [], progress=_Interrupt(after))
         assert contents(folder) == before
         assert os.listdir(tmp_path / "out") == ["cache"]
 
@@ -383,7 +399,7 @@ class StoreContract(ABC):
         self, staging: Staging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         folder = tmp_path / "out" / "cache"
-        publish(staging, folder, self.backend, 1, {}, [])
+        publish([staging], folder, self.backend, 1, {}, [])
         remove = shutil.rmtree
 
         def interrupted(*arguments: object, **options: object) -> None:
@@ -393,7 +409,7 @@ class StoreContract(ABC):
 
         monkeypatch.setattr(shutil, "rmtree", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            publish(staging, folder, self.backend, 2, {}, [])
+            publish([staging], folder, self.backend, 2, {}, [])
         assert shutil.rmtree is remove
         assert os.listdir(tmp_path / "out") == ["cache"]
         assert open_store(folder).layout.views == 2
@@ -408,13 +424,13 @@ class StoreContract(ABC):
             "    def advance(self, count=1, status=''):\n"
             "        os.kill(os.getpid(), signal.SIGKILL)\n"
             "root = Path(sys.argv[1])\n"
-            "publish(staged(root / 'staging'), root / 'out/cache', sys.argv[2], 1, {}, [], progress=Kill())\n"
+            "publish([staged(root / 'staging')], root / 'out/cache', sys.argv[2], 1, {}, [], progress=Kill())\n"
         )
         done = subprocess.run([sys.executable, "-c", script, str(tmp_path), self.backend], check=False)
         assert done.returncode == -signal.SIGKILL
         assert len(os.listdir(tmp_path / "out")) == 1  # what is to be swept up
         with staged(tmp_path / "staging") as staging:
-            publish(staging, tmp_path / "out" / "cache", self.backend, 1, {}, [])
+            publish([staging], tmp_path / "out" / "cache", self.backend, 1, {}, [])
         assert os.listdir(tmp_path / "out") == ["cache"]
         assert verify(tmp_path / "out" / "cache") == []
 
@@ -422,11 +438,11 @@ class StoreContract(ABC):
         self, staging: Staging, tmp_path: Path
     ) -> None:
         """A publish was killed between its two renames, and then the next one is interrupted as well."""
-        publish(staging, tmp_path / "out" / "cache", self.backend, 1, {}, [])
+        publish([staging], tmp_path / "out" / "cache", self.backend, 1, {}, [])
         before = contents(tmp_path / "out" / "cache")
         (tmp_path / "out" / "cache").rename(tmp_path / "out" / ".cache.0123abcd.old")
         with pytest.raises(KeyboardInterrupt):
-            publish(staging, tmp_path / "out" / "cache", self.backend, 1, {}, [], progress=_Interrupt(1))
+            publish([staging], tmp_path / "out" / "cache", self.backend, 1, {}, [], progress=_Interrupt(1))
         assert os.listdir(tmp_path / "out") == ["cache"]
         assert contents(tmp_path / "out" / "cache") == before
 
@@ -435,7 +451,7 @@ class StoreContract(ABC):
         files[1].unlink()
         files[2].write_bytes(files[2].read_bytes()[:-1])
         with pytest.raises(CacheError) as caught:
-            publish(staging, tmp_path / "cache", self.backend, VIEWS, {}, [])
+            publish([staging], tmp_path / "cache", self.backend, VIEWS, {}, [])
         assert "view 0, samples 16-31" in str(caught.value)
         assert "view 0, samples 32-47" in str(caught.value)
         assert not (tmp_path / "cache").exists()
@@ -444,33 +460,33 @@ class StoreContract(ABC):
         file = sorted(staging.folder.glob("*.block"))[4]
         file.write_bytes(file.read_bytes()[:-1] + b"?")
         with pytest.raises(CacheError, match="view 1, samples 0-15 is damaged"):
-            publish(staging, tmp_path / "out" / "cache", self.backend, VIEWS, {}, [])
+            publish([staging], tmp_path / "out" / "cache", self.backend, VIEWS, {}, [])
         assert os.listdir(tmp_path / "out") == []
 
     def test_a_folder_that_is_no_cache_is_never_replaced(self, staging: Staging, tmp_path: Path) -> None:
         (tmp_path / "holiday").mkdir()
         (tmp_path / "holiday" / "photo.jpg").write_bytes(b"...")
         with pytest.raises(CacheError, match="holds something that is no cache"):
-            publish(staging, tmp_path / "holiday", self.backend, 1, {}, [])
+            publish([staging], tmp_path / "holiday", self.backend, 1, {}, [])
         assert os.listdir(tmp_path / "holiday") == ["photo.jpg"]
 
     def test_what_cannot_be_in_a_manifest_is_refused_before_writing(
         self, staging: Staging, tmp_path: Path
     ) -> None:
         with pytest.raises(ValueError):
-            publish(staging, tmp_path / "cache", self.backend, 1, {}, [], {"kl": float("nan")})
+            publish([staging], tmp_path / "cache", self.backend, 1, {"kl": float("nan")}, [])
         assert not (tmp_path / "cache").exists()
 
     def test_a_damaged_store_is_replaced(self, cache: Path, staging: Staging) -> None:
         (cache / "manifest.json").write_text("{")
-        publish(staging, cache, self.backend, VIEWS, {}, [])
+        publish([staging], cache, self.backend, VIEWS, {}, [])
         assert verify(cache) == []
 
     def test_files_are_cut_into_runs_of_blocks_when_planes_are_large(
         self, staging: Staging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("pipeline.cache.layout.FILE_BYTES", 2 * 16 * 2 * 7)  # two blocks of logits
-        publish(staging, tmp_path / "cache", self.backend, VIEWS, {}, [])
+        publish([staging], tmp_path / "cache", self.backend, VIEWS, {}, [])
         store = open_store(tmp_path / "cache")
         assert len({store.file("logits", 1, part) for part in range(len(store.layout.parts("logits")))}) > 1
         assert verify(tmp_path / "cache") == []

@@ -99,7 +99,7 @@ def make(
         "extents": {"views": 8, "samples": 4000},
         "backend": "zarr",
         "identity": {
-            "teacher": {"arch": "convnext_tiny", "digest": digest("teacher")},
+            "outputs": {"logits": {"teacher": {"arch": "convnext_tiny", "digest": digest("teacher")}}},
             "recipe": {"name": "crop", "scale": [0.35, 1.0]},
             "seed": 0,
         },

@@ -226,7 +226,7 @@ def test_weights_that_teacher_json_does_not_describe_are_refused(project: Path) 
     shutil.copy(folder / "model.safetensors", project / "old.safetensors")
     run_in(project, "stillroom", "teacher", "--set", "teacher.seed=1")
     (folder / "model.safetensors").write_bytes((project / "old.safetensors").read_bytes())
-    assert "does not hold the weights" in run_in(project, "stillroom", "cache", code=1).stderr
+    assert "does not hold the weights" in run_in(project, "stillroom", "cache", "--replace", code=1).stderr
 
 
 def test_damage_to_the_cache_is_found_and_never_read(project: Path) -> None:

@@ -1,6 +1,7 @@
 """What a student is fed: the teacher's very pixels beside its very logits, in a computed order."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,16 @@ from pipeline.cache.publish import publish
 from pipeline.cache.staging import Staging
 from pipeline.cache.store import Store
 from pipeline.config import Train
+from pipeline.distributed import Ranks
 from pipeline.errors import CacheError, StillroomError
-from pipeline.generation.generate import array_specs, generate
+from pipeline.generation.generate import array_specs, divide, generate
 from pipeline.models.create import Loaded, Model
 from pipeline.progress import Progress
 from pipeline.samples import Sample, Samples
 from pipeline.training.batches import CachedBatches, FreshBatches, order
 from pipeline.training.loop import fit
 from pipeline.training.pairing import digests
-from pipeline.views.recipe import make_recipe
+from pipeline.views.recipe import Recipe, make_recipe
 from pipeline.views.render import to_input
 
 CLASSES = 6
@@ -69,18 +71,25 @@ def samples(tmp_path: Path) -> Samples:
     return Samples("folder", tuple("abcdef"), tuple(rows), tmp_path)
 
 
+def fill(
+    teacher: Model, samples: Samples, recipe: Recipe, staging: Staging, views: int, progress: Progress
+) -> int:
+    """Compute what is missing; how many blocks that was."""
+    todo = divide(staging, views, Ranks(), progress)
+    generate(teacher, samples, recipe, 5, staging, todo, 5, "none", progress)
+    return len(todo)
+
+
 def cached(
     samples: Samples, folder: Path, backend: str, views: int = 3, net: torch.nn.Module | None = None
 ) -> Store:
     identity = {"test": 1, "outputs": {"logits": {"encoding": "float16", "shape": [CLASSES]}}}
-    specs = array_specs("float16", CLASSES)
+    specs = array_specs(identity)
     keys = [row.key for row in samples.rows]
     with Staging(folder / "staging", identity, specs, keys, samples.labels(), 8) as staging:
         recipe = make_recipe(RECIPE)
-        generate(
-            model(net or Projection()), samples, recipe, 5, staging, views, "float16", 5, "none", Progress()
-        )
-        publish(staging, folder / backend, backend, views, {}, [], {})
+        fill(model(net or Projection()), samples, recipe, staging, views, Progress())
+        publish([staging], folder / backend, backend, views, {}, [])
     return open_store(folder / backend)
 
 
@@ -94,7 +103,7 @@ def test_every_logit_meets_the_pixels_it_was_made_from(
     store = cached(samples, tmp_path, backend)
     teacher = Projection()
     for batch_size in (23, 4):
-        source = CachedBatches(samples, store, SIZE, batch_size, seed=9, with_logits=True)
+        source = CachedBatches(samples, store, SIZE, batch_size, seed=9, outputs=["logits"])
         for epoch in (0, 2, 4):  # epoch 4 replays plane 1
             for batch in source(epoch):
                 again = teacher(to_input(batch.pixels, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)))
@@ -105,7 +114,7 @@ def test_every_logit_meets_the_pixels_it_was_made_from(
 def test_the_check_above_would_see_one_flip(samples: Samples, tmp_path: Path) -> None:
     """A mirrored batch, or a neighbour's logits, differ by far more than rounding."""
     store = cached(samples, tmp_path, "zarr")
-    batch = next(iter(CachedBatches(samples, store, SIZE, 23, seed=9, with_logits=True)(0)))
+    batch = next(iter(CachedBatches(samples, store, SIZE, 23, seed=9, outputs=["logits"])(0)))
     mirrored = Projection()(to_input(batch.pixels.flip(2), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)))
     assert batch.teacher is not None
     assert (mirrored - batch.teacher).abs().amax(dim=1).min() > 1
@@ -127,19 +136,19 @@ def test_a_stopped_cache_goes_on_and_ends_with_the_same_digests(samples: Samples
 
     whole = cached(samples, tmp_path / "a", "zarr")
     identity = {"test": 1, "outputs": {"logits": {"encoding": "float16", "shape": [CLASSES]}}}
-    specs, keys = array_specs("float16", CLASSES), [row.key for row in samples.rows]
+    specs, keys = array_specs(identity), [row.key for row in samples.rows]
     recipe, teacher = make_recipe(RECIPE), model(Projection())
     with (
         pytest.raises(KeyboardInterrupt),
         Staging(tmp_path / "b/staging", identity, specs, keys, samples.labels(), 8) as staging,
     ):
-        generate(teacher, samples, recipe, 5, staging, 3, "float16", 5, "none", Stops())
+        fill(teacher, samples, recipe, staging, 3, Stops())
     with Staging(tmp_path / "b/staging", identity, specs, keys, samples.labels(), 8) as staging:
         told = Stops()
         told.left = 1000
-        assert generate(teacher, samples, recipe, 5, staging, 3, "float16", 5, "none", told) > 0
+        assert fill(teacher, samples, recipe, staging, 3, told) < 9
         assert any(line.startswith("resumed: ") and line.endswith("of 9 blocks") for line in told.notes)
-        publish(staging, tmp_path / "b/zarr", "zarr", 3, {}, [], {})
+        publish([staging], tmp_path / "b/zarr", "zarr", 3, {}, [])
     assert open_store(tmp_path / "b/zarr").manifest.blocks == whole.manifest.blocks
 
 
@@ -169,19 +178,19 @@ def test_the_teacher_is_fitted_on_views_that_are_never_cached(samples: Samples, 
     fresh = FreshBatches(samples, make_recipe(RECIPE), SIZE, 23, seed=5)
     by_label = torch.cat([batch.pixels for batch in fresh(0)])
     store = cached(samples, tmp_path, "zarr")
-    replayed = torch.cat([batch.pixels for batch in CachedBatches(samples, store, SIZE, 23, 5, False)(0)])
+    replayed = torch.cat([batch.pixels for batch in CachedBatches(samples, store, SIZE, 23, 5)(0)])
     assert not (by_label == replayed).flatten(1).all(dim=1).any()
 
 
 def test_digests_tell_what_arms_must_share(samples: Samples, tmp_path: Path) -> None:
     store = cached(samples, tmp_path, "zarr")
 
-    def of(seed: int, size: int = SIZE, with_logits: bool = False, epochs: int = 3) -> dict[str, str]:
+    def of(seed: int, size: int = SIZE, outputs: Sequence[str] = (), epochs: int = 3) -> dict[str, str]:
         torch.manual_seed(seed)
         net = torch.nn.Linear(3, 2)
-        return digests(net, CachedBatches(samples, store, size, 8, seed, with_logits), epochs)
+        return digests(net, CachedBatches(samples, store, size, 8, seed, outputs), epochs)
 
-    assert of(0) == of(0, with_logits=True)
+    assert of(0) == of(0, outputs=["logits"])
     assert {name for name in of(0) if of(0)[name] != of(1)[name]} == {"init", "order", "pixels"}
     assert {name for name in of(0) if of(0)[name] != of(0, size=16)[name]} == {"pixels"}
     assert {name for name in of(0) if of(0)[name] != of(0, epochs=4)[name]} == {"order"}

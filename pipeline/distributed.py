@@ -1,0 +1,70 @@
+"""The processes that `torchrun` starts: which one this is, and the few things they tell each other."""
+
+import os
+from datetime import timedelta
+from types import TracebackType
+
+import numpy as np
+
+# One process may compute for hours before another reaches the same point; torchrun ends all where one dies.
+_PATIENCE = timedelta(days=7)
+
+
+class Ranks:
+    """One process, or those that torchrun started: `torchrun --no-python --nproc-per-node 2 stillroom cache`.
+
+    Attributes:
+        rank: of this process, in [0, world).
+        world: how many there are.
+        local: number of this process on its machine.
+        local_world: how many processes share this machine.
+    """
+
+    def __init__(self) -> None:
+        """Join the others; alone, nothing is opened.
+
+        Raises:
+            ValueError: torchrun's environment variables are not numbers.
+        """
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.world = int(os.environ.get("WORLD_SIZE", "1"))
+        self.local = int(os.environ.get("LOCAL_RANK", "0"))
+        self.local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        if self.world > 1:
+            from torch import distributed
+
+            distributed.init_process_group("gloo", timeout=_PATIENCE)
+
+    def __enter__(self) -> "Ranks":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.world > 1 and error is None:  # after an error the others may never answer
+            from torch import distributed
+
+            distributed.destroy_process_group()
+
+    @property
+    def first(self) -> bool:
+        """Whether this process opens, plans, reports and publishes for all."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Until all processes have come here."""
+        if self.world > 1:
+            from torch import distributed
+
+            distributed.barrier()
+
+    def share(self, mask: np.ndarray) -> np.ndarray:
+        """The first process's bool array [n]; the others' content is not looked at."""
+        if self.world == 1:
+            return mask
+        import torch
+        from torch import distributed
+
+        shared = torch.from_numpy(mask.astype(np.uint8))
+        distributed.broadcast(shared, src=0)
+        return shared.numpy().astype(bool)

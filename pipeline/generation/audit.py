@@ -1,0 +1,156 @@
+"""Does a cache hold what this teacher says of these views? A random sample of it is rendered and computed again."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from pipeline.cache.encoding import of
+from pipeline.cache.layout import VIEWS
+from pipeline.cache.store import Store
+from pipeline.generation.forward import Forward
+from pipeline.generation.probes import BOUND, difference
+from pipeline.models.create import Model
+from pipeline.progress import Progress
+from pipeline.samples import Samples
+from pipeline.views.draw import words
+from pipeline.views.loader import batches
+from pipeline.views.pixels import Pixels
+from pipeline.views.recipe import FIELDS, make_recipe, unpack
+
+# What another machine's arithmetic may change of a logit, as a share of the largest logit of its view: float32
+# with its sums in another order (or TensorFloat-32), and bfloat16 autocast.
+NOISE = {"none": 2e-3, "bf16": 5e-2}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit of one output found.
+
+    Attributes:
+        output: its name.
+        views: how many (sample, view) pairs were computed again.
+        parameters: how many of them the recipe draws otherwise than stored. No fault: what is stored counts.
+        pixels: largest difference of the probes' pixels, in levels of 255.
+        pixels_mean: the mean difference of the probe that differs most, in levels of 255.
+        equal: how many views' stored values are what encoding the new logits gives, bit for bit.
+        largest, mean: of the absolute differences of logits, stored and encoded anew.
+        noise: the largest difference that float arithmetic and the encoding explain.
+        here: the largest difference between two runs on this machine, cut into other batches.
+        another_view: what a wrong view would look like: the median, over the sample, of the largest difference
+            between two views of an image; None if there is only one view.
+        beyond: the keys and views whose difference is more than noise.
+        ok: whether none is beyond, and the probes' pixels are within their bound.
+    """
+
+    output: str
+    views: int
+    parameters: int
+    pixels: int
+    pixels_mean: float
+    equal: int
+    largest: float
+    mean: float
+    noise: float
+    here: float
+    another_view: float | None
+    beyond: list[tuple[str, int, float]]
+    ok: bool
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+
+def audit(
+    store: Store,
+    output: str,
+    samples: Samples,
+    model: Model,
+    count: int,
+    seed: int,
+    batch_size: int,
+    progress: Progress,
+) -> Audit:
+    """Render `count` random views from their stored parameters, run the teacher, and compare.
+
+    Args:
+        store: the cache; its identity must have been checked against the samples and the teacher.
+        output: which output the teacher made.
+        samples: the training samples.
+        model: the teacher, on its device.
+        seed: chooses the sample.
+        batch_size: see `Forward`.
+
+    Raises:
+        CacheError: the cache is damaged.
+    """
+    identity, layout = store.manifest.identity, store.layout
+    entry = identity["outputs"][output]
+    codec, shape = of(entry), tuple(entry["shape"])
+    total = layout.views * layout.samples
+    drawn = words(seed, "audit", 0, min(count, total)) % np.uint64(total)
+    chosen = sorted({divmod(int(place), layout.samples) for place in drawn})
+    recipe = make_recipe(identity["views"]["recipe"])
+    fields = [f"{VIEWS}{name}" for name in FIELDS]
+    jobs, stored, others, redrawn = [], [], [], 0
+    by_view: dict[int, list[int]] = {}
+    for view, row in chosen:
+        by_view.setdefault(view, []).append(row)
+    for view, rows in by_view.items():
+        plane = store.read_plane(view, fields)
+        logits = store.logits(view, output)
+        other = store.logits((view + 1) % layout.views, output) if layout.views > 1 else None
+        for row in rows:
+            sample = samples.rows[row]
+            kept = unpack({name: plane[f"{VIEWS}{name}"] for name in FIELDS}, row)
+            redrawn += kept != recipe.draw(identity["views"]["seed"], sample.key, view, sample.size)
+            jobs.append((sample, kept))
+            stored.append(logits[row])
+            if other is not None:
+                others.append(other[row])
+    held = np.stack(stored)
+    pixels = Pixels(samples, budget=0)
+    progress.start("audit", 2 * len(jobs), "views")
+    forward = Forward(model, batch_size, store.manifest.environment.get("amp", "none"))
+
+    def run(length: int) -> np.ndarray:
+        cut = [jobs[i : i + length] for i in range(0, len(jobs), length)]
+        return forward(batches(pixels, cut, model.size), progress)
+
+    fresh, again = run(forward.batch_size), run(max(1, forward.batch_size // 2 + 1))
+    progress.finish()
+    encoded = codec.decode(output, shape, codec.encode(output, fresh))
+    apart, here = np.abs(held - encoded), np.abs(fresh - again)
+    if entry["encoding"] == "topk":  # where two logits are close, noise decides which one is the k-th
+        first = np.argsort(-fresh, axis=1)[:, : max(1, entry["k"] // 2)]
+        apart = np.take_along_axis(apart, first, axis=1)
+        coarse = np.take_along_axis(np.abs(encoded - fresh), first, axis=1)
+    else:
+        coarse = np.abs(encoded - fresh)
+    axes = tuple(range(1, apart.ndim))
+    amp = str(store.manifest.environment.get("amp", "none"))
+    size = np.abs(fresh).max(axis=tuple(range(1, fresh.ndim)))
+    bound = NOISE.get(amp, NOISE["bf16"]) * size + 2 * coarse.max(axis=axes)
+    worst = apart.max(axis=axes)
+    beyond = [
+        (job[0].key, view, float(worst[i]))
+        for i, (job, (view, _)) in enumerate(zip(jobs, chosen, strict=True))
+        if worst[i] > bound[i]
+    ]
+    probes = difference(store, samples)
+    return Audit(
+        output=output,
+        views=len(jobs),
+        parameters=redrawn,
+        pixels=probes.largest,
+        pixels_mean=round(probes.mean, 4),
+        equal=int((apart.reshape(len(jobs), -1) == 0).all(axis=1).sum()),
+        largest=float(worst.max()),
+        mean=float(apart.mean()),
+        noise=float(bound.max()),
+        here=float(here.max()),
+        another_view=float(np.median(np.abs(held - np.stack(others)).reshape(len(jobs), -1).max(axis=1)))
+        if others
+        else None,
+        beyond=sorted(beyond, key=lambda found: -found[2]),
+        ok=not beyond and probes.mean <= BOUND,
+    )

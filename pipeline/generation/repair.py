@@ -1,0 +1,88 @@
+"""Mends a damaged cache: what is whole is kept, only the blocks that `verify` condemns are computed again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.cache import identity as identities
+from pipeline.cache.layout import Block
+from pipeline.cache.publish import publish
+from pipeline.cache.staging import Staging
+from pipeline.cache.store import Store
+from pipeline.device import device, environment
+from pipeline.distributed import Ranks
+from pipeline.generation.generate import array_specs, divide, generate
+from pipeline.generation.identity import fixes, of_teacher, read_teacher
+from pipeline.generation.teacher import load_teacher
+from pipeline.progress import Progress
+from pipeline.samples import Samples
+from pipeline.views.recipe import make_recipe
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What a repair did.
+
+    Attributes:
+        kept: blocks that were whole.
+        computed: blocks that were computed again.
+        changed: those of them whose values are not what they were before the damage, bit for bit: float noise,
+            where this machine is not the one that wrote them.
+    """
+
+    kept: int
+    computed: list[Block]
+    changed: list[Block]
+
+
+def repair(
+    store: Store,
+    samples: Samples,
+    teachers: dict[str, str],
+    staging: Path,
+    batch_size: int,
+    progress: Progress,
+) -> Repair:
+    """Put a whole store in the place of a damaged one.
+
+    Args:
+        store: the damaged cache; its manifest is sound.
+        samples: the training samples; they must be those of the cache.
+        teachers: by output, the folder of its teacher; needed only for outputs that lost blocks.
+        staging: the folder of staging folders.
+        batch_size: see `Forward`.
+
+    Raises:
+        CacheError: the samples or a teacher are not those of the cache; names the field.
+    """
+    manifest = store.manifest
+    identity, views = manifest.identity, store.layout.views
+    identities.check({"samples": {"count": len(samples), **samples.digests()}}, identity, fixes(()))
+    keys, labels = [row.key for row in samples.rows], samples.labels()
+    recipe, seed = make_recipe(identity["views"]["recipe"]), identity["views"]["seed"]
+    stagings: list[Staging] = []
+    computed: set[Block] = set()
+    try:
+        for name, output in identity["outputs"].items():
+            single = {**identity, "outputs": {name: output}}
+            specs = array_specs(single)
+            block_samples = store.layout.block_samples
+            opened = Staging(staging, single, specs, keys, labels, block_samples, earlier=store)
+            stagings.append(opened)
+            todo = divide(opened, views, Ranks(), progress)
+            if not todo:
+                continue
+            folder = Path(teachers.get(name, ""))
+            described = read_teacher(folder / "teacher.json")
+            identities.check({"outputs": {name: of_teacher(described)}}, identity, fixes([name]))
+            model = load_teacher(folder, described)
+            model.net.to(device())
+            amp = str(manifest.environment.get("amp", "none"))
+            generate(model, samples, recipe, seed, opened, todo, batch_size, amp, progress)
+            computed |= set(todo)
+        made = {**manifest.environment, "repaired": environment()} if computed else manifest.environment
+        new = publish(stagings, store.folder, manifest.backend, views, made, manifest.probes, progress)
+    finally:
+        for opened in stagings:
+            opened.close()
+    changed = [block for block in computed if new.blocks[block] != manifest.blocks[block]]
+    return Repair(len(manifest.blocks) - len(computed), sorted(computed), sorted(changed))
