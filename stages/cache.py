@@ -101,6 +101,7 @@ def cache(params: "Params", replace: bool) -> None:
         stored = sum(file.stat().st_size for file in CACHE.rglob("*") if file.is_file())
         scores = [f"{name} {accuracy(store.logits(0, name), store.labels):.2f}%" for name in outputs]
         console.note(
-            f"cache {store.manifest.id[:16]}: {count} views of {len(train)} samples, {stored / 2**20:.2f} MiB, "
-            f"{stored / count / len(train):.1f} bytes a view; accuracy on view 0: {', '.join(scores)}"
+            f"cache {store.manifest.id[:16]}: {count} views of {len(train)} samples, "
+            f"{stored / 2**20:.2f} MiB, {stored / count / len(train):.1f} bytes a view; "
+            f"accuracy on view 0: {', '.join(scores)}"
         )

@@ -4,6 +4,7 @@ import click
 
 from stages.cache import cache
 from stages.console import Group
+from stages.plan import plan
 from stages.prepare import prepare
 from stages.preset import preset
 from stages.report import report
@@ -22,5 +23,5 @@ def main() -> None:
     """
 
 
-for command in (prepare, teacher, cache, student, report, store, preset):
+for command in (prepare, teacher, cache, student, report, store, plan, preset):
     main.add_command(command)

@@ -9,9 +9,7 @@ import click
 from stages.console import CACHE, DATA, STAGING, data_root, shown, stage
 
 if TYPE_CHECKING:
-    from pipeline.cache.store import Store
     from pipeline.config import Params
-    from pipeline.samples import Samples
 
 as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
 place = click.argument("path", type=click.Path(path_type=Path), default=CACHE)
@@ -20,6 +18,102 @@ place = click.argument("path", type=click.Path(path_type=Path), default=CACHE)
 @click.group()
 def store() -> None:
     """Look into a cache, check every byte of it, mend it. PATH is artifacts/cache where it is left out."""
+
+
+@store.command()
+@place
+@as_json
+def info(path: Path, as_json: bool) -> None:
+    """Show what the cache in PATH was made from, what it holds, and how the teacher does on its views."""
+    from pipeline.cache.backends import open_store
+    from pipeline.cache.summary import summarise
+    from pipeline.progress import Progress
+
+    opened = open_store(path)
+    with shown() as console:
+        facts = summarise(opened, Progress() if as_json else console)
+    manifest = opened.manifest
+    if as_json:
+        more = {"identity": manifest.identity, "environment": manifest.environment}
+        click.echo(json.dumps(facts | more, indent=2))
+    else:
+        _print_info(path, facts, manifest)
+
+
+@store.command()
+@click.argument("key")
+@place
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="The PNG file; KEY.png if left out."
+)
+@click.option("--output", "output", default=None, help="Of which teacher, where the cache has several.")
+@stage
+@as_json
+def show(params: "Params", key: str, path: Path, out: Path | None, output: str | None, as_json: bool) -> None:
+    """Draw the views of the sample KEY in the cache in PATH, with what the teacher made of each, as a PNG."""
+    import difflib
+
+    import numpy as np
+
+    from pipeline.cache.backends import open_store
+    from pipeline.cache.layout import VIEWS
+    from pipeline.errors import ParamsError, StillroomError
+    from pipeline.evaluation.metrics import softmax
+    from pipeline.generation.identity import check_against_cache, input_of
+    from pipeline.reporting.sheet import MOST, TOP, contact_sheet
+    from pipeline.samples import Samples
+    from pipeline.views.pixels import Pixels
+    from pipeline.views.recipe import FIELDS, unpack
+
+    opened = open_store(path)
+    outputs = opened.manifest.identity["outputs"]
+    output = output or ("logits" if "logits" in outputs else min(outputs))
+    train = Samples.load(DATA, data_root(params)).of("train")
+    check_against_cache(opened.manifest, train, params, [output])
+    number = {name: index for index, name in enumerate(opened.keys)}
+    if key not in number:
+        near = difflib.get_close_matches(key, opened.keys, n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(near)}?" if near else f"for example {opened.keys[0]}"
+        raise ParamsError(f"the cache has no sample {key!r}", f"it holds {len(number)} samples", hint)
+    row = number[key]
+    count = min(MOST, opened.layout.views)
+    drawn, logits = [], []
+    for view in range(count):
+        plane = opened.read_plane(view, [f"{VIEWS}{name}" for name in FIELDS])
+        drawn.append(unpack({name: plane[f"{VIEWS}{name}"] for name in FIELDS}, row))
+        logits.append(opened.logits(view, output)[row])
+    sample, shares = train.rows[row], softmax(np.stack(logits))
+    sheet = contact_sheet(
+        Pixels(train)[sample],
+        drawn,
+        shares,
+        train.classes,
+        sample.label,
+        outputs[output].get("input", input_of(opened.manifest))["size"],
+        key,
+        f"{outputs[output].get('teacher', {}).get('arch', output)}, cache {opened.manifest.id[:16]}, "
+        f"{count} of {opened.layout.views} views",
+    )
+    target = out or Path(f"{Path(key).name}.png")
+    try:
+        sheet.save(target, "PNG")
+    except OSError as error:
+        target.unlink(missing_ok=True)
+        raise StillroomError(f"{target} cannot be written", error.strerror or str(error)) from None
+    if as_json:
+        found = [
+            {
+                "view": view,
+                "box": list(drawn[view].box),
+                "flip": drawn[view].flip,
+                "top": [[train.classes[c], float(shares[view][c])] for c in np.argsort(-shares[view])[:TOP]],
+            }
+            for view in range(count)
+        ]
+        about = {"key": key, "label": train.classes[sample.label], "file": str(target), "views": found}
+        click.echo(json.dumps(about, indent=2))
+    else:
+        click.echo(f"{target}: {count} views of {key} ({train.classes[sample.label]})")
 
 
 @store.command()
@@ -53,7 +147,7 @@ def verify(ctx: click.Context, path: Path, as_json: bool) -> None:
 @stage
 @as_json
 def repair(params: "Params", path: Path, as_json: bool) -> None:
-    """Compute again what `verify` condemns in PATH, and nothing else. Needs the teacher if a block is lost."""
+    """Compute again what `verify` condemns in PATH, and nothing else. A lost block needs the teacher."""
     from pipeline.cache.backends import open_store
     from pipeline.cache.checks import verify as check
     from pipeline.device import keep_memory
@@ -170,6 +264,49 @@ def _where(block: dict | None) -> str:
 
 def _range(block: Any) -> dict[str, list[int]]:
     return {"views": [block.view, block.view + 1], "samples": [block.start, block.stop]}
+
+
+def _print_info(path: Path, facts: dict[str, Any], manifest: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, title=f"cache {facts['id'][:16]} in {path}", title_justify="left")
+    identity = manifest.identity
+    rows = {
+        "id": facts["id"],
+        "extents": f"{facts['views']} views x {facts['samples']} samples, in {facts['blocks']} blocks",
+        "size": f"{facts['bytes'] / 2**20:.2f} MiB in {facts['files']} files ({facts['backend']}): "
+        f"{facts['bytes_per_view']} bytes a view",
+    }
+    samples, views = identity.get("samples", {}), identity.get("views", {})
+    rows |= {f"samples.{name}": value for name, value in samples.items() if name != "count"}
+    rows |= {"views.recipe": ", ".join(f"{k} {v}" for k, v in views.get("recipe", {}).items())}
+    rows |= {"views.seed": views.get("seed")}
+    for name, entry in identity["outputs"].items():
+        made, seen = entry.get("teacher", {}), entry.get("input", {})
+        kept = f"{entry['encoding']}{entry.get('k', '')} x {entry['shape']}"
+        rows[name] = f"{kept}, by {made.get('arch', 'unknown')} at {seen.get('size', '?')} pixels"
+        rows["  teacher"] = made.get("digest", "unknown")
+        one = facts["outputs"].get(name)
+        if one is None:
+            continue
+        if one["accuracy"] is not None:
+            rows["  accuracy"] = (
+                f"{one['accuracy']:.2f}% over all views, "
+                f"{min(one['accuracy_by_view']):.2f}-{max(one['accuracy_by_view']):.2f}% by view"
+            )
+            rows["  calibration error"] = f"{one['calibration_error']:.2f}%"
+        rows["  entropy"] = f"{one['entropy']:.3f} nats, mean confidence {100 * one['confidence']:.1f}%"
+        if one["agreement"] is not None:
+            rows["  agreement between views"] = f"{one['agreement']:.2f}% of pairs"
+        for temperature, kl in one["divergence"].items():
+            rows[f"  KL to float32, {temperature}"] = f"{kl['mean']:.2e} mean, {kl['max']:.2e} largest"
+    rows["written with"] = ", ".join(
+        f"{name} {value}" for name, value in manifest.environment.items() if isinstance(value, str)
+    )
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    Console().print(table, markup=False, highlight=False)
 
 
 def _print_audit(found: Any) -> None:

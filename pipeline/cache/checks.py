@@ -1,6 +1,7 @@
 """Is a published cache still what was written? Reads every byte that a reader would believe."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from pipeline.cache.manifest import NAME
 from pipeline.cache.store import Damage, Store
 from pipeline.errors import CacheError
 from pipeline.progress import Progress
+
+_WORTHWHILE = 2**22  # bytes of a plane from which on threads gain
+_TURN = 64  # planes handed to the threads at a time
 
 
 def verify(path: Path, progress: Progress | None = None) -> list[dict[str, Any]]:
@@ -33,14 +37,20 @@ def verify(path: Path, progress: Progress | None = None) -> list[dict[str, Any]]
         return [_entry(Damage(None, NAME, f"{error.what}; {error.why}"))]
     layout = store.layout
     damage = [*store.structure(), *store.examine_rows()[1], *_surplus(store)]
-    progress.start(
-        "verifying", layout.views * sum(len(layout.parts(name)) for name in layout.arrays), "parts"
-    )
-    for view in range(layout.views):
-        for name in sorted(layout.arrays):
-            for part in range(len(layout.parts(name))):
-                damage += store.examine(name, view, part)[1]
-                progress.advance()
+    units = store.units(sorted(layout.arrays))
+    progress.start("verifying", layout.views * sum(len(names) for names, _ in units), "parts")
+
+    def look(view: int) -> list[Damage]:
+        return [fault for names, part in units for fault in store.examine(names, view, part)[1]]
+
+    # Hashing and decompressing leave other threads their turn; a plane a thread, so that memory stays small.
+    # Small planes leave it too shortly to gain anything.
+    size = layout.samples * sum(spec.row_bytes for spec in layout.arrays.values())
+    with ThreadPoolExecutor(store.threads if size >= _WORTHWHILE else 1) as pool:
+        for view in range(0, layout.views, _TURN):
+            for faults in pool.map(look, range(view, min(view + _TURN, layout.views))):
+                damage += faults
+                progress.advance(sum(len(names) for names, _ in units))
     progress.finish()
     return [_entry(fault) for fault in dict.fromkeys(damage)]
 

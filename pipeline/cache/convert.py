@@ -36,10 +36,10 @@ def convert(store: Store, folder: Path, backend: str, progress: Progress | None 
 
     def part(name: str, view: int, number: int) -> np.ndarray:
         if name not in last or last[name][0] != (view, number):
-            values, damage = store.examine(name, view, number)
-            if damage or values is None:
+            values, damage = store.examine([name], view, number)
+            if damage:
                 raise store.refusal(damage)
-            last[name] = (view, number), values
+            last[name] = (view, number), values[name]
         return last[name][1]
 
     def read(name: str, view: int, start: int, stop: int) -> np.ndarray:

@@ -1,48 +1,62 @@
-"""How far stored logits are from the teacher's: the Kullback-Leibler divergence of their softened probabilities."""
+"""How far stored logits are from the teacher's: the KL divergence of their softened probabilities."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-TEMPERATURES = (1, 4)
-_VALUES = 2**21  # taken at a time
+_VALUES = 2**15  # taken at a time: a quarter of a megabyte of float64 stays in a core's cache
 
 
 def measure(truth: np.ndarray, stored: np.ndarray) -> dict[str, dict[str, float]]:
     """KL(softmax(truth / T) || softmax(stored / T)) of each row, in nats, for T = 1 and 4.
 
+    In log space and float64: exact to about 1e-15 nats times the largest |truth - stored| of a row.
+
     Args:
-        truth: float32 [n, C], the teacher's raw logits.
-        stored: float32 [n, C], what a cache gives back of them.
+        truth: float32 [n, C], the teacher's raw logits, finite.
+        stored: float32 [n, C], what a cache gives back of them, finite.
 
     Returns:
-        {"T=1": {"mean": m, "max": x}, "T=4": {...}}; empty where the output is no vector of logits, or n is 0.
+        {"T=1": {"mean": m, "max": x}, "T=4": {...}}; empty where the output is no vector of logits, or n = 0.
     """
     if truth.ndim != 2 or not len(truth):
         return {}
     rows = max(1, _VALUES // truth.shape[1])
-    found = {
-        temperature: np.concatenate(
-            [
-                _divergence(truth[i : i + rows], stored[i : i + rows], temperature)
-                for i in range(0, len(truth), rows)
-            ]
-        )
-        for temperature in TEMPERATURES
-    }
-    return {f"T={t}": {"mean": float(kl.mean()), "max": float(kl.max())} for t, kl in found.items()}
+    parts = [_divergences(truth[i : i + rows], stored[i : i + rows]) for i in range(0, len(truth), rows)]
+    found = zip(*parts, strict=True)
+    kl = {name: np.concatenate(cut) for name, cut in zip(("T=1", "T=4"), found, strict=True)}
+    return {name: {"mean": float(values.mean()), "max": float(values.max())} for name, values in kl.items()}
 
 
-def _divergence(truth: np.ndarray, stored: np.ndarray, temperature: float) -> np.ndarray:
-    """In log space and float64: the divergences looked for are near the rounding of float32."""
-    p, q = (_log_softmax(values.astype(np.float64) / temperature) for values in (truth, stored))
-    return np.maximum(0, (np.exp(p) * (p - q)).sum(axis=1))
+def _divergences(truth: np.ndarray, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The divergence of each row at T = 1 and at T = 4, float64 [n] each.
+
+    KL(p || q) = sum(p * (x - y)) - log(sum(exp(x))) + log(sum(exp(y))), x and y the logits / T, each less its
+    largest, so that every exponential is in (0, 1]. exp(x) is exp(x / 4)^4: one exponential does for both T.
+    """
+    x, y = _quarter(truth), _quarter(stored)
+    apart = x - y
+    raised, stored_raised = np.exp(x, out=x), np.exp(y, out=y)
+    at_4 = _kl(raised, stored_raised, apart)
+    for values in (raised, stored_raised):
+        for _ in range(2):
+            np.multiply(values, values, out=values)
+    return _kl(raised, stored_raised, 4 * apart), at_4
 
 
-def _log_softmax(values: np.ndarray) -> np.ndarray:
+def _quarter(logits: np.ndarray) -> np.ndarray:
+    values = logits.astype(np.float64)
     values -= values.max(axis=1, keepdims=True)
-    return values - np.log(np.exp(values).sum(axis=1, keepdims=True))
+    values *= 0.25
+    return values
+
+
+def _kl(raised: np.ndarray, stored: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    """From exp(x), exp(y) and x - y; what rounding takes below zero is zero."""
+    total = raised.sum(axis=1)
+    mean = np.vecdot(raised, apart) / total
+    return np.maximum(0, mean - np.log(total) + np.log(stored.sum(axis=1)))
 
 
 def merge(parts: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, dict[str, float]]:

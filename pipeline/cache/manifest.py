@@ -20,7 +20,7 @@ FORMAT = "stillroom-cache/1"
 NAME = "manifest.json"
 BACKENDS = ("zarr", "hdf5")
 LARGEST = 16 * 2**20  # bytes of a manifest; a million samples in four views need about four megabytes
-# Parsed JSON takes far more memory than its text where it is made of tiny values: `[],` is 3 bytes and takes 60.
+# Parsed JSON takes far more memory than its text where it is made of tiny values: `[],` takes 60 bytes.
 MOST_TABLES, MOST_VALUES = 300_000, 1_000_000
 _HEX = re.compile(r"[0-9a-f]{64}")
 _ENTRY = {"views", "samples", "digest", "arrays", "quality"}  # fields of a block
@@ -29,7 +29,8 @@ _AGAIN = "fetch the cache again from where it came (`dvc pull --force`), or run 
 
 def array_digest(values: np.ndarray) -> str:
     """SHA-256 of an array: little-endian dtype, shape, bytes in C order. The same whatever stored it."""
-    values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    if values.dtype.byteorder == ">" or not values.flags.c_contiguous:
+        values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     digest = hashlib.sha256(f"{values.dtype.str} {list(values.shape)}\n".encode("ascii"))
     digest.update(values.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
@@ -67,7 +68,7 @@ class Manifest:
         probes: digests of rendered views of a few samples, one dict each.
         quality: how far the stored outputs are from the teacher's, by output (`divergence.measure`).
         measured: the same for each block where it was measured.
-        metadata: SHA-256 of the bytes of each file that holds no block (a `zarr.json`, `store.h5`), by its path.
+        metadata: SHA-256 of the bytes of each file that holds no block (a `zarr.json`, `store.h5`), by path.
     """
 
     identity: dict[str, Any]

@@ -57,7 +57,7 @@ def publish(
     """
     target = Path(os.path.abspath(folder))
     _refuse_other_content(target)
-    owners = {}
+    owners: dict[str, Staging] = {}
     for staging in reversed(stagings):
         owners |= dict.fromkeys(staging.arrays, staging)
     manifest = _describe(stagings, owners, backend, views, environment, probes)
@@ -143,7 +143,7 @@ def _kept(target: Path, manifest: Manifest) -> Kept:
             block = Block(view, *run)
             if earlier.manifest.blocks[block][name] != manifest.blocks[block][name]:
                 return None
-        if earlier.examine(name, view, part)[1]:
+        if earlier.examine([name], view, part)[1]:
             return None
         return earlier.folder / earlier.file(name, view, part)
 

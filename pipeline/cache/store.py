@@ -1,5 +1,6 @@
 """A published cache, read only: what every backend must give, and the checks that come before any value."""
 
+import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import numpy as np
 
 from pipeline.cache.encoding import of
 from pipeline.cache.layout import Block, Layout, runs
-from pipeline.cache.manifest import Manifest, array_digest, rows_digest
+from pipeline.cache.manifest import NAME, Manifest, array_digest, rows_digest
 from pipeline.cache.rows import Rows, unpack_keys
 from pipeline.errors import CacheError, listing
 from pipeline.progress import Progress
@@ -46,6 +47,8 @@ class Store(ABC):
         folder: where it lies, absolute.
         manifest: what it says of itself.
     """
+
+    threads = min(4, os.cpu_count() or 1)  # that may read at once and gain by it
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = Path(os.path.abspath(folder))
@@ -123,12 +126,7 @@ class Store(ABC):
                 f"{self.folder} has no array {', '.join(unknown)}", f"it holds {', '.join(layout.arrays)}"
             )
         # every file is looked at before memory is taken for the first
-        damage = [
-            fault
-            for name in names
-            for part in range(len(layout.parts(name)))
-            for fault in self._look(name, view, part)
-        ]
+        damage = [fault for together, part in self.units(names) for fault in self._look(together, view, part)]
         if damage:
             raise self.refusal(damage)
         plane, damage = self.salvage(view, names)
@@ -137,18 +135,19 @@ class Store(ABC):
         return plane
 
     def salvage(self, view: int, names: list[str]) -> tuple[dict[str, np.ndarray], list[Damage]]:
-        """What can be read of one view: each array [N, ...], zero in the blocks that are listed as damaged."""
+        """What can be read of one view: each array [N, ...], and zeros in what is listed as damaged."""
         layout = self.layout
         plane: dict[str, np.ndarray] = {}
         damage: list[Damage] = []
         for name in names:
             spec = layout.arrays[name]
             plane[name] = np.zeros((layout.samples, *spec.shape), spec.dtype)
-            for part, (start, stop) in enumerate(layout.parts(name)):
-                values, faults = self.examine(name, view, part)
-                damage += faults
-                if values is not None:
-                    plane[name][start:stop] = values
+        for together, part in self.units(names):
+            found, faults = self.examine(together, view, part)
+            damage += faults
+            for name, values in found.items():
+                start, stop = layout.parts(name)[part]
+                plane[name][start:stop] = values
         return plane, damage
 
     def logits(self, view: int, output: str = "logits") -> np.ndarray:
@@ -165,29 +164,38 @@ class Store(ABC):
         shape, codec = tuple(outputs[output]["shape"]), of(outputs[output])
         return codec.decode(output, shape, self.read_plane(view, list(codec.fields(output, shape))))
 
-    def examine(self, name: str, view: int, part: int) -> tuple[np.ndarray | None, list[Damage]]:
-        """Read one file's share of a plane of an array, and say what is wrong with it.
+    def examine(self, names: list[str], view: int, part: int) -> tuple[dict[str, np.ndarray], list[Damage]]:
+        """Read one part of a plane of some arrays, and say what is wrong with it.
+
+        Args:
+            names: arrays whose planes are cut alike, as `units` gives them.
 
         Returns:
-            Its rows [stop - start, ...], or None where they could not be read; and the damage, a block each.
+            Their rows, each [stop - start, ...], but for those that could not be read; and the damage, by
+            block. A block that is listed has rows of no meaning.
         """
         layout = self.layout
-        start, stop = layout.parts(name)[part]
-        spec, file = layout.arrays[name], self.file(name, view, part)
-        damage = self._look(name, view, part)
+        start, stop = layout.parts(names[0])[part]
+        damage = self._look(names, view, part)
         if damage:
-            return None, damage
-        try:
-            values = self._load(name, view, part)
-            if values.shape != (stop - start, *spec.shape) or values.dtype != np.dtype(spec.dtype):
-                raise ValueError(f"it holds {values.dtype.str} {values.shape}")
-        except Exception as error:  # what a decoder raises on damaged bytes is anybody's guess
-            return None, self._faults(view, start, stop, file, f"cannot be read: {explain(error)}")
-        for first, last in runs(start, stop, layout.block_samples):
-            block = Block(view, first, last)
-            if array_digest(values[first - start : last - start]) != self.manifest.blocks[block][name]:
-                damage.append(Damage(block, file, f"{name} does not have the digest in the manifest"))
-        return values, damage
+            return {}, damage
+        found: dict[str, np.ndarray] = {}
+        blocks = [Block(view, *run) for run in runs(start, stop, layout.block_samples)]
+        file = self.file(names[0], view, part)
+        for name, values in self._load(names, view, part).items():
+            if isinstance(values, Exception):
+                damage += self._faults(view, start, stop, file, unreadable(values))
+                continue
+            found[name] = values
+            for block in blocks:
+                digest = array_digest(values[block.start - start : block.stop - start])
+                if digest != self.manifest.blocks[block][name]:
+                    damage.append(Damage(block, file, f"{name} does not have the digest in the manifest"))
+        return found, damage
+
+    def units(self, names: list[str]) -> list[tuple[list[str], int]]:
+        """What of a plane is best read together: arrays and the part of them that shares a file."""
+        return [([name], part) for name in names for part in range(len(self.layout.parts(name)))]
 
     def examine_rows(self) -> tuple[Rows | None, list[Damage]]:
         """Read keys and labels, and say what is wrong with them."""
@@ -204,8 +212,8 @@ class Store(ABC):
             shape = (self.layout.samples, self.manifest.key_bytes)
             if rows.keys.shape != shape or rows.labels.shape != shape[:1]:
                 raise ValueError(f"keys {rows.keys.shape} and labels {rows.labels.shape}, expected {shape}")
-        except Exception as error:  # as above
-            return None, [Damage(None, file, f"cannot be read: {explain(error)}") for file in sizes]
+        except Exception as error:  # what a decoder raises on damaged bytes is anybody's guess
+            return None, [Damage(None, file, unreadable(error)) for file in sizes]
         if rows_digest(rows) != self.manifest.rows:
             return None, [
                 Damage(None, file, "keys and labels are not those of the manifest") for file in sizes
@@ -215,18 +223,18 @@ class Store(ABC):
     def _size(self, file: str) -> int | str:
         """A file's size in bytes, or why it has none: a missing one must never be read as a fill value."""
         try:
-            return (self.folder / file).stat().st_size or "is empty"
+            return os.stat(f"{self.folder}/{file}").st_size or "is empty"
         except (FileNotFoundError, NotADirectoryError):
             return "is not there"
         except OSError as error:
-            return explain(error)
+            return unreadable(error)
 
-    def _look(self, name: str, view: int, part: int) -> list[Damage]:
+    def _look(self, names: list[str], view: int, part: int) -> list[Damage]:
         """What a file's size says already, before memory is taken for what it should hold."""
-        start, stop = self.layout.parts(name)[part]
-        file = self.file(name, view, part)
+        start, stop = self.layout.parts(names[0])[part]
+        file = self.file(names[0], view, part)
         size = self._size(file)
-        claimed = (stop - start) * self.layout.arrays[name].row_bytes
+        claimed = (stop - start) * sum(self.layout.arrays[name].row_bytes for name in names)
         if isinstance(size, int):
             if claimed <= HARMLESS + EXPANSION * size:
                 return []
@@ -263,13 +271,42 @@ class Store(ABC):
     def metadata_files(self) -> list[str]:
         """The files that hold no block; the manifest has digests of their bytes."""
 
-    @abstractmethod
     def structure(self) -> list[Damage]:
-        """What is wrong with what `examine` does not read, and other programs do (metadata, master file)."""
+        """What is wrong with the files that hold no block, which other programs read."""
+        damage = []
+        mine = self.metadata_files()
+        for file in sorted(
+            self.manifest.metadata.keys() - set(mine)
+        ):  # it may name any path: it is not opened
+            damage.append(Damage(None, NAME, f"metadata names {file!r:.80}, which is no file of this store"))
+        for file in mine:
+            size = self._size(file)
+            if isinstance(size, str):
+                damage.append(Damage(None, file, size))
+            elif size > self.metadata_limit():
+                damage.append(Damage(None, file, f"is {size} bytes long, more than it can be"))
+            elif _file_digest(self.folder / file) != self.manifest.metadata.get(file):
+                damage.append(Damage(None, file, "does not have the digest in the manifest"))
+            else:
+                reason = self._foreign(file)
+                if reason:
+                    damage.append(Damage(None, file, reason))
+        return damage
 
     @abstractmethod
-    def _load(self, name: str, view: int, part: int) -> np.ndarray:
-        """The rows of one file of a plane. May raise anything."""
+    def metadata_limit(self) -> int:
+        """Bytes that a metadata file may have at most."""
+
+    @abstractmethod
+    def _foreign(self, file: str) -> str:
+        """Why a metadata file would show other programs something else than this cache; empty if not."""
+
+    @abstractmethod
+    def _load(self, names: list[str], view: int, part: int) -> dict[str, np.ndarray | Exception]:
+        """The rows of one part of a plane by array, as the layout says, or why there are none.
+
+        No more memory is taken than these rows and their file need, whatever the file says.
+        """
 
     @abstractmethod
     def _load_rows(self) -> Rows:
@@ -290,3 +327,21 @@ def explain(error: BaseException) -> str:
     """An error in a few words, for a message."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}"[:200]
+
+
+def _file_digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class UnsoundError(ValueError):
+    """A file is not one that a store's writer makes; the text says why, for people."""
+
+
+def unreadable(error: BaseException) -> str:
+    """Why a file cannot be read, for people: no library's own words, but for a short hint."""
+    if isinstance(error, UnsoundError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    return f"cannot be decoded: its bytes are not what was written ({type(error).__name__})"

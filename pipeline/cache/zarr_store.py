@@ -6,21 +6,24 @@ A chunk is a block; a shard is a run of the blocks of one plane.
 """
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import google_crc32c
 import numpy as np
-import zarr
-from zarr.codecs import ZstdCodec
-from zarr.storage import LocalStore
+from numcodecs import zstd
 
 from pipeline.cache.layout import FILE_BYTES, Layout, runs
-from pipeline.cache.manifest import FORMAT, Manifest
+from pipeline.cache.manifest import FORMAT
 from pipeline.cache.rows import Rows
-from pipeline.cache.store import Damage, Kept, Reader, Store, explain
+from pipeline.cache.store import Kept, Reader, Store, UnsoundError, unreadable
 from pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    import zarr  # it takes a third of a second to load, and only writing and checking metadata need it
 
 _METADATA = "zarr.json"
 _LONGEST_METADATA = 2**20
@@ -28,11 +31,6 @@ _LONGEST_METADATA = 2**20
 
 class ZarrStore(Store):
     """Reads the store that `write` makes."""
-
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        super().__init__(folder, manifest)
-        self._arrays: dict[str, zarr.Array] = {}
-        self._pid = os.getpid()
 
     def file(self, name: str, view: int, part: int) -> str:
         return _file(self.layout, name, view, part)
@@ -59,50 +57,77 @@ class ZarrStore(Store):
     def metadata_files(self) -> list[str]:
         return sorted({f"{node}/{_METADATA}" for node in self._nodes()} | {_METADATA})
 
-    def structure(self) -> list[Damage]:
-        damage = []
-        for node, kind in {"": "group", **self._nodes()}.items():
-            file = f"{node}/{_METADATA}" if node else _METADATA
-            try:
-                if kind == "array":
-                    self._array(node)
-                else:
-                    found = _metadata(self.folder / file)
-                    if (found.get("node_type"), found.get("zarr_format")) != ("group", 3):
-                        raise ValueError("it is not the metadata of a Zarr v3 group")
-            except Exception as error:  # what a parser raises on damaged bytes is anybody's guess
-                damage.append(Damage(None, file, f"cannot be read: {explain(error)}"))
-        return damage
+    def metadata_limit(self) -> int:
+        return _LONGEST_METADATA
+
+    def _foreign(self, file: str) -> str:
+        node = file.removesuffix(_METADATA).rstrip("/")
+        try:
+            found = json.loads((self.folder / file).read_bytes())
+            if self._nodes().get(node) != "array":
+                sound = (found["node_type"], found["zarr_format"]) == ("group", 3)
+                return "" if sound else "is not the metadata of a Zarr v3 group"
+            shape, dtype, chunks, shards = _shape(self.layout, self.manifest.key_bytes, node)
+            codecs = found["codecs"]
+            inner = codecs[0]["configuration"] if shards else found["chunk_grid"]["configuration"]
+            seen = {
+                "shape": found["shape"],
+                "data_type": found["data_type"],
+                "files": found["chunk_grid"]["configuration"]["chunk_shape"],
+                "chunks": inner["chunk_shape"],
+                "codecs": [codec["name"] for codec in (*codecs, *(inner["codecs"] if shards else ()))],
+            }
+            wanted = {
+                "shape": list(shape),
+                "data_type": dtype.name,
+                "files": list(shards or chunks),
+                "chunks": list(chunks),
+                "codecs": [*(["sharding_indexed"] if shards else []), "bytes", "zstd"],
+            }
+        except (KeyError, TypeError, IndexError, ValueError, RecursionError) as error:
+            return unreadable(error)
+        return "" if seen == wanted else f"describes {seen}, expected {wanted}"[:400]
 
     def _nodes(self) -> dict[str, str]:
         nodes = dict.fromkeys([*self.layout.arrays, "keys", "labels"], "array")
         return nodes | {name.split("/")[0]: "group" for name in self.layout.arrays if "/" in name}
 
-    def _load(self, name: str, view: int, part: int) -> np.ndarray:
-        start, stop = self.layout.parts(name)[part]
-        return np.asarray(self._array(name)[view, start:stop])
+    def _load(self, names: list[str], view: int, part: int) -> dict[str, np.ndarray | Exception]:
+        found: dict[str, np.ndarray | Exception] = {}
+        for name in names:
+            start, stop = self.layout.parts(name)[part]
+            spec = self.layout.arrays[name]
+            try:
+                found[name] = _read_shard(
+                    f"{self.folder}/{self.file(name, view, part)}",
+                    stop - start,
+                    spec.shape,
+                    np.dtype(spec.dtype),
+                    self.layout.block_samples,
+                    self.layout.file_blocks[name],
+                )
+            except Exception as error:  # what a decoder raises on damaged bytes is anybody's guess
+                found[name] = error
+        return found
 
     def _load_rows(self) -> Rows:
-        return Rows(np.asarray(self._array("keys")[:]), np.asarray(self._array("labels")[:]))
-
-    def _array(self, name: str) -> zarr.Array:
-        """An array, opened once a process; its metadata must be the manifest's before a value is read."""
-        if self._pid != os.getpid():
-            self._arrays, self._pid = {}, os.getpid()
-        if name not in self._arrays:
-            _metadata(self.folder / name / _METADATA)
-            array = zarr.open_array(
-                LocalStore(self.folder, read_only=True), path=name, mode="r", zarr_format=3
-            )
-            found = (array.shape, array.dtype, array.chunks, array.shards)
-            wanted = _shape(self.layout, self.manifest.key_bytes, name)
-            if found != wanted:
-                raise ValueError(f"{name} is {found} (shape, dtype, chunks, shards), expected {wanted}")
-            self._arrays[name] = array
-        return self._arrays[name]
+        layout, width = self.layout, self.manifest.key_bytes
+        lengths = _row_chunks(layout, width)
+        keys = np.empty((layout.samples, width), "|u1")
+        labels = np.empty(layout.samples, "<i8")
+        for name, array, length in zip(("keys", "labels"), (keys, labels), lengths, strict=True):
+            for index, (start, stop) in enumerate(runs(0, layout.samples, length)):
+                file = f"{self.folder}/" + (f"keys/c/{index}/0" if name == "keys" else f"labels/c/{index}")
+                size = length * array.dtype.itemsize * (width if name == "keys" else 1)
+                chunk = _unpack(_content(file, most(size)), size).view(array.dtype)
+                array[start:stop] = chunk.reshape(length, *array.shape[1:])[: stop - start]
+        return Rows(keys, labels)
 
     @staticmethod
     def write(folder: Path, layout: Layout, rows: Rows, read: Reader, kept: Kept, progress: Progress) -> None:
+        import zarr
+        from zarr.storage import LocalStore
+
         root = zarr.create_group(LocalStore(folder), zarr_format=3, attributes={"format": FORMAT})
         key_bytes = rows.keys.shape[1]
         _create(root, layout, key_bytes, "keys")[:] = rows.keys
@@ -125,16 +150,79 @@ def _file(layout: Layout, name: str, view: int, part: int) -> str:
     return "/".join([name, "c", str(view), str(part), *["0"] * len(layout.arrays[name].shape)])
 
 
-def _metadata(file: Path) -> dict[str, Any]:
-    """A `zarr.json`, if it is a table of a sane size."""
-    with file.open("rb") as stream:
-        text = stream.read(_LONGEST_METADATA + 1)
-    if len(text) > _LONGEST_METADATA:
-        raise ValueError(f"it is larger than {_LONGEST_METADATA} bytes")
-    tree = json.loads(text)
-    if not isinstance(tree, dict):
-        raise ValueError("it is no JSON table")
-    return tree
+# The reader. Zarr's own takes milliseconds a shard and trusts what a file says of its size; this one knows
+# what the writer writes: chunks one after the other, each a Zstandard frame, then their places and a
+# checksum of those.
+
+_PLACES = np.dtype([("offset", "<u8"), ("size", "<u8")])
+_NOWHERE = 2**64 - 1  # place and size of a chunk that lies beyond the end of the array
+
+
+def most(size: int) -> int:
+    """Bytes that `size` bytes may take at most when compressed (ZSTD_compressBound, and some more)."""
+    return size + size // 128 + 1024
+
+
+def _content(file: str, limit: int) -> bytes:
+    with open(file, "rb", buffering=0) as stream:
+        if os.fstat(stream.fileno()).st_size > limit:
+            raise UnsoundError(f"is longer than the {limit} bytes that it can have")
+        return stream.read(limit + 1)
+
+
+def _read_shard(
+    file: str, rows: int, shape: tuple[int, ...], dtype: np.dtype, block_samples: int, blocks: int
+) -> np.ndarray:
+    """The rows of one shard, [rows, *shape]; every byte of the file must be where the writer puts it."""
+    size = block_samples * dtype.itemsize * math.prod(shape)
+    tail = blocks * _PLACES.itemsize + 4
+    content = _content(file, blocks * most(size) + tail)
+    used = -(-rows // block_samples)
+    if len(content) < tail:
+        raise UnsoundError(f"is cut short: {len(content)} bytes")
+    index = content[-tail:-4]
+    if google_crc32c.value(index) != int.from_bytes(content[-4:], "little"):
+        raise UnsoundError("is cut short or damaged: the checksum of its index is wrong")
+    places = np.frombuffer(index, _PLACES)
+    values = np.empty((rows, *shape), dtype)
+    at = 0
+    for number, place in enumerate(places.tolist()):
+        offset, length = place
+        if number >= used:
+            if place != (_NOWHERE, _NOWHERE):
+                raise UnsoundError("holds a chunk beyond the end of the array")
+            continue
+        if place == (_NOWHERE, _NOWHERE):
+            raise UnsoundError(f"lacks chunk {number}")
+        if offset != at or offset + length > len(content) - tail:
+            raise UnsoundError(f"has chunk {number} in the wrong place")
+        at += length
+        chunk = _unpack(memoryview(content)[offset:at], size).view(dtype).reshape(block_samples, *shape)
+        start = number * block_samples
+        stop = min(start + block_samples, rows)
+        values[start:stop] = chunk[: stop - start]
+    if at != len(content) - tail:
+        raise UnsoundError("holds bytes that belong to no chunk")
+    return values
+
+
+def _unpack(frame: bytes | memoryview, size: int) -> np.ndarray:
+    """One Zstandard frame that holds `size` bytes, decompressed: uint8 [size].
+
+    A frame that claims another size is refused before it is decompressed (RFC 8878, section 3.1.1.1).
+    """
+    head = bytes(frame[:14])
+    if head[:4] != b"\x28\xb5\x2f\xfd" or len(head) < 6:
+        raise UnsoundError("cannot be decoded: its bytes are not what was written")
+    single = head[4] >> 5 & 1
+    width = (single, 2, 4, 8)[head[4] >> 6]
+    start = 5 + (1 - single) + (0, 1, 2, 4)[head[4] & 3]
+    claimed = int.from_bytes(head[start : start + width], "little") + (256 if width == 2 else 0)
+    if not width or claimed != size:
+        raise UnsoundError(f"holds a chunk of {claimed if width else 'unknown'} bytes, expected {size}")
+    values = np.empty(size, np.uint8)
+    zstd.decompress(frame, values)
+    return values
 
 
 def _row_chunks(layout: Layout, key_bytes: int) -> tuple[int, int]:
@@ -155,7 +243,9 @@ def _shape(layout: Layout, key_bytes: int, name: str) -> tuple[tuple, np.dtype, 
     return shape, np.dtype(spec.dtype), (1, layout.block_samples, *spec.shape), (1, shard, *spec.shape)
 
 
-def _create(root: zarr.Group, layout: Layout, key_bytes: int, name: str) -> zarr.Array:
+def _create(root: "zarr.Group", layout: Layout, key_bytes: int, name: str) -> "zarr.Array":
+    from zarr.codecs import ZstdCodec
+
     shape, dtype, chunks, shards = _shape(layout, key_bytes, name)
     return root.create_array(
         name,

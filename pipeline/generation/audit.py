@@ -1,4 +1,4 @@
-"""Does a cache hold what this teacher says of these views? A random sample of it is rendered and computed again."""
+"""Does a cache hold what this teacher says of these views? A random sample is rendered and computed again."""
 
 from dataclasses import asdict, dataclass
 
@@ -17,8 +17,8 @@ from pipeline.views.loader import batches
 from pipeline.views.pixels import Pixels
 from pipeline.views.recipe import FIELDS, make_recipe, unpack
 
-# What another machine's arithmetic may change of a logit, as a share of the largest logit of its view: float32
-# with its sums in another order (or TensorFloat-32), and bfloat16 autocast.
+# What another machine's arithmetic may change of a logit, as a share of its view's largest logit: float32
+# with sums in another order (or TensorFloat-32), and bfloat16 autocast.
 NOISE = {"none": 2e-3, "bf16": 5e-2}
 
 
@@ -36,8 +36,8 @@ class Audit:
         largest, mean: of the absolute differences of logits, stored and encoded anew.
         noise: the largest difference that float arithmetic and the encoding explain.
         here: the largest difference between two runs on this machine, cut into other batches.
-        another_view: what a wrong view would look like: the median, over the sample, of the largest difference
-            between two views of an image; None if there is only one view.
+        another_view: what a wrong view would look like: the median, over the sample, of the largest
+            difference between two views of an image; None if there is only one view.
         beyond: the keys and views whose difference is more than noise.
         ok: whether none is beyond, and the probes' pixels are within their bound.
     """

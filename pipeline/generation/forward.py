@@ -12,8 +12,8 @@ from pipeline.models.create import Model
 from pipeline.progress import Progress
 from pipeline.views.render import to_input
 
-# On a CPU a sum may be split otherwise where more threads share it, and then its last bit differs. So each pass
-# takes one thread, and as many passes run at once as there are cores; small enough for each to stay in its cache.
+# On a CPU a sum may be split otherwise where more threads share it, and then its last bit differs. So each
+# pass takes one thread, and as many run at once as there are cores, each small enough for its core's cache.
 CPU_IMAGES = 16  # images a pass at 128 pixels; more of smaller ones
 
 

@@ -35,7 +35,7 @@ def of_data(train: Samples, views: Views) -> dict[str, Any]:
 
 
 def of_teacher(described: dict[str, Any]) -> dict[str, Any]:
-    """What `teacher.json` tells of an output: the part of `identity["outputs"][NAME]` that is about its teacher."""
+    """What `teacher.json` tells of an output: `teacher` and `input` in `identity["outputs"][NAME]`."""
     return {
         "teacher": {
             "arch": described["arch"],
@@ -115,7 +115,7 @@ def input_of(manifest: Manifest) -> dict[str, Any]:
 
 
 def ignored(manifest: Manifest, params: Params) -> list[str]:
-    """What to say of parameters that ask for another cache than this one, where that is no reason to refuse it."""
+    """What to say of parameters that ask for another cache, where that is no reason to refuse this one."""
     lines = []
     arch = manifest.identity["outputs"].get("logits", {}).get("teacher", {}).get("arch")
     if "logits" in params.cache.teachers and arch != params.teacher.arch:
@@ -124,8 +124,8 @@ def ignored(manifest: Manifest, params: Params) -> list[str]:
         )
     if manifest.layout.views < params.views.count:
         lines.append(
-            f"note: views.count is {params.views.count}; this cache holds {manifest.layout.views}, which are used in "
-            "turn (`stillroom cache` computes the others)"
+            f"note: views.count is {params.views.count}; this cache holds {manifest.layout.views}, "
+            "which are used in turn (`stillroom cache` computes the others)"
         )
     return lines
 

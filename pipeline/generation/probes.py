@@ -1,4 +1,4 @@
-"""Probes: the rendered pixels of a few fixed views, kept in the manifest, to tell whether a machine renders alike.
+"""Probes: rendered pixels of a few fixed views, kept in the manifest: does this machine render alike?
 
 Decoders and resizers differ between versions, by a level or two. What differs by more is another picture.
 """
@@ -20,7 +20,7 @@ from pipeline.views.recipe import FIELDS, View, make_recipe, unpack
 from pipeline.views.render import render
 
 PROBES = 4  # samples, spread over the keys, of whose view 0 pixels are kept
-SIDE = 16  # a probe keeps a digest of all its pixels, and of these a grid of SIDE x SIDE, to say by how much they differ
+SIDE = 16  # a probe keeps a digest of its pixels, and a grid of SIDE x SIDE of them to say how far others are
 # Mean difference in levels of 255 beyond which views count as other pictures. Decoders differ by about 0.5; a
 # flip, a neighbouring crop or another colour by 10 and more.
 BOUND = 2.0
@@ -105,8 +105,8 @@ def check_probes(store: Store, samples: Samples) -> str:
         f"{name} {store.manifest.environment.get(name)}" for name in ("pillow", "jpeg", "machine")
     )
     told = (
-        f"{found.differing} of {found.probes} probes render to other pixels here than where the cache was made "
-        f"({made}): by {found.largest} of 255 levels at most, {found.mean:.2f} in the mean"
+        f"{found.differing} of {found.probes} probes render to other pixels here than where the cache was "
+        f"made ({made}): by {found.largest} of 255 levels at most, {found.mean:.2f} in the mean"
     )
     if found.mean > BOUND:
         raise CacheError(

@@ -25,8 +25,8 @@ class Repair:
     Attributes:
         kept: blocks that were whole.
         computed: blocks that were computed again.
-        changed: those of them whose values are not what they were before the damage, bit for bit: float noise,
-            where this machine is not the one that wrote them.
+        changed: those of them whose values are not what they were before the damage, bit for bit: float
+            noise, where this machine is not the one that wrote them.
     """
 
     kept: int

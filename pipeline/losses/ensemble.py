@@ -1,4 +1,4 @@
-"""Several teachers as one: the mean of their softened probabilities (Hinton, Vinyals, Dean 2015, section 5)."""
+"""Several teachers as one: the mean of their softened probabilities (Hinton, Vinyals, Dean 2015)."""
 
 from collections.abc import Sequence
 

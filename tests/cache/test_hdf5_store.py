@@ -1,5 +1,8 @@
 """The contract, kept by HDF5; and what is particular to it."""
 
+import hashlib
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -8,7 +11,9 @@ import pytest
 
 from pipeline.cache.backends import open_store
 from pipeline.cache.checks import verify
+from pipeline.cache.manifest import Manifest
 from pipeline.errors import CacheError
+from tests.cache.bombs import peak_memory
 from tests.contract.store_contract import KEYS, SAMPLES, StoreContract
 
 
@@ -66,4 +71,34 @@ class TestHdf5Store(StoreContract):
                 layout[view] = h5py.VirtualSource(source.file_name, "logits", shape[1:])
             del file["logits"]
             file.create_virtual_dataset("logits", layout)
-        assert [entry["file"] for entry in verify(cache)] == ["store.h5"]
+        [fault] = verify(cache)
+        assert fault["file"] == "store.h5" and "digest" in fault["reason"]
+        digest = hashlib.sha256((cache / "store.h5").read_bytes()).hexdigest()
+        replace(Manifest.load(cache), metadata={"store.h5": digest}).save(cache)
+        [fault] = verify(cache)
+        assert fault["file"] == "store.h5" and "does not show the files of this store" in fault["reason"]
+
+    def test_a_chunk_that_expands_without_end_takes_no_memory(self, cache: Path) -> None:
+        """A gigabyte of zeros; the library itself would inflate it whole."""
+        path = self.data_file(cache)[1]
+        packer = zlib.compressobj(9)
+        bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(1024)) + packer.flush()
+        with h5py.File(path, "r+") as file:
+            rows = SAMPLES - SAMPLES % 16
+            del file["views/box"]
+            options = {"chunks": (2**17, 4), "shuffle": True, "compression": "gzip", "maxshape": (None, 4)}
+            file.create_dataset("views/box", (rows + SAMPLES % 16, 4), "<u2", **options)
+            file["views/box"].id.write_direct_chunk((0, 0), bomb)
+        assert peak_memory(cache) < 200 * 2**20
+        with pytest.raises(CacheError, match="not stored in chunks of 16 rows"):
+            open_store(cache).read_plane(1)
+
+    def test_a_small_chunk_that_expands_further_than_it_may_is_refused(self, cache: Path) -> None:
+        """Small enough to pass for a chunk, and a thousand times as large inside."""
+        path = self.data_file(cache)[1]
+        with h5py.File(path, "r+") as file:
+            data = file["views/box"]
+            size = int(np.prod(data.chunks)) * data.dtype.itemsize
+            data.id.write_direct_chunk((0, 0), zlib.compress(bytes(100 * size), 9))
+        with pytest.raises(CacheError, match="chunk of another size"):
+            open_store(cache).read_plane(1)

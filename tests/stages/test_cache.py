@@ -1,4 +1,4 @@
-"""`stillroom cache` through the command line: what may replace what, kills, ranks, encodings, several teachers."""
+"""`stillroom cache` through the command line: what may replace what, kills, ranks, encodings, teachers."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,10 +146,8 @@ def kill_group(process: subprocess.Popen) -> None:
         if listed.exists():
             children += [int(child) for child in listed.read_text().split()]
     for pid in children:
-        try:
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     process.wait()
 
 

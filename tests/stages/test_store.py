@@ -52,7 +52,7 @@ def test_converting_there_and_back_gives_the_same_bytes(project: Path) -> None:
 
 
 def test_converting_replaces_nothing_and_copies_no_damage(damaged: tuple[Path, Path]) -> None:
-    project, cache = damaged
+    project, _ = damaged
     said = run_in(
         project, "stillroom", "store", "convert", "artifacts/cache", "pipeline", "--to", "zarr", code=1
     )

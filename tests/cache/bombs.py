@@ -1,0 +1,31 @@
+"""Files that are made to harm their reader, and a measure of the harm."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+
+
+def shard(chunks: list[bytes], body: bytes = b"", places: np.ndarray | None = None) -> bytes:
+    """A Zarr shard with a sound index: of these chunks, or of a body and the places of its chunks."""
+    if places is None:
+        sizes = np.array([len(chunk) for chunk in chunks], "<u8")
+        places = np.stack([np.cumsum(sizes) - sizes, sizes], axis=1)
+        body = b"".join(chunks)
+    index = places.astype("<u8").tobytes()
+    return body + index + int(google_crc32c.value(index)).to_bytes(4, "little")
+
+
+def peak_memory(cache: Path) -> int:
+    """Bytes of memory that a process takes to verify a cache, which must be damaged."""
+    script = (
+        "import resource, sys\nfrom pathlib import Path\nfrom pipeline.cache.checks import verify\n"
+        "assert verify(Path(sys.argv[1]))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(cache)], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
