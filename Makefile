@@ -4,7 +4,7 @@ BIN := $(CURDIR)/.venv/bin
 # DVC runs the stages with the tools of .venv, and nothing of theirs is left outside this folder
 export PATH := $(BIN):$(PATH)
 
-.PHONY: install demo test lint types clean
+.PHONY: install demo test faults lint types clean
 
 install: .venv/installed
 
@@ -20,6 +20,10 @@ demo: install
 
 test: install
 	python -m pytest
+
+# What a cache survives: kills, flipped bits, full disks, hostile files; and how large and fast it is
+faults: install
+	python -m tests.faults
 
 lint: install
 	ruff check .

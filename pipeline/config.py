@@ -239,9 +239,10 @@ def load_params(file: Path, overrides: tuple[str, ...] = ()) -> Params:
         raise ParamsError(
             f"{file} must hold sections ({', '.join(Params.model_fields)}), not a {type(tree).__name__}"
         )
+    check(tree, str(file))  # before --set, so that a fault is looked for where it is
     for override in overrides:
         set_value(tree, *parse_override(override))
-    return check(tree, str(file))
+    return check(tree, f"--set {' '.join(overrides)}" if overrides else str(file))
 
 
 def parse_override(text: str) -> tuple[list[str], Any]:

@@ -271,6 +271,8 @@ def _print_info(path: Path, facts: dict[str, Any], manifest: Any) -> None:
     from rich.table import Table
 
     table = Table(show_header=False, title=f"cache {facts['id'][:16]} in {path}", title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
     identity = manifest.identity
     rows = {
         "id": facts["id"],
@@ -279,14 +281,15 @@ def _print_info(path: Path, facts: dict[str, Any], manifest: Any) -> None:
         f"{facts['bytes_per_view']} bytes a view",
     }
     samples, views = identity.get("samples", {}), identity.get("views", {})
-    rows |= {f"samples.{name}": value for name, value in samples.items() if name != "count"}
+    # enough of a digest to compare by eye; --json has them whole
+    rows |= {f"samples.{name}": f"{value}"[:16] for name, value in samples.items() if name != "count"}
     rows |= {"views.recipe": ", ".join(f"{k} {v}" for k, v in views.get("recipe", {}).items())}
     rows |= {"views.seed": views.get("seed")}
     for name, entry in identity["outputs"].items():
         made, seen = entry.get("teacher", {}), entry.get("input", {})
         kept = f"{entry['encoding']}{entry.get('k', '')} x {entry['shape']}"
         rows[name] = f"{kept}, by {made.get('arch', 'unknown')} at {seen.get('size', '?')} pixels"
-        rows["  teacher"] = made.get("digest", "unknown")
+        rows["  teacher"] = made.get("digest", "unknown")[:16]
         one = facts["outputs"].get(name)
         if one is None:
             continue

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.cache.layout import ArraySpec
 from pipeline.errors import CacheError
 
-_VALUES = 2**17  # encoded at a time: half a megabyte of float32 stays in a core's cache
+_VALUES = 2**20  # encoded at a time: 4 MiB of float32
 
 
 class UnstorableError(ValueError):
@@ -92,12 +92,13 @@ class Float16(Encoding):
 class Int8(Encoding):
     """One signed byte a value and one float32 scale a row: value = byte * scale.
 
-    The error of a value is at most half the scale. The plain scale is the row's largest magnitude / 127; an
-    output of more than one dimension a row has it. Of logits, one dimension, probabilities depend on the few
-    largest only: among scales up to half as large again, that one is taken on whose grid those fall best, with
-    the least variance, under softmax(row), of their rounding errors. That is twice the divergence which small
-    errors cause (KL(p || q) = Var_p(error) / 2 + higher orders, Amari 2016, "Information geometry and its
-    applications", section 3.5), and 3 to 4 times less than with the plain scale.
+    The error of a value is at most half the scale; rows of less than about 1e-36 become zero. The plain scale
+    is the row's largest magnitude / 127; an output of more than one dimension has it. Of logits, one
+    dimension, probabilities depend on the few largest only: among scales up to half as large again, that one
+    is taken on whose grid those fall best, with the least variance, under softmax(row), of their rounding
+    errors. The divergence that small errors cause is half of that variance, KL(p || q) = Var_p(error) / 2 to
+    second order; it comes out about three times smaller than with the plain scale. Order is kept, but close
+    logits may become equal.
     """
 
     candidates = 64
@@ -146,11 +147,12 @@ class Int8(Encoding):
 class TopK(Encoding):
     """The k largest logits of a row in float16, descending, their classes, and one logit for all others.
 
-    Of equal logits the first class counts first. Decoded, the others share one value, at most the k-th's, with
-    which they hold at T = 1 the probability that the teacher gave them, to about 1e-6 of it, or a little less
-    where they would pass the k-th. Storing the k largest alone, as TinyViT does (Wu et al. 2022), and
-    normalising them again is biased towards them (Anshumann et al. 2025, "Sparse logit sampling"). What is
-    lost is how the others differ among themselves; at T > 1 that matters more, as `divergence.measure` tells.
+    Of equal logits the first class counts first. Decoded, the others share one value, with which they hold
+    at T = 1 the probability that the teacher gave them, to one part in 100,000 for logits below 64; or a
+    little less, where that value would pass the k-th. Storing the k largest alone, as TinyViT does (Wu et al.
+    2022), and normalising them again is biased towards them (Anshumann et al. 2025, "Sparse logit sampling").
+    What is lost is how the others differ among themselves; at T > 1 that matters more, as
+    `divergence.measure` tells.
     """
 
     k: int

@@ -31,11 +31,29 @@ def test_equal_logits_diverge_by_nothing_and_none_by_less(truth: np.ndarray) -> 
     assert 0 <= near["T=1"]["mean"] <= near["T=1"]["max"] < 1e-9
 
 
+@pytest.mark.parametrize("noise", [1e-6, 1e-3, 5.0])
+def test_small_divergences_are_no_rounding_noise(noise: float) -> None:
+    random = np.random.default_rng(1)
+    truth = random.normal(0, 4, (50, 300)).astype(np.float32)
+    stored = truth + random.normal(0, noise, truth.shape).astype(np.float32)
+    for temperature in (1, 4):
+        p, q = (x.astype(np.longdouble) / temperature for x in (truth, stored))
+        p, q = (x - x.max(axis=1, keepdims=True) for x in (p, q))
+        p, q = (x - np.log(np.exp(x).sum(axis=1, keepdims=True)) for x in (p, q))
+        expected = (np.exp(p) * (p - q)).sum(axis=1)
+        told = measure(truth, stored)[f"T={temperature}"]
+        assert abs(told["mean"] - float(expected.mean())) < 1e-14
+        assert abs(told["max"] - float(expected.max())) < 2e-14
+
+
 def test_extreme_logits_give_finite_numbers() -> None:
     truth = np.array([[60000.0, -60000.0], [0.0, 0.0]], np.float32)
     found = measure(truth, -truth)
     assert np.isfinite([found["T=1"]["max"], found["T=4"]["max"]]).all()
+    assert found["T=1"]["max"] == pytest.approx(120000.0)
     assert found["T=4"]["max"] == pytest.approx(30000.0)
+    farthest = np.array([[3.4e38, -3.4e38]], np.float32)
+    assert measure(farthest, -farthest)["T=1"]["max"] == pytest.approx(6.8e38)
 
 
 def test_cutting_the_rows_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,151 @@
+"""SIGKILL at random moments of `stillroom cache`: what was committed stays, and the end is the same."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from pipeline.cache.backends import open_store
+from pipeline.cache.checks import verify
+
+BIN = Path(sys.executable).parent
+# Many small blocks: 2 classes' worth of pictures would do, but views are what takes time.
+PARAMS = """
+data: {name: sketch40, train_per_class: 2, test_per_class: 1, image_size: 64}
+views: {count: 40, size: 64}
+teacher:
+  arch: convnext_atto
+  overrides: {patch_size: 4, depths: [1, 1, 1, 1], dims: [8, 16, 24, 32]}
+  train: {epochs: 0}
+cache: {store: zarr, block_samples: 16, batch_size: 16}
+"""
+
+
+def project(folder: Path) -> Path:
+    """A folder with samples and a teacher, untrained: what its logits are is no matter here."""
+    folder.mkdir(parents=True)
+    (folder / "params.yaml").write_text(PARAMS)
+    for stage in ("prepare", "teacher"):
+        run(folder, str(BIN / "stillroom"), stage)
+    return folder
+
+
+def run(folder: Path, *command: str) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment())
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+
+
+def command(backend: str, ranks: int) -> list[str]:
+    start = [str(BIN / "torchrun"), "--no-python", "--nproc-per-node", str(ranks)] if ranks > 1 else []
+    return [*start, str(BIN / "stillroom"), "cache", "--set", f"cache.store={backend}"]
+
+
+def kill_all(process: subprocess.Popen) -> None:
+    """SIGKILL for a process and all that it started, at once, as a power cut would."""
+    pids = [process.pid]
+    for pid in pids:
+        with suppress(OSError):
+            pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def committed(folder: Path) -> dict[str, tuple[int, int]]:
+    """Each staged block with its inode and time: one that is computed again has others."""
+    files = (folder / "artifacts/.staging").glob("*/*.block")
+    return {file.name: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
+
+
+def kills(folder: Path, count: int, seed: int = 0) -> dict:
+    """Kill `count` runs of both formats and one and two ranks, each going on where the last was killed.
+
+    Returns:
+        how many were killed at work on blocks, while publishing or before, and `faults`: blocks that were
+        lost or computed again, stores with other digests than an undisturbed run's.
+    """
+    project(folder)
+    chance = random.Random(seed)
+    cache, staging = folder / "artifacts/cache", folder / "artifacts/.staging"
+    run(folder, *command("zarr", 1))
+    expected = open_store(cache).manifest.blocks
+    found = {"kills": 0, "starting": 0, "computing": 0, "publishing": 0, "finished": 0}
+    faults: list[str] = []
+    turns = [(backend, ranks) for backend in ("zarr", "hdf5") for ranks in (1, 2)]
+    lengths = {1: 3.0, 2: 5.0}  # seconds from start to end; learned below
+    while found["kills"] < count:
+        backend, ranks = turns[found["finished"] % len(turns)] if found["finished"] else turns[0]
+        backend, ranks = turns[chance.randrange(len(turns))] if chance.random() < 0.5 else (backend, ranks)
+        if not committed(folder) or cache.exists():
+            shutil.rmtree(staging, ignore_errors=True)
+            shutil.rmtree(cache, ignore_errors=True)
+        before = committed(folder)
+        process = subprocess.Popen(
+            command(backend, ranks),
+            cwd=folder,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        began = time.monotonic()
+        # most of a run is imports: wait for work to begin, then for a random while
+        while process.poll() is None and not any(staging.glob("*/lock")) and time.monotonic() - began < 60:
+            time.sleep(0.002)
+        if (
+            before
+        ):  # the lock's file is an old one: wait for the first new block, or a share of the usual time
+            limit = chance.uniform(0.5, 1.2) * lengths[ranks]
+            while process.poll() is None and committed(folder).keys() == before.keys():
+                if time.monotonic() - began > limit:
+                    break
+                time.sleep(0.002)
+        time.sleep(chance.expovariate(1 / 0.25))
+        ended = process.poll()
+        if ended is None:
+            kill_all(process)
+            found["kills"] += 1
+            after = committed(folder)
+            publishing = any((folder / "artifacts").glob(".cache.*"))
+            state = "publishing" if publishing else "computing" if after != before else "starting"
+            found[state] += 1
+        else:
+            after = committed(folder)
+            lengths[ranks] = 0.7 * lengths[ranks] + 0.3 * (time.monotonic() - began)
+            if ended:
+                faults.append(f"a run ended with {ended}: {(process.stderr.read() or '')[-400:]}")
+            found["finished"] += 1
+        for name, mark in before.items():
+            if name not in after:
+                faults.append(f"lost: {name}")
+            elif after[name] != mark:
+                faults.append(f"computed again: {name}")
+        if (cache / "manifest.json").exists():
+            if open_store(cache).manifest.blocks != expected or verify(cache):
+                faults.append(f"{backend}, {ranks} ranks: other digests than an undisturbed run's")
+        elif cache.exists():
+            faults.append("a store without a manifest is in place")
+    for backend, ranks in turns:  # however often it was killed, every way ends with the same
+        shutil.rmtree(cache, ignore_errors=True)
+        run(folder, *command(backend, ranks))
+        if open_store(cache).manifest.blocks != expected or verify(cache):
+            faults.append(f"{backend}, {ranks} ranks: other digests at the end")
+    return {**found, "blocks": len(expected), "faults": faults}
+
+
+if __name__ == "__main__":
+    print(json.dumps(kills(Path(sys.argv[1]), int(sys.argv[2])), indent=2))
