@@ -1,7 +1,7 @@
 """`stillroom cache`: stage one, the teachers' logits on every view, as a store with a manifest."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,7 +31,7 @@ def cache(params: "Params", replace: bool) -> None:
     from pipeline.evaluation.metrics import accuracy
     from pipeline.generation.generate import array_specs, divide, generate
     from pipeline.generation.identity import check_growth, of_data, of_output, read_teacher
-    from pipeline.generation.probes import make_probes
+    from pipeline.generation.probes import check_probes, make_probes
     from pipeline.generation.teacher import load_teacher
     from pipeline.progress import Progress
     from pipeline.samples import Samples
@@ -55,10 +55,15 @@ def cache(params: "Params", replace: bool) -> None:
                 raise
     if earlier is not None and not replace:
         check_growth(earlier.manifest, identity, params.views.count)
+        told = check_probes(earlier, train)  # its planes and new ones must be of the same pictures
+    else:
+        earlier, told = None, ""
     keys, labels = [row.key for row in train.rows], train.labels()
     count = params.views.count
     with Ranks() as ranks, ExitStack() as stack:
         console = stack.enter_context(shown()) if ranks.first else Progress()
+        if told:
+            console.note(told)
         stagings = []
         for turn in (True, False):  # the first process opens, the others join it
             if ranks.first == turn:
@@ -88,13 +93,19 @@ def cache(params: "Params", replace: bool) -> None:
         if not ranks.first:
             return
         first = next(iter(described.values()))
+        made: dict[str, Any] = environment() | {"amp": params.cache.amp}
+        probes = make_probes(train, params.views, first["input"]["size"])
+        if earlier is not None:  # what was rendered first is what all is compared with
+            probes = earlier.manifest.probes or probes
+            before = {name: value for name, value in earlier.manifest.environment.items() if name != "grown"}
+            made = before if made == before else {**before, "grown": made}
         publish(
             stagings,
             CACHE,
             params.cache.store,
             count,
-            environment=environment() | {"amp": params.cache.amp},
-            probes=make_probes(train, params.views, first["input"]["size"]),
+            environment=made,
+            probes=probes,
             progress=console,
         )
         store = open_store(CACHE)

@@ -162,7 +162,14 @@ class Store(ABC):
                 f"{self.folder} has no output {output!r}", f"it holds {', '.join(sorted(outputs))}"
             )
         shape, codec = tuple(outputs[output]["shape"]), of(outputs[output])
-        return codec.decode(output, shape, self.read_plane(view, list(codec.fields(output, shape))))
+        values = codec.decode(output, shape, self.read_plane(view, list(codec.fields(output, shape))))
+        if not np.isfinite(values).all():
+            raise CacheError(
+                f"view {view} of {output} in {self.folder} holds values that are not finite",
+                "no teacher's output that is not finite is ever stored: this store was made by something else",
+                "fetch the cache again from where it came, or run `stillroom cache --replace`",
+            )
+        return values
 
     def examine(self, names: list[str], view: int, part: int) -> tuple[dict[str, np.ndarray], list[Damage]]:
         """Read one part of a plane of some arrays, and say what is wrong with it.

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.cache.layout import VIEWS
 from pipeline.cache.store import Store
 from pipeline.config import Views
 from pipeline.errors import CacheError
 from pipeline.samples import Sample, Samples
 from pipeline.views.pixels import Pixels
-from pipeline.views.recipe import FIELDS, View, make_recipe, unpack
+from pipeline.views.recipe import FIELDS, View, make_recipe, pack, unpack
 from pipeline.views.render import render
 
 PROBES = 4  # samples, spread over the keys, of whose view 0 pixels are kept
@@ -49,39 +48,47 @@ def make_probes(samples: Samples, views: Views, size: int) -> list[dict[str, Any
     step = max(1, len(samples) // PROBES)
     found = []
     for row in samples.rows[::step][:PROBES]:
-        pixels = _pixels(samples, row, recipe.draw(views.seed, row.key, 0, row.size), size)
-        grid = base64.b64encode(_grid(pixels).tobytes()).decode("ascii")
-        found.append({"key": row.key, "view": 0, "size": size, "sha256": _digest(pixels), "grid": grid})
+        drawn = recipe.draw(views.seed, row.key, 0, row.size)
+        pixels = _pixels(samples, row, drawn, size)
+        found.append(
+            {
+                "key": row.key,
+                "view": 0,
+                "parameters": {name: values[0].tolist() for name, values in pack([drawn]).items()},
+                "size": size,
+                "sha256": _digest(pixels),
+                "grid": base64.b64encode(_grid(pixels).tobytes()).decode("ascii"),
+            }
+        )
     return found
 
 
 def difference(store: Store, samples: Samples) -> Difference:
-    """Render a cache's probes here, from its stored parameters, and compare.
+    """Render a cache's probes here, from the parameters that they keep, and compare.
 
     Raises:
         CacheError: a probe in the manifest is not sound.
     """
-    number = {row.key: i for i, row in enumerate(samples.rows)}
-    planes: dict[int, dict[str, np.ndarray]] = {}
+    by_key = {row.key: row for row in samples.rows}
     differing, largest, mean = 0, 0, 0.0
     for index, probe in enumerate(store.manifest.probes):
         try:
-            view, row, size = probe["view"], number[probe["key"]], probe["size"]
+            row, size, digest = by_key[probe["key"]], probe["size"], str(probe["sha256"])
             if type(size) is not int or not 1 <= size <= 4096:
                 raise ValueError(f"size {size!r:.40}")
             kept = np.frombuffer(base64.b64decode(probe["grid"], validate=True), np.uint8)
             kept = kept.reshape(min(SIDE, size), min(SIDE, size), 3)
-            digest = str(probe["sha256"])
-        except (KeyError, TypeError, ValueError) as error:
+            drawn = {
+                name: np.array(probe["parameters"][name], dtype).reshape(1, *shape)
+                for name, (dtype, shape) in FIELDS.items()
+            }
+            pixels = _pixels(samples, row, unpack(drawn, 0), size)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CacheError(
                 f"probe {index} of {store.folder} is damaged",
-                f"{type(error).__name__}: {error}",
-                "fetch the cache again from where it came, or run `stillroom cache`",
+                f"{type(error).__name__}: {error}"[:200],
+                "fetch the cache again from where it came, or run `stillroom cache --replace`",
             ) from None
-        if view not in planes:
-            planes[view] = store.read_plane(view, [f"{VIEWS}{name}" for name in FIELDS])
-        drawn = unpack({name: planes[view][f"{VIEWS}{name}"] for name in FIELDS}, row)
-        pixels = _pixels(samples, samples.rows[row], drawn, size)
         if _digest(pixels) != digest:
             apart = np.abs(_grid(pixels).astype(int) - kept)
             differing += 1

@@ -12,6 +12,7 @@ from pipeline.device import device, environment
 from pipeline.distributed import Ranks
 from pipeline.generation.generate import array_specs, divide, generate
 from pipeline.generation.identity import fixes, of_teacher, read_teacher
+from pipeline.generation.probes import check_probes
 from pipeline.generation.teacher import load_teacher
 from pipeline.progress import Progress
 from pipeline.samples import Samples
@@ -52,7 +53,8 @@ def repair(
         batch_size: see `Forward`.
 
     Raises:
-        CacheError: the samples or a teacher are not those of the cache; names the field.
+        CacheError: the samples or a teacher are not those of the cache (names the field), or this machine
+            renders other pictures.
     """
     manifest = store.manifest
     identity, views = manifest.identity, store.layout.views
@@ -71,6 +73,9 @@ def repair(
             todo = divide(opened, views, Ranks(), progress)
             if not todo:
                 continue
+            told = check_probes(store, samples)
+            if told:
+                progress.note(told)
             folder = Path(teachers.get(name, ""))
             described = read_teacher(folder / "teacher.json")
             identities.check({"outputs": {name: of_teacher(described)}}, identity, fixes([name]))

@@ -16,7 +16,9 @@ import pytest
 
 from pipeline.cache.backends import open_store
 from pipeline.cache.checks import verify
-from pipeline.generation.probes import BOUND
+from pipeline.errors import CacheError
+from pipeline.generation.probes import BOUND, difference
+from pipeline.samples import Samples
 from tests.conftest import BIN, environment, run_in
 
 KD = ("stillroom", "student", "--family", "vit", "--arm", "kd")
@@ -270,15 +272,38 @@ def test_a_machine_that_renders_other_pictures_is_refused(project: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "probe", [{}, {"view": 99}, {"key": "nobody"}, {"grid": "AAAA"}, {"size": -1}, {"size": 10**9}]
+    "probe",
+    [
+        {},
+        {"key": "nobody"},
+        {"grid": "AAAA"},
+        {"size": -1},
+        {"size": 10**9},
+        {"parameters": {}},
+        {"parameters": {"box": [0, 0, 65535, 65535], "flip": 0, "colour": [128, 128, 128]}},
+        {"parameters": {"box": [-1, 0, 10**30, 2], "flip": 0, "colour": [128, 128, 128]}},
+    ],
 )
-def test_a_probe_of_nonsense_is_refused(project: Path, probe: dict) -> None:
-    cache = project / "artifacts/cache"
-    unlink_links(cache)
-    manifest = open_store(cache).manifest
-    bad = {**manifest.probes[0], **probe} if probe else {}
-    replace(manifest, probes=[bad]).save(cache)
-    run_in(project, *KD, code=1)
+def test_a_probe_of_nonsense_is_refused(finished: Path, probe: dict) -> None:
+    store = open_store(finished / "artifacts/cache")
+    samples = Samples.load(finished / "artifacts/data", finished).of("train")
+    assert difference(store, samples).differing == 0
+    bad = {**store.manifest.probes[0], **probe} if probe else {}
+    store.manifest = replace(store.manifest, probes=[store.manifest.probes[0], bad])
+    with pytest.raises(CacheError, match=r"probe 1 of .* is damaged"):
+        difference(store, samples)
+
+
+def test_a_cache_does_not_grow_where_other_pictures_are_rendered(project: Path) -> None:
+    with_probes(project / "artifacts/cache", 3)
+    said = run_in(project, "stillroom", "cache", "--set", "views.count=4", code=1).stderr
+    assert "by 3 of 255 levels at most" in said
+    with_probes(project / "artifacts/cache", -2)  # back to one level
+    before = open_store(project / "artifacts/cache").manifest
+    assert "4 of 4 probes" in run_in(project, "stillroom", "cache", "--set", "views.count=4").stdout
+    after = open_store(project / "artifacts/cache").manifest
+    assert after.probes == before.probes  # of the machine that began
+    assert after.environment["pillow"] == "8.0" and after.environment["grown"]["pillow"] != "8.0"
 
 
 def test_the_manifest_says_what_the_cache_was_made_from(finished: Path) -> None:
