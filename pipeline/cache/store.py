@@ -166,7 +166,7 @@ class Store(ABC):
         if not np.isfinite(values).all():
             raise CacheError(
                 f"view {view} of {output} in {self.folder} holds values that are not finite",
-                "no teacher's output that is not finite is ever stored: this store was made by something else",
+                "no such output is ever stored: this store was made by something else",
                 "fetch the cache again from where it came, or run `stillroom cache --replace`",
             )
         return values

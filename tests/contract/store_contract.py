@@ -354,6 +354,17 @@ class StoreContract(ABC):
         with pytest.raises(CacheError, match=r"cannot hold|is not there"):
             _ = store.keys
 
+    def test_a_store_that_holds_what_no_teacher_may_say_is_refused(self, tmp_path: Path) -> None:
+        """Its digests are right: somebody made it so."""
+        with Staging(tmp_path / "staging", IDENTITY, ARRAYS, KEYS, LABELS, BLOCK) as staging:
+            for block in staging.blocks(1):
+                rows = rows_of(block)
+                rows["logits"][1, 1] = np.nan if block.start else np.inf
+                staging.commit(block, rows)
+            publish([staging], tmp_path / "cache", self.backend, 1, {}, [])
+        with pytest.raises(CacheError, match=r"view 0 of logits .* not finite"):
+            open_store(tmp_path / "cache").logits(0)
+
     def test_what_is_not_there_is_refused_by_name(self, original: Path) -> None:
         store = open_store(original)
         with pytest.raises(CacheError, match=r"has no view 3\n.*views 0-2"):
