@@ -22,9 +22,9 @@ COMMANDS = [
     ["store", "info"],
     ["store", "verify"],
     ["store", "audit", "--views", "8"],
-    ["store", "show", "applauding_000", "--out", "sheet.png"],
+    ["store", "show", "applauding_002", "--out", "sheet.png"],
     ["store", "repair"],
-    ["cache", "--set", "views.count=41"],
+    ["cache", "--set", "views.count=61"],
     ["cache", "--replace", "--set", "cache.store=hdf5"],
 ]
 
