@@ -45,7 +45,7 @@ def contact_sheet(
     card = SIDE + 2 * PAD
     tall = PAD + SIDE + 8 + LINE_HEIGHT + 6 + min(TOP, len(classes)) * LINE_HEIGHT + PAD
     rows = -(-len(views) // columns)
-    wide = max(columns, 4) * (card + GAP) - GAP
+    wide = max(columns, 3) * (card + GAP) - GAP
     original = _boxed(image, views, (wide * 3 // 5, 360))
     head = 78
     height = MARGIN + head + original.height + 28 + rows * (tall + GAP) - GAP + MARGIN
