@@ -18,20 +18,11 @@ from pipeline.cache.encoding import of
 from pipeline.cache.layout import VIEWS, ArraySpec
 from pipeline.cache.publish import publish
 from pipeline.cache.staging import Staging
+from pipeline.config import Recipe
 from pipeline.views.recipe import FIELDS, make_recipe, pack
 from tests.faults.damage import time_of
 
-RECIPE = make_recipe(
-    {
-        "name": "crop",
-        "scale": [0.35, 1.0],
-        "ratio": [0.75, 1.3333],
-        "flip": 0.5,
-        "brightness": 0.3,
-        "contrast": 0.3,
-        "saturation": 0.3,
-    }
-)
+RECIPE = make_recipe(Recipe().model_dump())
 PARAMETERS = {
     f"{VIEWS}{name}": ArraySpec(np.dtype(dtype).str, shape) for name, (dtype, shape) in FIELDS.items()
 }

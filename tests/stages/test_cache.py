@@ -1,13 +1,10 @@
 """`stillroom cache` through the command line: what may replace what, kills, ranks, encodings, teachers."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from pipeline.errors import CacheError
 from pipeline.generation.probes import BOUND, difference
 from pipeline.samples import Samples
 from tests.conftest import BIN, environment, run_in
+from tests.faults.kills import kill_all
 
 KD = ("stillroom", "student", "--family", "vit", "--arm", "kd")
 TORCHRUN = ("torchrun", "--no-python", "--nproc-per-node", "2", str(BIN / "stillroom"), "cache")
@@ -140,19 +138,6 @@ def test_a_second_teacher_joins_and_only_its_logits_are_computed(project: Path) 
 # Kills and ranks
 
 
-def kill_group(process: subprocess.Popen) -> None:
-    """SIGKILL for a process and all that it started, as a power cut would."""
-    children = [process.pid]
-    for pid in children:
-        listed = Path(f"/proc/{pid}/task/{pid}/children")
-        if listed.exists():
-            children += [int(child) for child in listed.read_text().split()]
-    for pid in children:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    process.wait()
-
-
 def staged(project: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in (project / "artifacts/.staging").glob("*/*.block")}
 
@@ -169,7 +154,7 @@ def test_two_ranks_killed_and_one_that_goes_on_give_the_same_digests(project: Pa
     deadline = time.monotonic() + 120
     while len(staged(project)) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
-    kill_group(process)
+    kill_all(process)
     kept = staged(project)
     assert kept
     assert not cache.exists() or verify(cache) == []
