@@ -70,6 +70,11 @@ def committed(folder: Path) -> dict[str, tuple[int, int]]:
     return {file.name: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
 
 
+def unfinished(folder: Path) -> set[str]:
+    """Stores that a run was writing, or had left behind."""
+    return {path.name for path in (folder / "artifacts").glob(".cache.*")}
+
+
 def kills(folder: Path, count: int, seed: int = 0) -> dict:
     """Kill `count` runs of both formats and one and two ranks, each going on where the last was killed.
 
@@ -91,7 +96,7 @@ def kills(folder: Path, count: int, seed: int = 0) -> dict:
         if cache.exists() or (complete and chance.random() < 0.7):  # begin anew
             shutil.rmtree(staging, ignore_errors=True)
             shutil.rmtree(cache, ignore_errors=True)
-        before = committed(folder)
+        before, stores = committed(folder), unfinished(folder)
         process = subprocess.Popen(
             command(backend, ranks),
             cwd=folder,
@@ -104,16 +109,16 @@ def kills(folder: Path, count: int, seed: int = 0) -> dict:
         # Most of a run is imports: most kills wait for work to begin, and then for a random while.
         patience = time.monotonic() + (60 if chance.random() < 0.9 else chance.uniform(0, 5))
         while process.poll() is None and time.monotonic() < patience:
-            if committed(folder).keys() != before.keys() or any((folder / "artifacts").glob(".cache.*")):
+            if committed(folder).keys() != before.keys() or unfinished(folder) - stores:
                 break
             time.sleep(0.002)
-        time.sleep(chance.uniform(0, 1.5))
+        time.sleep(chance.uniform(0, 3))
         ended = process.poll()
         if ended is None:
             kill_all(process)
             found["kills"] += 1
             after = committed(folder)
-            publishing = any((folder / "artifacts").glob(".cache.*"))
+            publishing = unfinished(folder) - stores
             state = "publishing" if publishing else "computing" if after != before else "starting"
             found[state] += 1
         else:
