@@ -2,7 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.cache.backends import open_store
@@ -36,12 +36,14 @@ def verify(path: Path, progress: Progress | None = None) -> list[dict[str, Any]]
     except CacheError as error:
         return [_entry(Damage(None, NAME, f"{error.what}; {error.why}"))]
     layout = store.layout
-    damage = [*store.structure(), *store.examine_rows()[1], *_surplus(store)]
+    damage = [*store.structure(), *_surplus(store)]
+    named = {fault.file for fault in damage}
+    damage += [fault for fault in store.examine_rows()[1] if fault.file not in named]  # store.h5 is both
     units = store.units(sorted(layout.arrays))
     progress.start("verifying", layout.views * sum(len(names) for names, _ in units), "parts")
 
     def look(view: int) -> list[Damage]:
-        return [fault for names, part in units for fault in store.examine(names, view, part)[1]]
+        return [fault for names, part in units for fault in store.check(names, view, part)]
 
     # Hashing and decompressing leave other threads their turn; a plane a thread, so that memory stays small.
     # Small planes leave it too shortly to gain anything.
@@ -56,10 +58,22 @@ def verify(path: Path, progress: Progress | None = None) -> list[dict[str, Any]]
 
 
 def _surplus(store: Store) -> list[Damage]:
+    """What lies in the folder and is no part of the cache. An empty folder holds nothing: DVC leaves some."""
     known = store.files() | {NAME}
-    found = (Path(root, name) for root, _, names in os.walk(store.folder) for name in names)
-    names = sorted(file.relative_to(store.folder).as_posix() for file in found)
-    return [Damage(None, name, "belongs to no part of this cache") for name in names if name not in known]
+    folders = {parent.as_posix() for name in known for parent in PurePosixPath(name).parents}
+    found: list[str] = []
+    left = [""]
+    while left:
+        folder = left.pop()
+        with os.scandir(f"{store.folder}/{folder}") as entries:
+            for entry in entries:
+                name = f"{folder}{entry.name}"
+                # A folder of the store may be a link, as its files may; another link is not followed.
+                if entry.is_dir(follow_symlinks=name in folders):
+                    left.append(f"{name}/")
+                elif name not in known:
+                    found.append(name)
+    return [Damage(None, name, "belongs to no part of this cache") for name in sorted(found)]
 
 
 def _entry(fault: Damage) -> dict[str, Any]:

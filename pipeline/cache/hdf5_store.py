@@ -6,28 +6,32 @@ The master file names the others relative to itself, so the folder may be moved.
 """
 
 import math
+import os
 import shutil
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from pipeline.cache.layout import VIEWS, Layout, runs
 from pipeline.cache.rows import Rows
-from pipeline.cache.store import Kept, Reader, Store, UnsoundError, unreadable
+from pipeline.cache.store import UNDECODABLE, Kept, Loaded, Reader, Store, UnsoundError
 from pipeline.progress import Progress
 
 MASTER = "store.h5"
 # The oldest file format whose metadata carries checksums, read by every HDF5 since 1.10 (2016).
 _VERSION = ("v110", "v110")
+_FILTERS = [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE]
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_HEAD = 36  # bytes of a superblock of this version, up to the end of the file's length
 
 
 class Hdf5Store(Store):
     """Reads the store that `write` makes."""
-
-    threads = 1  # the library lets one in at a time
 
     def file(self, name: str, view: int, part: int) -> str:
         return _file(view, part)
@@ -51,46 +55,55 @@ class Hdf5Store(Store):
 
     def _foreign(self, file: str) -> str:
         layout = self.layout
-        try:
-            with _open(self.folder / file) as master:
-                for name, spec in layout.arrays.items():
-                    data = master[name]
-                    shape = (layout.views, layout.samples, *spec.shape)
-                    if data.shape != shape or data.dtype != np.dtype(spec.dtype) or not data.is_virtual:
-                        return f"{name} is no virtual dataset of {spec.dtype} {shape}"
-                    found = {_source(source) for source in data.virtual_sources()}
-                    if found != _sources(layout, name):
-                        return f"{name} does not show the files of this store"
-        except Exception as error:  # what the library raises on damaged bytes is anybody's guess
-            return unreadable(error)
+        with _open(f"{self.folder}/{file}") as (master, _):
+            for name, spec in layout.arrays.items():
+                data = _dataset(master, name)
+                how = data.get_create_plist()
+                # Its sources come first: some kinds of them would be opened to learn the shape of the whole.
+                if how.get_layout() != h5py.h5d.VIRTUAL or _sources(how) != _wanted(layout, name):
+                    return f"{name} does not show the files of this store"
+                shape = (layout.views, layout.samples, *spec.shape)
+                if data.shape != shape or data.dtype != np.dtype(spec.dtype):
+                    return f"{name} is {data.dtype} {data.shape}, expected {spec.dtype} {shape}"
         return ""
 
     def units(self, names: list[str]) -> list[tuple[list[str], int]]:
-        return [(names, part) for part in range(len(_parts(self.layout)))]
+        return [(names, part) for part in range(len(_parts(self.layout))) if names]
 
-    def _load(self, names: list[str], view: int, part: int) -> dict[str, np.ndarray | Exception]:
-        found: dict[str, np.ndarray | Exception] = {}
-        start, stop = self.layout.parts(names[0])[part]
+    def _load(self, names: list[str], view: int, part: int) -> Iterator[Loaded]:
+        layout, left, size = self.layout, list(names), self.layout.block_samples
+        start, stop = _parts(layout)[part]
         try:
-            with _open(self.folder / _file(view, part)) as file:
-                for name in names:
-                    spec = self.layout.arrays[name]
-                    shape = (stop - start, *spec.shape)
+            with _open(f"{self.folder}/{_file(view, part)}") as (file, stream):
+                while left:
+                    spec = layout.arrays[left[0]]
+                    shape, dtype = (stop - start, *spec.shape), np.dtype(spec.dtype)
                     try:
-                        found[name] = _read(
-                            file, name, shape, np.dtype(spec.dtype), self.layout.block_samples
-                        )
+                        data = _dataset(file, left[0])
+                        for first, last, rows in _read(data, stream, left[0], shape, dtype, size):
+                            yield left[0], start + first, start + last, rows
                     except Exception as error:  # what the library raises on damaged bytes is anybody's guess
-                        found[name] = error
+                        yield left[0], start, stop, error
+                    left.pop(0)
         except Exception as error:  # as above
-            return {name: found.get(name, error) for name in names}
-        return found
+            for name in left:
+                yield name, start, stop, error
 
-    def _load_rows(self) -> Rows:
-        count, size = self.layout.samples, self.layout.block_samples
-        with _open(self.folder / MASTER) as file:
-            keys = _read(file, "keys", (count, self.manifest.key_bytes), np.dtype("|u1"), size)
-            return Rows(keys, _read(file, "labels", (count,), np.dtype("<i8"), size))
+    def _load_rows(self) -> Rows | dict[str, Exception]:
+        layout, width = self.layout, self.manifest.key_bytes
+        rows = Rows(np.empty((layout.samples, width), "|u1"), np.empty(layout.samples, "<i8"))
+        try:
+            with _open(f"{self.folder}/{MASTER}") as (file, stream):
+                for name, array in zip(("keys", "labels"), rows, strict=True):
+                    data = _dataset(file, name)
+                    blocks = _read(data, stream, name, array.shape, array.dtype, layout.block_samples)
+                    for start, stop, values in blocks:
+                        if isinstance(values, Exception):
+                            raise values
+                        array[start:stop] = values
+        except Exception as error:  # as above
+            return {MASTER: error}
+        return rows
 
     @staticmethod
     def write(folder: Path, layout: Layout, rows: Rows, read: Reader, kept: Kept, progress: Progress) -> None:
@@ -130,9 +143,33 @@ def _file(view: int, part: int) -> str:
     return f"blocks/plane-{view:05d}-{part:03d}.h5"
 
 
-def _open(file: Path) -> h5py.File:
-    # Nothing writes to a published store, and some network file systems have no locks.
-    return h5py.File(file, "r", locking=False)
+@contextmanager
+def _open(path: str) -> Iterator[tuple[h5py.h5f.FileID, FileIO]]:
+    """A file of a store, to the library and to us.
+
+    By h5py's low-level interface: a plane is small, and the other takes longer than to read it.
+
+    Raises:
+        UnsoundError: it is no HDF5 file, or not as long as it says.
+    """
+    with open(path, "rb", buffering=0) as stream:
+        head, size = stream.read(_HEAD), os.fstat(stream.fileno()).st_size
+        if len(head) < _HEAD or head[:8] != _SIGNATURE:
+            raise UnsoundError(f"{UNDECODABLE} (no HDF5 file)")
+        end = int.from_bytes(head[-8:], "little")
+        if size != end:
+            raise UnsoundError(
+                f"is {'too long' if size > end else 'cut short'}: {size} bytes, expected {end}"
+            )
+        access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+        access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+        # Nothing writes to a published store, and some network file systems have no locks.
+        access.set_file_locking(False, True)
+        file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY, access)
+        try:
+            yield file, stream
+        finally:
+            file.close()
 
 
 def _create(file: Path) -> h5py.File:
@@ -152,19 +189,34 @@ def _write(file: h5py.File, name: str, values: np.ndarray, block_samples: int) -
     file.create_dataset(name, data=values, track_times=False, **options)
 
 
-def _read(
-    file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype, block_samples: int
-) -> np.ndarray:
-    """A dataset's values, if it is what `_write` writes, in this very file.
+# Rows start..stop-1 of a dataset, or why there are none.
+_Rows = tuple[int, int, np.ndarray | Exception]
 
-    By h5py's low-level interface: a plane is small, and the other one would take most of the time to read it.
-    """
+
+def _dataset(file: h5py.h5f.FileID, name: str) -> h5py.h5d.DatasetID:
+    """A dataset that no link leads out of the file to."""
     path = b""
     for part in name.encode("ascii").split(b"/"):
         path = path + b"/" + part if path else part
-        if file.id.links.get_info(path).type != h5py.h5l.TYPE_HARD:
+        if not file.links.exists(path):
+            raise UnsoundError(f"{UNDECODABLE} ({path.decode('ascii')} is not there)")
+        if file.links.get_info(path).type != h5py.h5l.TYPE_HARD:
             raise UnsoundError(f"{path.decode('ascii')} is a link to somewhere else")
-    data = h5py.h5d.open(file.id, path)
+    return h5py.h5d.open(file, path)
+
+
+def _read(
+    data: h5py.h5d.DatasetID,
+    stream: FileIO,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    block_samples: int,
+) -> Iterator[_Rows]:
+    """A dataset's blocks, if it is what `_write` writes, in this very file; each is good until the next.
+
+    Only places and sizes are taken from the library. It would inflate a chunk to whatever that holds.
+    """
     how = data.get_create_plist()
     kind = how.get_layout()
     if kind == h5py.h5d.VIRTUAL or how.get_external_count():
@@ -172,37 +224,54 @@ def _read(
     if data.shape != shape or data.dtype != dtype:
         raise UnsoundError(f"{name} is {data.dtype} {data.shape}, expected {dtype} {shape}")
     filters = [how.get_filter(number)[0] for number in range(how.get_nfilters())]
-    values = np.empty(shape, dtype)
-    if not _packed(name, dtype):
-        if kind != h5py.h5d.CONTIGUOUS or filters:
-            raise UnsoundError(f"{name} is not stored in one piece")
-        data.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
-        return values
-    rows = min(block_samples, shape[0])
-    chunked = kind == h5py.h5d.CHUNKED and how.get_chunk() == (rows, *shape[1:])
-    if not chunked or filters != [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE]:
-        raise UnsoundError(f"{name} is not stored in chunks of {rows} rows, shuffled and deflated")
-    size = rows * dtype.itemsize * math.prod(shape[1:])
-    for start, stop in runs(0, shape[0], rows):
-        content = _chunk(data, (start, *[0] * (len(shape) - 1)), size)
-        # shuffled: first all first bytes of the values, then all second ones
-        chunk = np.frombuffer(content, np.uint8).reshape(dtype.itemsize, -1).T
-        values[start:stop] = np.ascontiguousarray(chunk).view(dtype).reshape(rows, *shape[1:])[: stop - start]
-    return values
+    blocks = runs(0, shape[0], block_samples)
+    length = blocks[0][1]
+    row_bytes = dtype.itemsize * math.prod(shape[1:])
+    packed = _packed(name, dtype)
+    if packed:
+        sound = kind == h5py.h5d.CHUNKED and how.get_chunk() == (length, *shape[1:]) and filters == _FILTERS
+    else:
+        sound = kind == h5py.h5d.CONTIGUOUS and not filters and data.get_offset() is not None
+    if not sound:
+        as_written = f"in chunks of {length} rows, shuffled and deflated" if packed else "in one piece"
+        raise UnsoundError(f"{name} is not stored {as_written}")
+    values = np.empty((length, *shape[1:]), dtype)
+    for first, last in blocks:
+        rows = values[: last - first]
+        try:
+            if packed:
+                _unpack(stream, data.get_chunk_info_by_coord((first, *[0] * (len(shape) - 1))), values)
+            else:
+                _fetch(stream, data.get_offset() + first * row_bytes, rows)
+        except Exception as error:  # as above
+            yield first, last, error
+            continue
+        yield first, last, rows
 
 
-def _chunk(data: h5py.h5d.DatasetID, place: tuple[int, ...], size: int) -> bytes:
-    """One chunk, inflated to `size` bytes and not one further; the library's filter has no bound."""
-    stored = data.get_chunk_info_by_coord(place)
-    if stored.byte_offset is None:
-        raise UnsoundError("lacks a chunk")
-    if stored.filter_mask or stored.size > size + size // 1000 + 64:
-        raise UnsoundError(f"has a chunk of {stored.size} bytes for {size}")
-    stream = zlib.decompressobj()
-    content = stream.decompress(data.read_direct_chunk(place)[1], size)
-    if len(content) != size or (stream.unconsumed_tail and stream.decompress(stream.unconsumed_tail, 1)):
-        raise UnsoundError(f"has a chunk of another size than {size} bytes")
-    return content
+def _fetch(stream: FileIO, offset: int, into: np.ndarray) -> None:
+    stream.seek(offset)
+    if stream.readinto(into.reshape(-1).view(np.uint8).data) != into.nbytes:
+        raise UnsoundError(f"{UNDECODABLE} (it ends too early)")
+
+
+def _unpack(stream: FileIO, info: h5py.h5d.StoreInfo, into: np.ndarray) -> None:
+    """Inflate one chunk, to as many bytes as this array has and not one further."""
+    size = into.nbytes
+    if info.byte_offset is None:
+        raise UnsoundError(f"{UNDECODABLE} (a chunk is not there)")
+    if info.filter_mask or info.size > size + size // 1000 + 64:
+        raise UnsoundError(f"{UNDECODABLE} (chunk of {info.size} bytes for {size})")
+    packed = np.empty(info.size, np.uint8)
+    _fetch(stream, info.byte_offset, packed)
+    inflate = zlib.decompressobj()
+    content = inflate.decompress(packed.data, size)
+    more = inflate.decompress(inflate.unconsumed_tail, 1) if len(content) == size else b""
+    if len(content) != size or more or not inflate.eof or inflate.unused_data:
+        raise UnsoundError(f"{UNDECODABLE} (chunk of another size than {size} bytes)")
+    # shuffled: first all first bytes of the values, then all second ones
+    shuffled = np.frombuffer(content, np.uint8).reshape(into.itemsize, -1)
+    into.reshape(-1).view(np.uint8).reshape(-1, into.itemsize)[:] = shuffled.T
 
 
 def _fill(dtype: np.dtype) -> float | int | bool:
@@ -216,13 +285,18 @@ def _fill(dtype: np.dtype) -> float | int | bool:
 _Source = tuple[str, str, bool, tuple[int, ...], tuple[int, ...]]
 
 
-def _source(source: Any) -> _Source:
-    first, last = source.vspace.get_select_bounds()
-    whole = source.src_space.get_select_type() == h5py.h5s.SEL_ALL
-    return source.file_name, source.dset_name, whole, tuple(first), tuple(last)
+def _sources(how: h5py.h5p.PropDCID) -> set[_Source]:
+    """What a virtual dataset shows, by the property list it was created with."""
+    found = set()
+    for number in range(how.get_virtual_count()):
+        first, last = how.get_virtual_vspace(number).get_select_bounds()
+        whole = how.get_virtual_srcspace(number).get_select_type() == h5py.h5s.SEL_ALL
+        file, data = how.get_virtual_filename(number), how.get_virtual_dsetname(number)
+        found.add((file, data, whole, tuple(first), tuple(last)))
+    return found
 
 
-def _sources(layout: Layout, name: str) -> set[_Source]:
+def _wanted(layout: Layout, name: str) -> set[_Source]:
     ends = tuple(length - 1 for length in layout.arrays[name].shape)
     zeros = (0,) * len(ends)
     return {

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +37,10 @@ class Damage(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.block}: {self.file}: {self.reason}" if self.block else f"{self.file}: {self.reason}"
+
+
+# An array, the first row of a block, the row after its last, and its rows; or of several, why there are none.
+Loaded = tuple[str, int, int, np.ndarray | Exception]
 
 
 class Store(ABC):
@@ -137,17 +142,13 @@ class Store(ABC):
     def salvage(self, view: int, names: list[str]) -> tuple[dict[str, np.ndarray], list[Damage]]:
         """What can be read of one view: each array [N, ...], and zeros in what is listed as damaged."""
         layout = self.layout
-        plane: dict[str, np.ndarray] = {}
-        damage: list[Damage] = []
-        for name in names:
-            spec = layout.arrays[name]
-            plane[name] = np.zeros((layout.samples, *spec.shape), spec.dtype)
+        plane = {
+            name: np.zeros((layout.samples, *layout.arrays[name].shape), layout.arrays[name].dtype)
+            for name in names
+        }
+        damage = []
         for together, part in self.units(names):
-            found, faults = self.examine(together, view, part)
-            damage += faults
-            for name, values in found.items():
-                start, stop = layout.parts(name)[part]
-                plane[name][start:stop] = values
+            damage += self._check(together, view, part, plane, 0)
         return plane, damage
 
     def logits(self, view: int, output: str = "logits") -> np.ndarray:
@@ -178,27 +179,44 @@ class Store(ABC):
             names: arrays whose planes are cut alike, as `units` gives them.
 
         Returns:
-            Their rows, each [stop - start, ...], but for those that could not be read; and the damage, by
-            block. A block that is listed has rows of no meaning.
+            Their rows, each [stop - start, ...], with zeros in the blocks that are damaged, and none at all
+            where the file cannot hold them; and the damage, by block.
         """
         layout = self.layout
-        start, stop = layout.parts(names[0])[part]
         damage = self._look(names, view, part)
         if damage:
             return {}, damage
-        found: dict[str, np.ndarray] = {}
-        blocks = [Block(view, *run) for run in runs(start, stop, layout.block_samples)]
+        start, stop = layout.parts(names[0])[part]
+        found = {
+            name: np.zeros((stop - start, *layout.arrays[name].shape), layout.arrays[name].dtype)
+            for name in names
+        }
+        return found, self._check(names, view, part, found, start)
+
+    def check(self, names: list[str], view: int, part: int) -> list[Damage]:
+        """What is wrong with one part of a plane of some arrays; takes the memory of its file and a block."""
+        return self._check(names, view, part, {}, 0)
+
+    def _check(
+        self, names: list[str], view: int, part: int, into: dict[str, np.ndarray], first: int
+    ) -> list[Damage]:
+        """Read a part block by block; what is sound goes into arrays whose first row is row `first`."""
+        damage = self._look(names, view, part)
+        if damage:
+            return damage
         file = self.file(names[0], view, part)
-        for name, values in self._load(names, view, part).items():
+        for name, start, stop, values in self._load(names, view, part):
+            if isinstance(values, MemoryError):
+                raise values  # the machine's fault
             if isinstance(values, Exception):
                 damage += self._faults(view, start, stop, file, unreadable(values))
                 continue
-            found[name] = values
-            for block in blocks:
-                digest = array_digest(values[block.start - start : block.stop - start])
-                if digest != self.manifest.blocks[block][name]:
-                    damage.append(Damage(block, file, f"{name} does not have the digest in the manifest"))
-        return found, damage
+            block = Block(view, start, stop)
+            if array_digest(values) != self.manifest.blocks[block][name]:
+                damage.append(Damage(block, file, f"{name} does not have the digest in the manifest"))
+            elif name in into:
+                into[name][start - first : stop - first] = values
+        return list(dict.fromkeys(damage))
 
     def units(self, names: list[str]) -> list[tuple[list[str], int]]:
         """What of a plane is best read together: arrays and the part of them that shares a file."""
@@ -214,13 +232,9 @@ class Store(ABC):
             absent = [Damage(None, file, f"{total} bytes cannot hold {claimed}") for file in sizes]
         if absent:
             return None, absent
-        try:
-            rows = self._load_rows()
-            shape = (self.layout.samples, self.manifest.key_bytes)
-            if rows.keys.shape != shape or rows.labels.shape != shape[:1]:
-                raise ValueError(f"keys {rows.keys.shape} and labels {rows.labels.shape}, expected {shape}")
-        except Exception as error:  # what a decoder raises on damaged bytes is anybody's guess
-            return None, [Damage(None, file, unreadable(error)) for file in sizes]
+        rows = self._load_rows()
+        if not isinstance(rows, Rows):
+            return None, [Damage(None, file, unreadable(error)) for file, error in rows.items()]
         if rows_digest(rows) != self.manifest.rows:
             return None, [
                 Damage(None, file, "keys and labels are not those of the manifest") for file in sizes
@@ -230,18 +244,22 @@ class Store(ABC):
     def _size(self, file: str) -> int | str:
         """A file's size in bytes, or why it has none: a missing one must never be read as a fill value."""
         try:
-            return os.stat(f"{self.folder}/{file}").st_size or "is empty"
+            found = os.stat(f"{self.folder}/{file}")
         except (FileNotFoundError, NotADirectoryError):
             return "is not there"
         except OSError as error:
             return unreadable(error)
+        if not stat.S_ISREG(found.st_mode):  # a pipe would have its reader wait for ever
+            return "is no file"
+        return found.st_size or "is empty"
 
     def _look(self, names: list[str], view: int, part: int) -> list[Damage]:
         """What a file's size says already, before memory is taken for what it should hold."""
         start, stop = self.layout.parts(names[0])[part]
         file = self.file(names[0], view, part)
         size = self._size(file)
-        claimed = (stop - start) * sum(self.layout.arrays[name].row_bytes for name in names)
+        rows = max(stop - start, self.layout.block_samples)  # a Zarr chunk is a whole block, filled up
+        claimed = rows * sum(self.layout.arrays[name].row_bytes for name in names)
         if isinstance(size, int):
             if claimed <= HARMLESS + EXPANSION * size:
                 return []
@@ -282,23 +300,29 @@ class Store(ABC):
         """What is wrong with the files that hold no block, which other programs read."""
         damage = []
         mine = self.metadata_files()
-        for file in sorted(
-            self.manifest.metadata.keys() - set(mine)
-        ):  # it may name any path: it is not opened
+        for file in sorted(self.manifest.metadata.keys() - set(mine)):  # whatever it is, it is not opened
             damage.append(Damage(None, NAME, f"metadata names {file!r:.80}, which is no file of this store"))
         for file in mine:
-            size = self._size(file)
-            if isinstance(size, str):
-                damage.append(Damage(None, file, size))
-            elif size > self.metadata_limit():
-                damage.append(Damage(None, file, f"is {size} bytes long, more than it can be"))
-            elif _file_digest(self.folder / file) != self.manifest.metadata.get(file):
-                damage.append(Damage(None, file, "does not have the digest in the manifest"))
-            else:
-                reason = self._foreign(file)
-                if reason:
-                    damage.append(Damage(None, file, reason))
+            reason = self._unsound(file)
+            if reason:
+                damage.append(Damage(None, file, reason))
         return damage
+
+    def _unsound(self, file: str) -> str:
+        """What is wrong with a metadata file; empty if nothing is."""
+        size, most = self._size(file), self.metadata_limit()
+        if isinstance(size, str):
+            return size
+        if size > most:
+            return f"is too long: {size} bytes, expected at most {most}"
+        if file not in self.manifest.metadata:
+            return "the manifest has no digest of it"
+        try:
+            if _file_digest(self.folder / file) != self.manifest.metadata[file]:
+                return "does not have the digest in the manifest"
+            return self._foreign(file)
+        except Exception as error:  # what a parser raises on damaged bytes is anybody's guess
+            return unreadable(error)
 
     @abstractmethod
     def metadata_limit(self) -> int:
@@ -306,18 +330,22 @@ class Store(ABC):
 
     @abstractmethod
     def _foreign(self, file: str) -> str:
-        """Why a metadata file would show other programs something else than this cache; empty if not."""
+        """Why a metadata file would show other programs something else than this cache; empty if not.
 
-    @abstractmethod
-    def _load(self, names: list[str], view: int, part: int) -> dict[str, np.ndarray | Exception]:
-        """The rows of one part of a plane by array, as the layout says, or why there are none.
-
-        No more memory is taken than these rows and their file need, whatever the file says.
+        May raise anything.
         """
 
     @abstractmethod
-    def _load_rows(self) -> Rows:
-        """Keys and labels. May raise anything."""
+    def _load(self, names: list[str], view: int, part: int) -> Iterator[Loaded]:
+        """The blocks of one part of a plane of some arrays, as the layout says, or why there are none.
+
+        The rows of a block are good until the next is asked for. No more memory is taken than the file and a
+        block need, whatever the file says.
+        """
+
+    @abstractmethod
+    def _load_rows(self) -> Rows | dict[str, Exception]:
+        """Keys and labels, as the manifest says; or by file, why it does not hold them."""
 
     @staticmethod
     @abstractmethod
@@ -330,15 +358,12 @@ class Store(ABC):
         """
 
 
-def explain(error: BaseException) -> str:
-    """An error in a few words, for a message."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:200]
-
-
 def _file_digest(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+UNDECODABLE = "cannot be decoded: its bytes are not what was written"
 
 
 class UnsoundError(ValueError):
@@ -349,6 +374,6 @@ def unreadable(error: BaseException) -> str:
     """Why a file cannot be read, for people: no library's own words, but for a short hint."""
     if isinstance(error, UnsoundError):
         return str(error)
-    if isinstance(error, OSError) and error.errno and error.strerror:
-        return f"cannot be read: {error.strerror}"
-    return f"cannot be decoded: its bytes are not what was written ({type(error).__name__})"
+    if isinstance(error, OSError) and error.errno:
+        return f"cannot be read: {os.strerror(error.errno)}"
+    return f"{UNDECODABLE} ({type(error).__name__})"

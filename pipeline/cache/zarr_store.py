@@ -6,9 +6,9 @@ A chunk is a block; a shard is a run of the blocks of one plane.
 """
 
 import json
-import math
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from numcodecs import zstd
 from pipeline.cache.layout import FILE_BYTES, Layout, runs
 from pipeline.cache.manifest import FORMAT
 from pipeline.cache.rows import Rows
-from pipeline.cache.store import Kept, Reader, Store, UnsoundError, unreadable
+from pipeline.cache.store import UNDECODABLE, Kept, Loaded, Reader, Store, UnsoundError
 from pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -62,66 +62,71 @@ class ZarrStore(Store):
 
     def _foreign(self, file: str) -> str:
         node = file.removesuffix(_METADATA).rstrip("/")
-        try:
-            found = json.loads((self.folder / file).read_bytes())
-            if self._nodes().get(node) != "array":
-                sound = (found["node_type"], found["zarr_format"]) == ("group", 3)
-                return "" if sound else "is not the metadata of a Zarr v3 group"
-            shape, dtype, chunks, shards = _shape(self.layout, self.manifest.key_bytes, node)
-            codecs = found["codecs"]
-            inner = codecs[0]["configuration"] if shards else found["chunk_grid"]["configuration"]
-            seen = {
-                "shape": found["shape"],
-                "data_type": found["data_type"],
-                "files": found["chunk_grid"]["configuration"]["chunk_shape"],
-                "chunks": inner["chunk_shape"],
-                "codecs": [codec["name"] for codec in (*codecs, *(inner["codecs"] if shards else ()))],
-            }
-            wanted = {
-                "shape": list(shape),
-                "data_type": dtype.name,
-                "files": list(shards or chunks),
-                "chunks": list(chunks),
-                "codecs": [*(["sharding_indexed"] if shards else []), "bytes", "zstd"],
-            }
-        except (KeyError, TypeError, IndexError, ValueError, RecursionError) as error:
-            return unreadable(error)
+        found = json.loads((self.folder / file).read_bytes())
+        if self._nodes().get(node) != "array":
+            sound = (found["node_type"], found["zarr_format"]) == ("group", 3)
+            return "" if sound else "is not the metadata of a Zarr v3 group"
+        shape, dtype, chunks, shards = _shape(self.layout, self.manifest.key_bytes, node)
+        codecs = found["codecs"]
+        inner = codecs[0]["configuration"] if shards else found["chunk_grid"]["configuration"]
+        seen = {
+            "shape": found["shape"],
+            "data_type": found["data_type"],
+            "files": found["chunk_grid"]["configuration"]["chunk_shape"],
+            "chunks": inner["chunk_shape"],
+            "codecs": [codec["name"] for codec in (*codecs, *(inner["codecs"] if shards else ()))],
+        }
+        wanted = {
+            "shape": list(shape),
+            "data_type": dtype.name,
+            "files": list(shards or chunks),
+            "chunks": list(chunks),
+            "codecs": [*(["sharding_indexed"] if shards else []), "bytes", "zstd"],
+        }
         return "" if seen == wanted else f"describes {seen}, expected {wanted}"[:400]
 
     def _nodes(self) -> dict[str, str]:
         nodes = dict.fromkeys([*self.layout.arrays, "keys", "labels"], "array")
         return nodes | {name.split("/")[0]: "group" for name in self.layout.arrays if "/" in name}
 
-    def _load(self, names: list[str], view: int, part: int) -> dict[str, np.ndarray | Exception]:
-        found: dict[str, np.ndarray | Exception] = {}
+    def _load(self, names: list[str], view: int, part: int) -> Iterator[Loaded]:
+        layout = self.layout
         for name in names:
-            start, stop = self.layout.parts(name)[part]
-            spec = self.layout.arrays[name]
+            start, stop = layout.parts(name)[part]
+            spec = layout.arrays[name]
+            blocks = runs(start, stop, layout.block_samples)
+            size = layout.block_samples * spec.row_bytes
             try:
-                found[name] = _read_shard(
-                    f"{self.folder}/{self.file(name, view, part)}",
-                    stop - start,
-                    spec.shape,
-                    np.dtype(spec.dtype),
-                    self.layout.block_samples,
-                    self.layout.file_blocks[name],
-                )
-            except Exception as error:  # what a decoder raises on damaged bytes is anybody's guess
-                found[name] = error
-        return found
+                file = f"{self.folder}/{self.file(name, view, part)}"
+                chunks = _chunks(file, size, layout.file_blocks[name], len(blocks))
+            except Exception as error:  # what comes of damaged bytes is anybody's guess
+                yield name, start, stop, error
+                continue
+            buffer = np.empty(size, np.uint8)
+            rows = buffer.view(spec.dtype).reshape(layout.block_samples, *spec.shape)
+            for (first, last), chunk in zip(blocks, chunks, strict=True):
+                try:
+                    _unpack(chunk, buffer)
+                except Exception as error:  # as above
+                    yield name, first, last, error
+                    continue
+                yield name, first, last, rows[: last - first]
 
-    def _load_rows(self) -> Rows:
+    def _load_rows(self) -> Rows | dict[str, Exception]:
         layout, width = self.layout, self.manifest.key_bytes
-        lengths = _row_chunks(layout, width)
-        keys = np.empty((layout.samples, width), "|u1")
-        labels = np.empty(layout.samples, "<i8")
-        for name, array, length in zip(("keys", "labels"), (keys, labels), lengths, strict=True):
-            for index, (start, stop) in enumerate(runs(0, layout.samples, length)):
-                file = f"{self.folder}/" + (f"keys/c/{index}/0" if name == "keys" else f"labels/c/{index}")
-                size = length * array.dtype.itemsize * (width if name == "keys" else 1)
-                chunk = _unpack(_content(file, most(size)), size).view(array.dtype)
-                array[start:stop] = chunk.reshape(length, *array.shape[1:])[: stop - start]
-        return Rows(keys, labels)
+        rows = Rows(np.empty((layout.samples, width), "|u1"), np.empty(layout.samples, "<i8"))
+        faults: dict[str, Exception] = {}
+        files = iter(self.rows_files())
+        for array, length in zip(rows, _row_chunks(layout, width), strict=True):
+            chunk = np.empty((length, *array.shape[1:]), array.dtype)
+            for start, stop in runs(0, layout.samples, length):
+                file = next(files)
+                try:
+                    _unpack(_content(f"{self.folder}/{file}", _most(chunk.nbytes)), chunk)
+                    array[start:stop] = chunk[: stop - start]
+                except Exception as error:  # as above
+                    faults[file] = error
+        return faults or rows
 
     @staticmethod
     def write(folder: Path, layout: Layout, rows: Rows, read: Reader, kept: Kept, progress: Progress) -> None:
@@ -155,74 +160,68 @@ def _file(layout: Layout, name: str, view: int, part: int) -> str:
 # checksum of those.
 
 _PLACES = np.dtype([("offset", "<u8"), ("size", "<u8")])
-_NOWHERE = 2**64 - 1  # place and size of a chunk that lies beyond the end of the array
+_NOWHERE = (2**64 - 1, 2**64 - 1)  # place and size of a chunk that lies beyond the end of the array
 
 
-def most(size: int) -> int:
+def _most(size: int) -> int:
     """Bytes that `size` bytes may take at most when compressed (ZSTD_compressBound, and some more)."""
     return size + size // 128 + 1024
 
 
 def _content(file: str, limit: int) -> bytes:
     with open(file, "rb", buffering=0) as stream:
-        if os.fstat(stream.fileno()).st_size > limit:
-            raise UnsoundError(f"is longer than the {limit} bytes that it can have")
-        return stream.read(limit + 1)
+        size = os.fstat(stream.fileno()).st_size
+        if size > limit:
+            raise UnsoundError(f"is too long: {size} bytes, expected at most {limit}")
+        return stream.readall()
 
 
-def _read_shard(
-    file: str, rows: int, shape: tuple[int, ...], dtype: np.dtype, block_samples: int, blocks: int
-) -> np.ndarray:
-    """The rows of one shard, [rows, *shape]; every byte of the file must be where the writer puts it."""
-    size = block_samples * dtype.itemsize * math.prod(shape)
+def _chunks(file: str, size: int, blocks: int, used: int) -> list[memoryview]:
+    """The compressed chunks of a shard, of `size` bytes each when decompressed; the first `used` of `blocks`.
+
+    Raises:
+        UnsoundError: a byte of the file is not where the writer puts it.
+    """
     tail = blocks * _PLACES.itemsize + 4
-    content = _content(file, blocks * most(size) + tail)
-    used = -(-rows // block_samples)
-    if len(content) < tail:
-        raise UnsoundError(f"is cut short: {len(content)} bytes")
-    index = content[-tail:-4]
-    if google_crc32c.value(index) != int.from_bytes(content[-4:], "little"):
-        raise UnsoundError("is cut short or damaged: the checksum of its index is wrong")
-    places = np.frombuffer(index, _PLACES)
-    values = np.empty((rows, *shape), dtype)
-    at = 0
-    for number, place in enumerate(places.tolist()):
-        offset, length = place
-        if number >= used:
-            if place != (_NOWHERE, _NOWHERE):
-                raise UnsoundError("holds a chunk beyond the end of the array")
+    content = memoryview(_content(file, blocks * _most(size) + tail))
+    end = len(content) - tail
+    if end < used:
+        raise UnsoundError(f"is cut short: {len(content)} bytes, expected at least {tail + used}")
+    if google_crc32c.value(bytes(content[end:-4])) != int.from_bytes(content[-4:], "little"):
+        raise UnsoundError(f"{UNDECODABLE} (checksum of its index)")
+    chunks, at = [], 0
+    for number, place in enumerate(np.frombuffer(content[end:-4], _PLACES).tolist()):
+        if number < used and place == _NOWHERE:
+            raise UnsoundError(f"{UNDECODABLE} (chunk {number} is not there)")
+        if number >= used and place == _NOWHERE:
             continue
-        if place == (_NOWHERE, _NOWHERE):
-            raise UnsoundError(f"lacks chunk {number}")
-        if offset != at or offset + length > len(content) - tail:
-            raise UnsoundError(f"has chunk {number} in the wrong place")
+        offset, length = place
+        if number >= used or offset != at or length > end - at:
+            raise UnsoundError(f"{UNDECODABLE} (place of chunk {number})")
         at += length
-        chunk = _unpack(memoryview(content)[offset:at], size).view(dtype).reshape(block_samples, *shape)
-        start = number * block_samples
-        stop = min(start + block_samples, rows)
-        values[start:stop] = chunk[: stop - start]
-    if at != len(content) - tail:
-        raise UnsoundError("holds bytes that belong to no chunk")
-    return values
+        chunks.append(content[offset:at])
+    if at != end:
+        raise UnsoundError(f"{UNDECODABLE} (bytes that belong to no chunk)")
+    return chunks
 
 
-def _unpack(frame: bytes | memoryview, size: int) -> np.ndarray:
-    """One Zstandard frame that holds `size` bytes, decompressed: uint8 [size].
+def _unpack(frame: bytes | memoryview, into: np.ndarray) -> None:
+    """Decompress one Zstandard frame, which must hold as many bytes as this array has.
 
     A frame that claims another size is refused before it is decompressed (RFC 8878, section 3.1.1.1).
     """
     head = bytes(frame[:14])
     if head[:4] != b"\x28\xb5\x2f\xfd" or len(head) < 6:
-        raise UnsoundError("cannot be decoded: its bytes are not what was written")
+        raise UnsoundError(f"{UNDECODABLE} (no Zstandard frame)")
     single = head[4] >> 5 & 1
     width = (single, 2, 4, 8)[head[4] >> 6]
     start = 5 + (1 - single) + (0, 1, 2, 4)[head[4] & 3]
     claimed = int.from_bytes(head[start : start + width], "little") + (256 if width == 2 else 0)
-    if not width or claimed != size:
-        raise UnsoundError(f"holds a chunk of {claimed if width else 'unknown'} bytes, expected {size}")
-    values = np.empty(size, np.uint8)
-    zstd.decompress(frame, values)
-    return values
+    if not width or claimed != into.nbytes:
+        raise UnsoundError(
+            f"{UNDECODABLE} (chunk of {claimed if width else 'unknown'} bytes, expected {into.nbytes})"
+        )
+    zstd.decompress(frame, into)
 
 
 def _row_chunks(layout: Layout, key_bytes: int) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """The contract, kept by HDF5; and what is particular to it."""
 
 import hashlib
+import os
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +78,20 @@ class TestHdf5Store(StoreContract):
         replace(Manifest.load(cache), metadata={"store.h5": digest}).save(cache)
         [fault] = verify(cache)
         assert fault["file"] == "store.h5" and "does not show the files of this store" in fault["reason"]
+
+    def test_a_master_file_that_leads_out_of_the_cache_is_refused(self, cache: Path, tmp_path: Path) -> None:
+        """Even where the manifest was made to fit it."""
+        os.mkfifo(tmp_path / "elsewhere.h5")  # whoever opened it would wait for ever
+        for name in ("logits", "views/box", "keys"):
+            good = (cache / "store.h5").read_bytes()
+            with h5py.File(cache / "store.h5", "r+") as file:
+                del file[name]
+                file[name] = h5py.ExternalLink(str(tmp_path / "elsewhere.h5"), name)
+            digest = hashlib.sha256((cache / "store.h5").read_bytes()).hexdigest()
+            replace(Manifest.load(cache), metadata={"store.h5": digest}).save(cache)
+            [fault] = verify(cache)
+            assert (fault["file"], fault["reason"]) == ("store.h5", f"{name} is a link to somewhere else")
+            (cache / "store.h5").write_bytes(good)
 
     def test_a_chunk_that_expands_without_end_takes_no_memory(self, cache: Path) -> None:
         """A gigabyte of zeros; the library itself would inflate it whole."""

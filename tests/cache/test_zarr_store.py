@@ -11,11 +11,12 @@ from numcodecs import zstd
 
 from pipeline.cache.backends import open_store
 from pipeline.cache.checks import verify
+from pipeline.cache.layout import Block
 from pipeline.cache.manifest import Manifest
 from pipeline.cache.publish import publish
 from pipeline.errors import CacheError
-from tests.cache.bombs import peak_memory, shard
-from tests.contract.store_contract import SAMPLES, StoreContract, contents, staged
+from tests.cache.bombs import frame, peak_memory, shard
+from tests.contract.store_contract import BLOCK, SAMPLES, StoreContract, contents, staged
 
 
 class TestZarrStore(StoreContract):
@@ -57,7 +58,7 @@ class TestZarrStore(StoreContract):
         """Small enough to pass for a chunk, 32 MB of zeros inside; once with this size in its header."""
         path = self.data_file(cache)[1]
         path.write_bytes(shard([zstd.compress(bytes(2**30), 1)] * 4))
-        with pytest.raises(CacheError, match="longer than the"):
+        with pytest.raises(CacheError, match="is too long"):
             open_store(cache).read_plane(1)
         bomb = zstd.compress(bytes(2**25), 1)[:1200]  # damaged at its end, which comes too late
         if not claims:  # the same blocks under a header without a content size: window of 2 MB
@@ -67,6 +68,30 @@ class TestZarrStore(StoreContract):
         assert peak_memory(cache) < 200 * 2**20
         with pytest.raises(CacheError, match=r"chunk of (33554432|unknown) bytes, expected 224"):
             open_store(cache).read_plane(1)
+
+    @pytest.mark.parametrize("claimed", [224, 150 * 2**20])
+    def test_a_chunk_that_lies_about_what_it_holds_takes_no_memory(self, cache: Path, claimed: int) -> None:
+        path = self.data_file(cache)[1]
+        assert zstd.decompress(frame(2**20, 2**20)) == bytes(2**20)  # a sound one
+        path.write_bytes(shard([frame(claimed, 150 * 2**20)] + [frame(224, 224)] * 3))
+        assert len(path.read_bytes()) < 5064  # so it is not refused for its size
+        assert peak_memory(cache) < 100 * 2**20
+        with pytest.raises(CacheError, match=r"view 1, samples 0-15: \S+: cannot be decoded"):
+            open_store(cache).read_plane(1)
+
+    def test_a_last_block_of_one_row_takes_no_more_memory_than_it_may(self, cache: Path) -> None:
+        """Its chunk is as large as that of any block: here a gigabyte, in 30 kB that hold what they claim."""
+        manifest = Manifest.load(cache)
+        rows = 2**26
+        layout = replace(manifest.layout, views=1, samples=rows + 1, block_samples=rows)
+        layout = replace(layout, file_blocks=dict.fromkeys(layout.arrays, 1))
+        digests = manifest.blocks[Block(0, 0, BLOCK)]
+        blocks = {Block(0, 0, rows): digests, Block(0, rows, rows + 1): digests}
+        identity = {**manifest.identity, "samples": {"count": rows + 1}}
+        replace(manifest, identity=identity, layout=layout, blocks=blocks, measured={}).save(cache)
+        (cache / "logits/c/0/1").mkdir()
+        (cache / "logits/c/0/1/0").write_bytes(shard([frame(14 * rows, 14 * rows)]))
+        assert peak_memory(cache) < 200 * 2**20
 
     @pytest.mark.parametrize("kind", ["gap", "overlap", "tail", "swapped chunks", "missing chunk"])
     def test_a_shard_with_a_sound_index_of_nonsense_is_refused(self, cache: Path, kind: str) -> None:
