@@ -30,7 +30,7 @@ def cache(params: "Params", replace: bool) -> None:
     from pipeline.errors import CacheError
     from pipeline.evaluation.metrics import accuracy
     from pipeline.generation.generate import array_specs, divide, generate
-    from pipeline.generation.identity import check_growth, of_data, of_output, read_teacher
+    from pipeline.generation.identity import check_growth, of_data, of_output, read_teacher, shares
     from pipeline.generation.probes import check_probes, make_probes
     from pipeline.generation.teacher import load_teacher
     from pipeline.progress import Progress
@@ -55,9 +55,16 @@ def cache(params: "Params", replace: bool) -> None:
                 raise
     if earlier is not None and not replace:
         check_growth(earlier.manifest, identity, params.views.count)
-        told = check_probes(earlier, train)  # its planes and new ones must be of the same pictures
-    else:
-        earlier, told = None, ""
+    if earlier is not None and not shares(earlier.manifest, identity):
+        earlier = None  # nothing of it is of use
+    told = ""
+    if earlier is not None:
+        try:
+            told = check_probes(earlier, train)  # its planes and new ones must be of the same pictures
+        except CacheError:
+            if not replace:
+                raise
+            earlier = None
     keys, labels = [row.key for row in train.rows], train.labels()
     count = params.views.count
     with Ranks() as ranks, ExitStack() as stack:

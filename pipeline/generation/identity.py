@@ -158,6 +158,15 @@ def check_growth(manifest: Manifest, identity: dict[str, Any], views: int) -> No
         )
 
 
+def shares(manifest: Manifest, identity: dict[str, Any]) -> bool:
+    """Whether a cache holds at least one output of an identity, of the same samples and views."""
+    held, wanted = manifest.identity, json.loads(identities.canonical(identity))
+    rest = [{name: value for name, value in one.items() if name != "outputs"} for one in (held, wanted)]
+    return rest[0] == rest[1] and any(
+        held["outputs"].get(name) == output for name, output in wanted["outputs"].items()
+    )
+
+
 def fixes(outputs: Iterable[str]) -> dict[str, str]:
     """What to do about each field of an identity."""
     special = {"encoding": ENCODING_FIX, "k": ENCODING_FIX, "input": INPUT_FIX}

@@ -101,6 +101,18 @@ def test_more_views_without_the_staged_blocks_come_from_the_store(without_stagin
     assert verify(cache) == []
 
 
+def test_replacing_still_takes_over_what_is_the_same(without_staging: Path) -> None:
+    said = run_in(without_staging, "stillroom", "cache", "--replace", "--set", "views.count=2").stdout
+    assert "resumed: 6 of 6 blocks" in said
+    shutil.rmtree(without_staging / "artifacts/.staging")
+    unlink_links(without_staging / "artifacts/cache")
+    (without_staging / "artifacts/cache/manifest.json").write_text("{")
+    said = run_in(without_staging, "stillroom", "cache", code=1).stderr
+    assert "manifest.json is damaged" in said and "stillroom cache --replace" in said
+    said = run_in(without_staging, "stillroom", "cache", "--replace").stdout
+    assert "resumed" not in said and verify(without_staging / "artifacts/cache") == []
+
+
 def test_only_whole_blocks_of_the_store_are_taken_over(without_staging: Path) -> None:
     cache = without_staging / "artifacts/cache"
     digests = open_store(cache).manifest.blocks
