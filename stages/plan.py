@@ -2,8 +2,9 @@
 
 import json
 import math
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,110 +12,307 @@ from stages.console import DATA, data_root, stage
 
 if TYPE_CHECKING:
     from pipeline.config import Params
+    from pipeline.generation.rate import Rate
+    from pipeline.samples import Samples
 
 
 @click.command()
 @stage
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def plan(params: "Params", as_json: bool) -> None:
+@click.option("--no-measure", is_flag=True, help="Count files and bytes only; run no model.")
+def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
     """Say how large the cache will be, how long stage one takes here, and when it beats an online teacher.
 
-    Measures for a few seconds, with the teacher if it is there, else with an untrained one like it.
+    It counts the whole cache, whatever is there already, and writes nothing. Bytes are at most: before
+    compression. The time is measured for some seconds on real samples, in one process, with the teacher if it
+    is there, else with an untrained one like it, which is as fast; several GPUs divide it.
 
-    An online teacher runs on every view of every epoch of every student; the cache is paid once, whole:
-    views x (rendering + teacher) against epochs x teacher, so it pays after
-    views x (rendering + teacher) / teacher epochs of students in all.
+    \b
+    stage one = views x samples x (rendering + teacher), both at once where they can be
+    online    = samples x teacher, an epoch of a student without a cache
+
+    Rendering for the student happens in both cases. So the cache is cheaper than an online teacher after
+
+    \b
+    stage one / online = views x (rendering + teacher) / teacher
+
+    epochs of students, in all of the matrix together.
     """
     from pipeline.cache.estimate import estimate
-    from pipeline.device import device, environment, keep_memory
+    from pipeline.cache.manifest import LARGEST
+    from pipeline.device import environment, keep_memory
+    from pipeline.errors import DataError, ParamsError
     from pipeline.generation.generate import array_specs
-    from pipeline.generation.identity import of_output, read_teacher
-    from pipeline.generation.rate import measure
-    from pipeline.losses import NEEDS_TEACHER
-    from pipeline.models.create import create
+    from pipeline.generation.identity import of_data, of_output
     from pipeline.samples import Samples
-    from pipeline.views.recipe import make_recipe
 
     keep_memory()
     train = Samples.load(DATA, data_root(params)).of("train")
-    recipe, cache = make_recipe(params.views.recipe.model_dump()), params.cache
-    outputs, render, forward, whole, made = {}, 0.0, 0.0, 0.0, []
-    for name, folder in cache.teachers.items():
-        file = Path(folder) / "teacher.json"
-        if file.exists():
-            described = read_teacher(file)
-            arch, overrides, size = described["arch"], described["overrides"], described["input"]["size"]
-            made.append(f"{arch} in {folder}")
-        else:
-            arch, overrides, size = params.teacher.arch, params.teacher.overrides, params.views.size
-            made.append(f"{arch}, untrained: there is none in {folder} yet")
-        model = create(arch, len(train.classes), overrides, size=size)
-        model.net.to(device())
-        described = {
-            "arch": arch,
-            "overrides": overrides,
-            "digest": "",
-            "classes": train.classes,
-            "input": {"size": model.size, "mean": list(model.mean), "std": list(model.std)},
-        }
-        outputs[name] = of_output(described, cache)
-        rate = measure(model, train, recipe, params.views.seed, cache.batch_size, cache.amp)
-        render, forward, whole = render + rate.render, forward + rate.forward, whole + rate.whole
-    views, samples = params.views.count, len(train)
-    key_bytes = max(len(row.key.encode()) for row in train.rows)
+    if not len(train):
+        raise DataError(
+            f"{DATA / 'samples.json'} has no training sample", fix="mend the split, run `stillroom prepare`"
+        )
+    taught, epochs = _students(params)
+    cache, views, samples = params.cache, params.views.count, len(train)
+    teachers = {name: _describe(Path(folder), params, train) for name, folder in cache.teachers.items()}
+    outputs = {name: of_output(described, cache) for name, described in teachers.items()}
     specs = array_specs({"outputs": outputs})
-    size_of = estimate(cache.store, views, samples, cache.block_samples, specs, key_bytes)
-    student = params.student
-    epochs = len(student.seeds) * sum(
-        student.train_of(family).epochs
-        for family in student.families
-        for arm in student.arms
-        if arm in NEEDS_TEACHER
+    size = estimate(
+        cache.store,
+        views,
+        samples,
+        cache.block_samples,
+        specs,
+        max(len(row.key.encode()) for row in train.rows),
+        {**of_data(train, params.views), "outputs": outputs},
     )
-    pays = math.ceil(views * whole / forward)
-    facts = {
-        "teachers": made,
+    if size.manifest > LARGEST:
+        blocks = views * -(-samples // cache.block_samples)
+        raise ParamsError(
+            f"the manifest of {blocks} blocks would have about {size.manifest / 2**20:.0f} MiB",
+            f"it lists every block, and may have {LARGEST / 2**20:.0f} MiB at most",
+            f"set cache.block_samples to more than {cache.block_samples}",
+        )
+    rates = {} if no_measure else {name: _rate(name, teachers[name], params, train) for name in teachers}
+    facts: dict[str, Any] = {
+        "teachers": [
+            {
+                "output": name,
+                "folder": cache.teachers[name],
+                "arch": described["arch"],
+                "size": described["input"]["size"],
+                "classes": len(described["classes"]),
+                "trained": (Path(cache.teachers[name]) / "teacher.json").exists(),
+            }
+            for name, described in teachers.items()
+        ],
         "views": views,
         "samples": samples,
         "classes": len(train.classes),
         "store": cache.store,
         "encoding": cache.encoding,
-        "files": size_of.files,
-        "bytes_at_most": size_of.bytes,
-        "bytes_per_view_at_most": size_of.bytes_per_view,
-        "seconds_per_view": {"render": render, "teacher": forward, "stage_one": whole},
-        "views_per_second": 1 / whole,
-        "seconds": views * samples * whole,
+        "files": size.files,
+        "bytes_raw": {
+            "outputs": size.outputs,
+            "parameters": size.parameters,
+            "keys": size.keys,
+            "labels": size.labels,
+            "manifest": size.manifest,
+        },
+        "bytes_at_most": size.bytes,
+        "bytes_per_view_at_most": size.bytes_per_view,
         "student_epochs": epochs,
-        "pays_after_student_epochs": pays,
-        "online_seconds": epochs * samples * forward,
+        **_times(rates, taught, train, views, epochs),
         "environment": environment(),
     }
     if as_json:
         click.echo(json.dumps(facts, indent=2))
+    else:
+        _show(facts, params)
+
+
+def _students(params: "Params") -> tuple[list[str], int]:
+    """The outputs that teach, and for how many student epochs in all."""
+    from pipeline.errors import ParamsError
+    from pipeline.losses import NEEDS_TEACHER
+
+    student = params.student
+    arms = [arm for arm in student.arms if arm in NEEDS_TEACHER]
+    known = list(params.cache.teachers)
+    taught: list[str] = []
+    for arm in arms:
+        for name in getattr(student.losses, arm).outputs:
+            if name not in known:
+                raise ParamsError(
+                    f"student.losses.{arm}.outputs names {name!r}, and the cache will have no such output",
+                    f"cache.teachers makes {', '.join(known)}",
+                    "name one of these, or add its teacher to cache.teachers",
+                )
+            taught.append(name)
+    epochs = sum(student.train_of(family).epochs for family in student.families)
+    return list(dict.fromkeys(taught)) or known, epochs * len(arms) * len(student.seeds)
+
+
+def _describe(folder: Path, params: "Params", train: "Samples") -> dict[str, Any]:
+    """What `teacher.json` says, or will say of a teacher as `teacher` describes it."""
+    from pipeline.models.create import data_config
+
+    if (folder / "teacher.json").exists():
+        return _checked(folder / "teacher.json")
+    config = params.teacher
+    found = data_config(config.arch, config.overrides)
+    return {
+        "arch": config.arch,
+        "overrides": config.overrides,
+        "digest": "0" * 64,
+        "classes": list(train.classes),
+        "input": {
+            "size": params.views.size or found["input_size"][-1],
+            "mean": list(found["mean"]),
+            "std": list(found["std"]),
+        },
+    }
+
+
+def _rate(name: str, described: dict[str, Any], params: "Params", train: "Samples") -> "Rate":
+    """How fast the teacher of an output is, or where there is none yet an untrained one like it."""
+    import torch
+
+    from pipeline.device import device
+    from pipeline.generation.rate import measure
+    from pipeline.generation.teacher import load_teacher
+    from pipeline.models.create import create
+    from pipeline.views.recipe import make_recipe
+
+    cache, folder = params.cache, Path(params.cache.teachers[name])
+    with torch.random.fork_rng():  # making a model draws from torch's global generator
+        if (folder / "teacher.json").exists():
+            model = load_teacher(folder, described)
+        else:
+            arch, overrides, size = described["arch"], described["overrides"], described["input"]["size"]
+            model = create(arch, len(described["classes"]), overrides, size=size)
+    model.net.to(device())
+    recipe = make_recipe(params.views.recipe.model_dump())
+    return measure(model, train, recipe, params.views.seed, cache.batch_size, cache.amp, cache.block_samples)
+
+
+def _checked(file: Path) -> dict[str, Any]:
+    """The content of `teacher.json`, with what a model is made of checked."""
+    from pipeline.errors import CacheError
+    from pipeline.generation.identity import read_teacher
+
+    found = read_teacher(file)
+    seen = found["input"] if isinstance(found["input"], dict) else {}
+    for name, value, sound in (
+        ("arch", found["arch"], isinstance(found["arch"], str)),
+        ("overrides", found["overrides"], isinstance(found["overrides"], dict)),
+        ("classes", found["classes"], isinstance(found["classes"], list) and len(found["classes"]) > 0),
+        ("digest", found["digest"], isinstance(found["digest"], str)),
+        ("input.size", seen.get("size"), type(seen.get("size")) is int and 16 <= seen["size"] <= 4096),
+    ):
+        if not sound:
+            raise CacheError(
+                f"{file} is damaged",
+                f"{name} = {value!r:.80}",
+                "put the right file back, or run `stillroom teacher`",
+            )
+    return found
+
+
+def _times(
+    rates: "dict[str, Rate]", taught: list[str], train: "Samples", views: int, epochs: int
+) -> dict[str, Any]:
+    """What the rates come to; every value None where nothing was measured."""
+    names = (
+        "seconds_per_view",
+        "views_per_second",
+        "seconds",
+        "online_seconds_per_epoch",
+        "pays_after_student_epochs",
+        "online_seconds",
+        "saved_seconds",
+    )
+    if not rates:
+        return dict.fromkeys(names)
+    samples = len(train)
+    seconds = sum(rate.seconds(train, views) for rate in rates.values())
+    epoch = samples * sum(rates[name].forward for name in taught)
+    per_view = {
+        "decode": max(rate.decode for rate in rates.values()),
+        "render": sum(rate.render for rate in rates.values()),
+        "teacher": sum(rate.forward for rate in rates.values()),
+        "stage_one": seconds / (views * samples),
+    }
+    values = (
+        per_view,
+        views * samples / seconds,
+        seconds,
+        epoch,
+        math.ceil(seconds / epoch),
+        epochs * epoch,
+        epochs * epoch - seconds,
+    )
+    return dict(zip(names, values, strict=True))
+
+
+def _show(facts: dict[str, Any], params: "Params") -> None:
+    """A table on a terminal, else a line a fact."""
+    raw, per_view = facts["bytes_raw"], facts["seconds_per_view"]
+    epochs, pays = facts["student_epochs"], facts["pays_after_student_epochs"]
+    made = [
+        f"{one['arch']} at {one['size']} pixels, "
+        + (f"in {one['folder']}" if one["trained"] else f"untrained: there is none in {one['folder']} yet")
+        for one in facts["teachers"]
+    ]
+    encoding = facts["encoding"] + (str(params.cache.k) if facts["encoding"] == "topk" else "")
+    lines = [("teacher" if len(made) == 1 else "teachers", "; ".join(made))]
+    lines += [
+        (
+            "extents",
+            f"{facts['views']} views x {facts['samples']} samples x {facts['classes']} classes, {encoding}",
+        ),
+        ("files", f"{facts['files']} ({facts['store']})"),
+        (
+            "size",
+            f"at most {_bytes(facts['bytes_at_most'])}, before compression: "
+            f"{facts['bytes_per_view_at_most']} bytes a view",
+        ),
+        ("  of these", ", ".join(f"{name} {_bytes(value)}" for name, value in raw.items())),
+    ]
+    if per_view is None:
+        lines.append(("students", f"{epochs} epochs of distillation in the matrix"))
+    else:
+        online, seconds, saved = facts["online_seconds"], facts["seconds"], facts["saved_seconds"]
+        lines += [
+            (
+                "a view",
+                f"{1e3 * per_view['render']:.2f} ms to render, {1e3 * per_view['teacher']:.2f} ms of the "
+                f"teacher; {1e3 * per_view['decode']:.2f} ms to decode an image",
+            ),
+            ("stage one", f"{duration(seconds)} here, at {facts['views_per_second']:.3g} views/s"),
+            (
+                "online",
+                f"{duration(facts['online_seconds_per_epoch'])} of the teacher for each student epoch",
+            ),
+            (
+                "pays after",
+                f"{pays} student epochs in all: the cache is cheaper than an online teacher from there on",
+            ),
+            (
+                "the matrix",
+                f"{epochs} epochs of distillation: {duration(online)} of an online teacher, "
+                f"{duration(seconds)} for the cache, "
+                + (f"{duration(saved)} saved" if saved >= 0 else f"{duration(-saved)} lost"),
+            ),
+        ]
+    title = "the cache that the parameters ask for"
+    if not sys.stdout.isatty():
+        click.echo(f"{title}\n" + "\n".join(f"{name:<11} {value}" for name, value in lines))
         return
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(show_header=False, title="the cache that params.yaml asks for", title_justify="left")
-    for name, value in (
-        ("teacher", ", ".join(made)),
-        ("extents", f"{views} views x {samples} samples x {len(train.classes)} classes, {cache.encoding}"),
-        ("files", f"{size_of.files} ({cache.store})"),
-        ("size", f"at most {size_of.bytes / 2**20:.2f} MiB: {size_of.bytes_per_view} bytes a view"),
-        ("a view", f"{1e3 * render:.2f} ms to render, {1e3 * forward:.2f} ms of the teacher"),
-        ("stage one", f"{duration(views * samples * whole)} here, at {1 / whole:.3g} views/s"),
-        ("students", f"{epochs} epochs of distillation in the matrix"),
-        ("online", f"{duration(epochs * samples * forward)} of the teacher, were there no cache"),
-        ("pays after", f"{pays} student epochs" + (": the matrix has fewer" if epochs < pays else "")),
-    ):
+    table = Table(show_header=False, title=title, title_justify="left")
+    for name, value in lines:
         table.add_row(name, value)
     Console().print(table, markup=False, highlight=False)
 
 
+def _bytes(count: int) -> str:
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return f"{count} bytes"
+
+
 def duration(seconds: float) -> str:
-    """Seconds in the units that one speaks of."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
+    """Seconds as one speaks of them: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 40 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 60} h {minutes % 60} min"

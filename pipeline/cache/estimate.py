@@ -172,8 +172,8 @@ def _hdf5(store: Store, rows: int) -> int:
             for spec in layout.arrays.values()
         )
         chunks = len(layout.arrays) * blocks
-        plane += size + size // 2**11 + min(filled, filled // 64 + 64 * len(layout.arrays)) + 64 * chunks
-        plane += 2048 + 1024 * len(layout.arrays)  # headers and groups
+        plane += size + size // 2**11 + min(filled, filled // 64 + 64 * len(layout.arrays)) + 48 * chunks
+        plane += 1024 + 640 * len(layout.arrays)  # headers and groups
     sources = sum((160 + 2 * len(name)) * layout.views * len(parts) for name in layout.arrays)
     blocks = len(runs(0, layout.samples, layout.block_samples))
     master = rows + rows // 2**10 + 2 * 64 * blocks + sources + 8192 + 2048 * len(layout.arrays)

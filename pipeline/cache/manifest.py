@@ -156,6 +156,8 @@ class Manifest:
         """
         file = folder / NAME
         try:
+            if file.exists() and not file.is_file():  # a pipe would have its reader wait for ever
+                raise CacheError(f"{file} is no file", fix=_AGAIN)
             with file.open("rb") as stream:
                 text = stream.read(LARGEST + 1)
         except (FileNotFoundError, NotADirectoryError):

@@ -1,74 +1,160 @@
-"""How fast is stage one here? A short measurement of its two parts on real samples."""
+"""How fast is stage one on this machine? A measurement of a few seconds, on real samples."""
 
+import inspect
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from pipeline.generation.forward import Forward
 from pipeline.models.create import Model
 from pipeline.progress import Progress
-from pipeline.samples import Samples
-from pipeline.views.loader import batches
+from pipeline.samples import Sample, Samples
+from pipeline.views.loader import Job, batches
 from pipeline.views.pixels import Pixels
 from pipeline.views.recipe import Recipe
+from pipeline.views.render import render
 
-REPEATS = 3
-SECONDS = 6.0  # the measurement ends after about so long
+TURNS = 5
+PART = 0.3  # seconds: a part of a turn takes about so long, or as long as a block where that is less
+MOST = 8.0  # seconds: no turn begins after them
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Seconds a view on this machine, medians.
+    """Seconds on this machine, medians.
 
     Attributes:
-        render: to draw and render it from decoded pixels.
-        forward: of the teacher.
-        whole: of both together, as stage one runs them.
+        decode: to read, check and decode an image, on one core.
+        render: to draw a view and render it from decoded pixels, on one core.
+        forward: of the teacher, a view, its pixels rendered already.
+        whole: a view of an image that is decoded already, as stage one runs: rendering beside the teacher.
+        first: a view of an image that is yet to be decoded, likewise.
     """
 
+    decode: float
     render: float
     forward: float
     whole: float
+    first: float
+
+    def seconds(self, samples: Samples, views: int) -> float:
+        """Of stage one: all views of all samples. Each image is decoded for its first view; those that memory
+        is kept for only then (`Pixels`), the others for every view.
+        """
+        cold = len(samples) + (views - 1) * (len(samples) - _kept(samples))
+        return cold * self.first + (views * len(samples) - cold) * self.whole
 
 
-def measure(model: Model, samples: Samples, recipe: Recipe, seed: int, batch_size: int, amp: str) -> Rate:
-    """Time rendering, the teacher, and both, in turns, on the first samples.
+def measure(
+    model: Model,
+    samples: Samples,
+    recipe: Recipe,
+    seed: int,
+    batch_size: int,
+    amp: str,
+    block_samples: int,
+) -> Rate:
+    """Time the teacher alone, and stage one on decoded and on fresh images, in turns.
+
+    Blocks are cut into the batches that `generate` cuts them into; only where one would take more than about
+    half a second it is smaller. No global random number generator is read or moved. Encoding and writing are
+    left out: some milliseconds a block.
 
     Args:
-        model: the teacher, on its device.
-        samples, recipe, seed: as `generate` takes them.
+        model: the teacher, on its device; put into eval mode.
+        samples: the training samples, at least one; a few hundred at most are looked at, evenly spread.
+        recipe, seed: as `generate` takes them.
         batch_size, amp: see `Forward`.
+        block_samples: rows of a block.
+
+    Raises:
+        DataError: an image is missing, unreadable, or not the one that `prepare` saw.
     """
+    silent = Progress()
+    where = next(model.net.parameters()).device
+    streams = torch.get_num_threads() if where.type == "cpu" else 1  # passes at a time
     forward = Forward(model, batch_size, amp)
-    threads = torch.get_num_threads()
-    rows = samples.rows[: forward.batch_size * max(2, threads)]
+
+    def blank(images: int) -> list[torch.Tensor]:
+        return [torch.zeros(images, model.size, model.size, 3, dtype=torch.uint8)] * streams
+
+    # `Forward` fetches each batch's logits, so a GPU has finished when it returns.
+    single = _seconds(lambda: forward(blank(1), silent), warm_up=True)
+    forward = Forward(model, min(forward.batch_size, max(1, int(2 * PART / single))), amp)
+    batch = forward.batch_size
+    pass_ = _seconds(lambda: forward(blank(batch), silent), warm_up=True) / (batch * streams)
+
+    block = min(block_samples, len(samples))
+    views = min(block, max(batch * streams, int(PART / pass_)))
+    views = block if 2 * views > block else views  # a whole one ends as a block does, with a shorter batch
+    some = [_seconds(partial(Pixels(samples).__getitem__, row)) for row in _spread(samples.rows, 8)]
+    decode = statistics.median(some)
+    rows = _spread(samples.rows, min(views, max(batch, int(PART / decode))))
     pixels = Pixels(samples)
     pixels.preload(rows)
 
-    def rendered(view: int) -> list[torch.Tensor]:
-        pairs = [(row, recipe.draw(seed, row.key, view, row.size)) for row in rows]
-        cut = [pairs[i : i + forward.batch_size] for i in range(0, len(pairs), forward.batch_size)]
-        return list(batches(pixels, cut, model.size))
+    def jobs(turn: int, count: int) -> list[Job]:
+        """`count` views of these rows, other ones in each turn."""
+        rounds = -(-count // len(rows))
+        pairs = []
+        for i in range(count):
+            row, view = rows[i % len(rows)], turn * rounds + i // len(rows)
+            pairs.append((row, recipe.draw(seed, row.key, view, row.size)))
+        return [pairs[i : i + batch] for i in range(0, count, batch)]
 
-    silent = Progress()
-    forward(rendered(0), silent)  # the first pass also tunes kernels
-    times: dict[str, list[float]] = {"render": [], "forward": [], "whole": []}
+    squares = list(batches(pixels, jobs(0, views), model.size))
+    few = min(views, 32)
+    parts: dict[str, tuple[int, Callable[[int], object]]] = {
+        "render": (
+            few,
+            lambda turn: [
+                render(pixels[row], view, model.size) for job in jobs(turn, few) for row, view in job
+            ],
+        ),
+        "forward": (views, lambda turn: forward(squares, silent)),
+        "whole": (views, lambda turn: forward(batches(pixels, jobs(turn, views), model.size), silent)),
+        "first": (
+            len(rows),
+            lambda turn: forward(batches(Pixels(samples), jobs(turn, len(rows)), model.size), silent),
+        ),
+    }
+    found: dict[str, list[float]] = {name: [] for name in parts}
     began = time.perf_counter()
-    for turn in range(REPEATS):
-        start = time.perf_counter()
-        squares = rendered(turn)
-        middle = time.perf_counter()
-        forward(squares, silent)
-        end = time.perf_counter()
-        pairs = [(row, recipe.draw(seed, row.key, turn, row.size)) for row in rows]
-        cut = [pairs[i : i + forward.batch_size] for i in range(0, len(pairs), forward.batch_size)]
-        forward(batches(pixels, cut, model.size), silent)
-        last = time.perf_counter()
-        for name, seconds in (("render", middle - start), ("forward", end - middle), ("whole", last - end)):
-            times[name].append(seconds / len(rows))
-        if last - began > SECONDS:
+    for turn in range(TURNS):
+        # there and back: what slows down or speeds up meanwhile does so for all
+        for name in list(parts)[:: 1 if turn % 2 == 0 else -1]:
+            count, part = parts[name]
+            found[name].append(_seconds(partial(part, turn)) / count)
+        if time.perf_counter() - began > MOST:
             break
-    render, alone, whole = (statistics.median(times[name]) for name in ("render", "forward", "whole"))
-    return Rate(render, alone, whole)
+    return Rate(decode, **{name: statistics.median(values) for name, values in found.items()})
+
+
+def _seconds(work: Callable[[], object], warm_up: bool = False) -> float:
+    if warm_up:
+        work()
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _spread(rows: tuple[Sample, ...], count: int) -> list[Sample]:
+    """So many rows, evenly spread: neighbours are of one class, and often of one camera."""
+    count = min(count, len(rows))
+    return [rows[i * len(rows) // count] for i in range(count)]
+
+
+def _kept(samples: Samples) -> int:
+    """How many images `Pixels` keeps decoded."""
+    left = inspect.signature(Pixels).parameters["budget"].default
+    kept = 0
+    for row in samples.rows:
+        size = 3 * row.size[0] * row.size[1]
+        if size <= left:
+            left -= size
+            kept += 1
+    return kept

@@ -54,7 +54,9 @@ def published(
     names = random.integers(0, 2**60, samples).tolist() if noise else range(samples)
     keys = sorted(f"sample_{name:019d}" for name in names)
     labels = random.integers(0, 2**62, samples) if noise else np.arange(samples) // 100
-    with Staging(folder / "staging", OF_IMAGES, IMAGES, keys, labels.tolist(), min(block, samples)) as staging:
+    with Staging(
+        folder / "staging", OF_IMAGES, IMAGES, keys, labels.tolist(), min(block, samples)
+    ) as staging:
         for cut in staging.blocks(views):
             staging.commit(cut, rows_of(cut, noise), {"logits": KL})
         publish([staging], folder / "cache", backend, views, {}, [])
@@ -95,7 +97,8 @@ def test_raw_bytes_are_those_of_the_arrays_asked_for(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
-    ("views", "samples", "block"), [(1, 40, 1024), (2, 50, 40), (1, 700, 1), (2, 1030, 1024), (12, 4000, 1024)]
+    ("views", "samples", "block"),
+    [(1, 40, 1024), (2, 50, 40), (1, 700, 1), (2, 1030, 1024), (12, 4000, 1024)],
 )
 def test_nothing_is_larger_than_foretold_even_what_cannot_be_compressed(
     tmp_path: Path, backend: str, views: int, samples: int, block: int

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +140,16 @@ def test_what_is_no_manifest_is_refused_quickly(tmp_path: Path, text: str) -> No
     with pytest.raises(CacheError, match="no manifest that this version reads"):
         Manifest.load(tmp_path)
     assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_a_manifest_that_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "manifest.json")
+    else:
+        (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(CacheError, match="is no file"):
+        Manifest.load(tmp_path)
 
 
 def test_a_huge_manifest_is_not_read_whole(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def kills(folder: Path, count: int, seed: int = 0) -> dict:
         while process.poll() is None and time.monotonic() < patience:
             if committed(folder).keys() != before.keys() or unfinished(folder) - stores:
                 break
-            time.sleep(0.002)
+            time.sleep(0.01)
         time.sleep(chance.uniform(0, 3))
         ended = process.poll()
         if ended is None:

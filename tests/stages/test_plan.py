@@ -2,30 +2,210 @@
 
 import json
 import math
+import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import CacheError
+from pipeline.generation.rate import Rate, measure
+from pipeline.models.create import create
+from pipeline.samples import Sample, Samples
+from pipeline.views.recipe import Crop
+from stages.plan import _checked, duration
 from tests.conftest import run_in
 
+BACKENDS = ("zarr", "hdf5")
 
-def test_a_plan_tells_files_bytes_time_and_when_it_pays(project: Path) -> None:
-    found = json.loads(run_in(project, "stillroom", "plan", "--json").stdout)
-    files = [file for file in (project / "artifacts/cache").rglob("*") if file.is_file()]
-    size = sum(file.stat().st_size for file in files)
-    assert found["files"] == len(files)
-    assert size <= found["bytes_at_most"]
+
+def planned(folder: Path, *options: str) -> dict[str, Any]:
+    """What `plan --json` says: one document, nothing else."""
+    return json.loads(run_in(folder, "stillroom", "plan", "--json", *options).stdout)
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    files = (file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+
+
+def size_of(folder: Path) -> tuple[int, int]:
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    return len(files), sum(file.stat().st_size for file in files)
+
+
+def test_times_follow_from_what_was_measured(project: Path) -> None:
+    before = everything(project)
+    found = planned(project)
+    assert everything(project) == before  # a plan writes nothing
+    per_view = found["seconds_per_view"]
+    assert all(0 < per_view[name] < 1 for name in ("decode", "render", "teacher", "stage_one"))
+    assert found["seconds"] == pytest.approx(3 * 80 * per_view["stage_one"])
+    assert found["views_per_second"] == pytest.approx(1 / per_view["stage_one"])
     assert found["student_epochs"] == 2 * 4  # vit and pvt, the kd arm alone
-    whole, teacher = found["seconds_per_view"]["stage_one"], found["seconds_per_view"]["teacher"]
-    assert found["seconds"] == 3 * 80 * whole and 0 < teacher < 1 and 0 < whole < 1
-    assert found["pays_after_student_epochs"] == math.ceil(3 * whole / teacher) >= 3
-    assert found["teachers"] == ["convnext_atto in artifacts/teacher"]
+    assert found["online_seconds_per_epoch"] == pytest.approx(80 * per_view["teacher"])
+    assert found["online_seconds"] == pytest.approx(8 * found["online_seconds_per_epoch"])
+    assert found["saved_seconds"] == pytest.approx(found["online_seconds"] - found["seconds"])
+    pays = found["pays_after_student_epochs"]
+    assert pays == math.ceil(found["seconds"] / found["online_seconds_per_epoch"])
+    [teacher] = found["teachers"]
+    assert (teacher["arch"], teacher["size"], teacher["trained"]) == ("convnext_atto", 64, True)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_files_and_bytes_are_those_of_the_cache_that_is_then_made(project: Path, backend: str) -> None:
+    options = ("--set", f"cache.store={backend}", "--set", "views.count=4")
+    found = planned(project, *options, "--no-measure")
+    run_in(project, "stillroom", "cache", *options)
+    files, size = size_of(project / "artifacts/cache")
+    assert found["files"] == files
+    assert size <= found["bytes_at_most"] < 1.5 * size
+    assert found["bytes_per_view_at_most"] == round(found["bytes_at_most"] / (4 * 80), 2)
+    assert found["bytes_raw"]["outputs"] == 4 * 80 * 40 * 2
+    assert found["bytes_raw"]["parameters"] == 4 * 80 * 12
+    assert found["bytes_raw"]["labels"] == 80 * 8
+    manifest = (project / "artifacts/cache/manifest.json").stat().st_size
+    assert 0.7 * found["bytes_raw"]["manifest"] < manifest <= found["bytes_raw"]["manifest"]
+
+
+def test_two_teachers_are_counted_both_and_only_those_that_teach_are_online(project: Path) -> None:
+    shutil.copytree(project / "artifacts/teacher", project / "other")
+    teachers = ("--set", "cache.teachers={logits: artifacts/teacher, more: other}")
+    found = planned(project, *teachers, "--set", "cache.encoding=int8")
+    run_in(project, "stillroom", "cache", "--replace", *teachers, "--set", "cache.encoding=int8")
+    assert found["files"] == size_of(project / "artifacts/cache")[0]
+    assert found["bytes_raw"]["outputs"] == 2 * 3 * 80 * (40 + 4)
+    assert [one["output"] for one in found["teachers"]] == ["logits", "more"]
+    both = 80 * found["seconds_per_view"]["teacher"]
+    assert 0.2 * both < found["online_seconds_per_epoch"] < 0.8 * both
+
+
+def test_student_epochs_are_families_by_seeds_by_the_epochs_of_arms_with_a_teacher(project: Path) -> None:
+    options = ("--set", "student.seeds=[0, 1, 2]", "--set", "student.family_train={pvt: {epochs: 7}}")
+    assert planned(project, "--no-measure", *options)["student_epochs"] == 3 * (4 + 7)
+    assert planned(project, "--no-measure", "--set", "student.arms=[ce]")["student_epochs"] == 0
+
+
+def test_without_a_measurement_no_model_is_run(project: Path) -> None:
+    (project / "artifacts/teacher/model.safetensors").unlink()
+    found = planned(project, "--no-measure")
+    assert found["seconds"] is found["seconds_per_view"] is found["pays_after_student_epochs"] is None
+    said = run_in(project, "stillroom", "plan", "--no-measure").stdout
+    assert "files" in said and "8 epochs" in said and "stage one" not in said
+    assert "model.safetensors" in run_in(project, "stillroom", "plan", code=1).stderr
 
 
 def test_a_plan_needs_no_teacher_yet_and_says_so(project: Path) -> None:
     shutil.rmtree(project / "artifacts/teacher")
     said = run_in(project, "stillroom", "plan", "--set", "cache.encoding=int8").stdout
     assert "untrained" in said and "int8" in said and "pays after" in said
+    assert said.isascii()  # plain where there is no terminal
+
+
+def test_help_gives_the_formula(empty: Path) -> None:
+    said = run_in(empty, "stillroom", "plan", "--help").stdout
+    assert "views x (rendering + teacher) / teacher" in said
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["teacher.arch=convnext_attoo"], 2, ["convnext_attoo", "convnext_atto"]),
+        (["teacher.overrides={depht: 3}"], 2, ["depht"]),
+        (["cache.encoding=topk", "cache.k=41"], 1, ["k = 41", "40"]),
+        (["student.losses.kd.outputs=[soft]"], 2, ["'soft'", "cache.teachers"]),
+        (["views.count=9000", "cache.block_samples=1"], 2, ["720000 blocks", "16 MiB", "block_samples"]),
+    ],
+)
+def test_what_cannot_become_a_cache_is_refused(
+    project: Path, options: list[str], code: int, words: list[str]
+) -> None:
+    shutil.rmtree(project / "artifacts/teacher")
+    changes = [part for option in options for part in ("--set", option)]
+    said = run_in(project, "stillroom", "plan", *changes, code=code)
+    assert all(word in said.stderr for word in words), said.stderr
+    assert said.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("{", ["JSONDecodeError"]),
+        ("[]", ["TypeError"]),
+        ({"input": {}}, ["input.size", "None"]),
+        ({"input": 3}, ["input.size"]),
+        ({"input": {"size": "64"}}, ["input.size", "'64'"]),
+        ({"overrides": [1]}, ["overrides", "[1]"]),
+        ({"arch": 3}, ["arch = 3"]),
+        ({"classes": []}, ["classes"]),
+        ({"digest": 0}, ["digest"]),
+    ],
+)
+def test_a_damaged_teacher_is_refused_with_the_field(
+    finished: Path, tmp_path: Path, change: str | dict[str, Any], words: list[str]
+) -> None:
+    whole = json.loads((finished / "artifacts/teacher/teacher.json").read_text())
+    file = tmp_path / "teacher.json"
+    file.write_text(change if isinstance(change, str) else json.dumps(whole | change))
+    with pytest.raises(CacheError) as caught:
+        _checked(file)
+    said = str(caught.value)
+    assert all(word in said for word in [str(file), "stillroom teacher", *words]), said
+
+
+def test_damage_to_the_teacher_ends_a_plan_with_a_message(project: Path) -> None:
+    file = project / "artifacts/teacher/teacher.json"
+    whole = json.loads(file.read_text())
+    file.unlink()  # it may be a link into DVC's cache
+    for change, words in (({"input": {}}, "input.size"), ({"digest": "00"}, "does not hold the weights")):
+        file.write_text(json.dumps(whole | change))
+        assert words in run_in(project, "stillroom", "plan", code=1).stderr
 
 
 def test_a_plan_without_samples_says_what_to_run_first(empty: Path) -> None:
     assert "stillroom prepare" in run_in(empty, "stillroom", "plan", code=1).stderr
+
+
+def test_a_plan_without_training_samples_is_refused(project: Path) -> None:
+    file = project / "artifacts/data/samples.json"
+    text = file.read_text().replace('"train"', '"val"')
+    file.unlink()
+    file.write_text(text)
+    assert "no training sample" in run_in(project, "stillroom", "plan", code=1).stderr
+
+
+# The measurement
+
+
+def test_measuring_moves_no_global_random_generator(finished: Path) -> None:
+    train = Samples.load(finished / "artifacts/data").of("train")
+    model = create("convnext_atto", 40, {"depths": [1, 1, 1, 1], "dims": [8, 16, 24, 32]}, size=64)
+    recipe = Crop((0.5, 1.0), (0.75, 1.3333), 0.5, 0.3, 0.3, 0.3)
+    threads = torch.get_num_threads()
+    before = (torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate())  # type: ignore[index]
+    measure(model, train, recipe, 0, 32, "none", 32)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]  # type: ignore[index]
+    assert random.getstate() == before[2]
+    assert torch.get_num_threads() == threads
+
+
+def test_images_beyond_what_memory_keeps_are_decoded_for_every_view() -> None:
+    rate = Rate(decode=0.5, render=1, forward=2, whole=3, first=10)
+    row = Sample("a", "a.png", "train", 0, None, (10, 10), "")
+    small = Samples("some", ("one",), tuple(replace(row, key=f"{index}") for index in range(4)), Path("."))
+    assert rate.seconds(small, 5) == 4 * 10 + 4 * 4 * 3
+    large = replace(small, rows=tuple(replace(row, size=(16384, 16384)) for row in small.rows[:3]))  # 768 MiB
+    assert rate.seconds(large, 5) == 3 * 10 + 4 * (2 * 10 + 3)
+
+
+def test_durations_are_said_as_one_speaks_of_them() -> None:
+    said = [duration(seconds) for seconds in (0.42, 12.3, 59.7, 185, 3599.6, 9600)]
+    assert said == ["0.4 s", "12 s", "1 min 0 s", "3 min 5 s", "1 h 0 min", "2 h 40 min"]
