@@ -24,7 +24,10 @@ def store() -> None:
 @place
 @as_json
 def info(path: Path, as_json: bool) -> None:
-    """Show what the cache in PATH was made from, what it holds, and how the teacher does on its views."""
+    """Show what a cache was made from and what it holds.
+
+    Also how large it is, and how its teachers do on the cached views: reads all of it.
+    """
     from pipeline.cache.backends import open_store
     from pipeline.cache.summary import summarise
     from pipeline.progress import Progress
@@ -50,7 +53,11 @@ def info(path: Path, as_json: bool) -> None:
 @stage
 @as_json
 def show(params: "Params", key: str, path: Path, out: Path | None, output: str | None, as_json: bool) -> None:
-    """Draw the views of the sample KEY in the cache in PATH, with what the teacher made of each, as a PNG."""
+    """Draw a sample's views and the teacher's answers.
+
+    KEY is the sample's name, as `applauding_001`. The PNG shows where each view was cut, the view as the
+    teacher saw it, and its five likeliest classes. It needs the images, and no teacher.
+    """
     import difflib
 
     import numpy as np
@@ -121,7 +128,10 @@ def show(params: "Params", key: str, path: Path, out: Path | None, output: str |
 @as_json
 @click.pass_context
 def verify(ctx: click.Context, path: Path, as_json: bool) -> None:
-    """Read every byte of the cache in PATH; list the damage; exit code 1 if there is any."""
+    """Check every byte against the manifest.
+
+    Lists the damage by block; exit code 1 if there is any.
+    """
     from pipeline.cache.checks import verify as check
 
     if as_json:
@@ -147,7 +157,11 @@ def verify(ctx: click.Context, path: Path, as_json: bool) -> None:
 @stage
 @as_json
 def repair(params: "Params", path: Path, as_json: bool) -> None:
-    """Compute again what `verify` condemns in PATH, and nothing else. A lost block needs the teacher."""
+    """Compute again what `verify` condemns.
+
+    Nothing else is computed, and the files that are whole keep their bytes. A lost block needs the teacher
+    that made it, whose identity is checked first.
+    """
     from pipeline.cache.backends import open_store
     from pipeline.cache.checks import verify as check
     from pipeline.device import keep_memory
@@ -195,7 +209,11 @@ def repair(params: "Params", path: Path, as_json: bool) -> None:
 @as_json
 @click.pass_context
 def audit(ctx: click.Context, params: "Params", path: Path, views: int, seed: int, as_json: bool) -> None:
-    """Render random views of PATH again, run the teacher on them, compare; exit code 1 if it is not noise."""
+    """Compare random views with what the teacher says.
+
+    Renders them again from their stored parameters and runs the teacher. Exit code 1 if a difference is more
+    than float arithmetic and the encoding explain.
+    """
     from pipeline.cache.backends import open_store
     from pipeline.device import device, keep_memory
     from pipeline.errors import CacheError
@@ -243,7 +261,10 @@ def audit(ctx: click.Context, params: "Params", path: Path, views: int, seed: in
 @click.option("--to", "backend", type=click.Choice(["zarr", "hdf5"]), required=True)
 @as_json
 def convert(path: Path, target: Path, backend: str, as_json: bool) -> None:
-    """Write the cache in PATH to the new folder TARGET in the other format; id and digests stay."""
+    """Write a cache to a new folder in the other format.
+
+    Its id and the digests of its blocks stay, and every block is checked on the way.
+    """
     from pipeline.cache.backends import open_store
     from pipeline.cache.convert import convert as write
     from pipeline.progress import Progress
