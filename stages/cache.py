@@ -22,6 +22,7 @@ def cache(params: "Params", replace: bool) -> None:
     from contextlib import ExitStack
 
     from pipeline.cache.backends import open_store
+    from pipeline.cache.estimate import estimate
     from pipeline.cache.manifest import NAME
     from pipeline.cache.publish import publish
     from pipeline.cache.staging import Staging
@@ -67,6 +68,17 @@ def cache(params: "Params", replace: bool) -> None:
             earlier = None
     keys, labels = [row.key for row in train.rows], train.labels()
     count = params.views.count
+    width = max(len(key.encode()) for key in keys)
+    # what could not be published is refused before it is computed
+    estimate(
+        params.cache.store,
+        count,
+        len(keys),
+        params.cache.block_samples,
+        array_specs(identity),
+        width,
+        identity,
+    )
     with Ranks() as ranks, ExitStack() as stack:
         console = stack.enter_context(shown()) if ranks.first else Progress()
         if told:

@@ -39,9 +39,8 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
     epochs of students, in all of the matrix together.
     """
     from pipeline.cache.estimate import estimate
-    from pipeline.cache.manifest import LARGEST
     from pipeline.device import environment, keep_memory
-    from pipeline.errors import DataError, ParamsError
+    from pipeline.errors import DataError
     from pipeline.generation.generate import array_specs
     from pipeline.generation.identity import of_data, of_output
     from pipeline.samples import Samples
@@ -66,13 +65,6 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
         max(len(row.key.encode()) for row in train.rows),
         {**of_data(train, params.views), "outputs": outputs},
     )
-    if size.manifest > LARGEST:
-        blocks = views * -(-samples // cache.block_samples)
-        raise ParamsError(
-            f"the manifest of {blocks} blocks would have about {size.manifest / 2**20:.0f} MiB",
-            f"it lists every block, and may have {LARGEST / 2**20:.0f} MiB at most",
-            f"set cache.block_samples to more than {cache.block_samples}",
-        )
     rates = {} if no_measure else {name: _rate(name, teachers[name], params, train) for name in teachers}
     facts: dict[str, Any] = {
         "teachers": [
@@ -135,10 +127,11 @@ def _students(params: "Params") -> tuple[list[str], int]:
 
 def _describe(folder: Path, params: "Params", train: "Samples") -> dict[str, Any]:
     """What `teacher.json` says, or will say of a teacher as `teacher` describes it."""
+    from pipeline.generation.identity import read_teacher
     from pipeline.models.create import data_config
 
     if (folder / "teacher.json").exists():
-        return _checked(folder / "teacher.json")
+        return read_teacher(folder / "teacher.json")
     config = params.teacher
     found = data_config(config.arch, config.overrides)
     return {
@@ -174,29 +167,6 @@ def _rate(name: str, described: dict[str, Any], params: "Params", train: "Sample
     model.net.to(device())
     recipe = make_recipe(params.views.recipe.model_dump())
     return measure(model, train, recipe, params.views.seed, cache.batch_size, cache.amp, cache.block_samples)
-
-
-def _checked(file: Path) -> dict[str, Any]:
-    """The content of `teacher.json`, with what a model is made of checked."""
-    from pipeline.errors import CacheError
-    from pipeline.generation.identity import read_teacher
-
-    found = read_teacher(file)
-    seen = found["input"] if isinstance(found["input"], dict) else {}
-    for name, value, sound in (
-        ("arch", found["arch"], isinstance(found["arch"], str)),
-        ("overrides", found["overrides"], isinstance(found["overrides"], dict)),
-        ("classes", found["classes"], isinstance(found["classes"], list) and len(found["classes"]) > 0),
-        ("digest", found["digest"], isinstance(found["digest"], str)),
-        ("input.size", seen.get("size"), type(seen.get("size")) is int and 16 <= seen["size"] <= 4096),
-    ):
-        if not sound:
-            raise CacheError(
-                f"{file} is damaged",
-                f"{name} = {value!r:.80}",
-                "put the right file back, or run `stillroom teacher`",
-            )
-    return found
 
 
 def _times(

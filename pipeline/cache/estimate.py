@@ -8,9 +8,10 @@ from typing import Any
 
 from pipeline.cache.backends import backend
 from pipeline.cache.layout import VIEWS, ArraySpec, Block, Layout, runs
-from pipeline.cache.manifest import Manifest
+from pipeline.cache.manifest import LARGEST, Manifest
 from pipeline.cache.publish import cut
 from pipeline.cache.store import Store
+from pipeline.errors import ParamsError
 
 # What `generation.probes` keeps of four samples, and what `device.environment` records.
 _PROBE = {"key": "0" * 40, "parameters": "0" * 120, "sha256": "0" * 64, "grid": "0" * 1024}
@@ -65,12 +66,20 @@ def estimate(
 
     Raises:
         CacheError: there is no such backend.
+        ParamsError: the manifest would be larger than a manifest may be.
     """
     block_samples = min(block_samples, samples)
     layout = Layout(views, samples, block_samples, arrays, cut(name, samples, block_samples, arrays))
     store = backend(name)(Path("."), _manifest(name, layout, key_bytes, identity, {}))
     entry = _manifest(name, layout, key_bytes, identity, dict.fromkeys(store.metadata_files(), "0" * 64))
     manifest = _length(entry)
+    if manifest > LARGEST:
+        raise ParamsError(
+            f"the manifest of {views * -(-samples // block_samples)} blocks would have about "
+            f"{manifest / 2**20:.0f} MiB",
+            f"it lists every block, and may have {LARGEST / 2**20:.0f} MiB at most",
+            f"set cache.block_samples to more than {block_samples}",
+        )
     keys, labels = samples * key_bytes, samples * 8
     rows = views * samples
     parameters = rows * sum(spec.row_bytes for name, spec in arrays.items() if name.startswith(VIEWS))

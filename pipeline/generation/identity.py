@@ -68,13 +68,27 @@ def read_teacher(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         of_teacher(found)
-        return found
     except FileNotFoundError:
         raise CacheError(f"{file} is not there", fix="run `stillroom teacher` first") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CacheError(
             f"{file} cannot be read", f"{type(error).__name__}: {error}", "run `stillroom teacher`"
         ) from None
+    seen = found["input"] if isinstance(found["input"], dict) else {}
+    for name, value, sound in (
+        ("arch", found["arch"], isinstance(found["arch"], str)),
+        ("overrides", found["overrides"], isinstance(found["overrides"], dict)),
+        ("classes", found["classes"], isinstance(found["classes"], list) and len(found["classes"]) > 0),
+        ("digest", found["digest"], isinstance(found["digest"], str)),
+        ("input.size", seen.get("size"), type(seen.get("size")) is int and 16 <= seen["size"] <= 4096),
+    ):
+        if not sound:
+            raise CacheError(
+                f"{file} is damaged",
+                f"{name} = {value!r:.80}",
+                "put the right file back, or run `stillroom teacher`",
+            )
+    return dict(found)
 
 
 def check_against_cache(

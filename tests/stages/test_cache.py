@@ -82,6 +82,12 @@ def test_another_size_is_refused_with_what_to_set(project: Path) -> None:
     assert "outputs.logits.input.size: expected 96, found 64" in said and "set views.size" in said
 
 
+def test_more_blocks_than_a_manifest_can_list_are_refused_before_the_work(project: Path) -> None:
+    many = ("--set", "views.count=9000", "--set", "cache.block_samples=1")
+    said = run_in(project, "stillroom", "cache", *many, code=2).stderr
+    assert "720000 blocks" in said and "set cache.block_samples to more than 1" in said
+
+
 def test_parameters_that_a_given_cache_overrules_are_told(project: Path) -> None:
     said = run_in(project, *KD, "--set", "views.count=9", "--set", "teacher.arch=resnet18").stdout
     assert "views.count is 9" in said and "teacher.arch is resnet18" in said

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from pipeline.errors import CacheError
+from pipeline.generation.identity import read_teacher
 from pipeline.generation.rate import Rate, measure
 from pipeline.models.create import create
 from pipeline.samples import Sample, Samples
 from pipeline.views.recipe import Crop
-from stages.plan import _checked, duration
+from stages.plan import duration
 from tests.conftest import run_in
 
 BACKENDS = ("zarr", "hdf5")
@@ -155,7 +156,7 @@ def test_a_damaged_teacher_is_refused_with_the_field(
     file = tmp_path / "teacher.json"
     file.write_text(change if isinstance(change, str) else json.dumps(whole | change))
     with pytest.raises(CacheError) as caught:
-        _checked(file)
+        read_teacher(file)
     said = str(caught.value)
     assert all(word in said for word in [str(file), "stillroom teacher", *words]), said
 
