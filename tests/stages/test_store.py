@@ -21,11 +21,11 @@ from tests.stages.test_cache import files, unlink_links
 BACKENDS = ("zarr", "hdf5")
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture
 def damaged(request: pytest.FixtureRequest, project: Path) -> tuple[Path, Path]:
     """A project without staged blocks whose cache lost a file of view 1; the cache's folder as second."""
     cache = project / "artifacts/cache"
-    if request.param == "hdf5":
+    if getattr(request, "param", "zarr") == "hdf5":
         run_in(project, "stillroom", "cache", "--set", "cache.store=hdf5")
     unlink_links(cache)
     shutil.rmtree(project / "artifacts/.staging")
@@ -65,6 +65,7 @@ def test_converting_replaces_nothing_and_copies_no_damage(damaged: tuple[Path, P
 # repair
 
 
+@pytest.mark.parametrize("damaged", BACKENDS, indirect=True)
 def test_repair_computes_what_is_lost_and_nothing_else(damaged: tuple[Path, Path]) -> None:
     project, cache = damaged
     store = open_store(cache)
