@@ -12,7 +12,6 @@ import zarr
 
 from pipeline.cache.backends import backend, open_store
 from pipeline.cache.checks import verify
-from pipeline.cache.layout import runs
 from pipeline.cache.manifest import array_digest
 from pipeline.progress import Progress
 from tests.conftest import run_in
@@ -79,9 +78,6 @@ def test_repair_computes_what_is_lost_and_nothing_else(damaged: tuple[Path, Path
     ]
     assert verify(cache) == []
     after = files(cache)
-    if "store.h5" in before:
-        Path("/tmp/w/m1").write_bytes(before["store.h5"])
-        Path("/tmp/w/m2").write_bytes(after["store.h5"])
     assert {name: after[name] for name in before if name != "manifest.json"} == {
         name: before[name] for name in before if name != "manifest.json"
     }
@@ -146,7 +142,7 @@ def forged(cache: Path, view: int) -> None:
         Progress(),
     )
     manifest.save(cache)
-    assert runs(0, 3, 2) and verify(cache) == []
+    assert verify(cache) == []
 
 
 def test_an_audit_of_a_true_cache_finds_every_logit_again(project: Path) -> None:
