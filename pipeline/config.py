@@ -3,9 +3,17 @@
 import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -16,7 +24,29 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Family = Literal["vit", "pvt", "convit", "mvit", "swin", "twins"]
+FAMILIES = ("vit", "pvt", "convit", "mvit", "swin", "twins")
+# a student's family, or any timm model by its own name; both become part of a folder's name
+Family = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.]{0,79}$")]
+Arm = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+
+
+def _listed(value: Any) -> Any:
+    """YAML knows lists only."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _rising(value: tuple[float, float]) -> tuple[float, float]:
+    low, high = value
+    if not 0 < low <= high:
+        raise ValueError(f"must be [low, high] with 0 < low <= high, not [{low}, {high}]")
+    return value
+
+
+Range = Annotated[tuple[float, float], BeforeValidator(_listed), AfterValidator(_rising)]
+# the teacher's weight in a loss: one number, or [at the start, at the end], changing linearly with the steps
+Alpha = Fraction | Annotated[tuple[Fraction, Fraction], BeforeValidator(_listed)]
+Temperature = Annotated[float, Field(gt=0, le=100)]
+Outputs = Annotated[list[str], Field(min_length=1)]
 
 
 class Section(BaseModel):
@@ -42,32 +72,6 @@ class Data(Section):
     image_size: Annotated[int, Field(ge=32, le=1024)] = 96  # sketch40 only: short side of a picture in pixels
 
 
-class Recipe(Section):
-    """`views.recipe`: what a view draws."""
-
-    name: Literal["crop"] = "crop"
-    scale: tuple[Fraction, Fraction] = (0.35, 1.0)  # area of the crop as a share of the image's
-    ratio: tuple[Positive, Positive] = (0.75, 1.3333)  # width / height of the crop
-    flip: Fraction = 0.5  # chance of a left-right flip
-    # half-widths of the factors around 1, at most 0.99
-    brightness: Annotated[float, Field(ge=0, le=0.99)] = 0.3
-    contrast: Annotated[float, Field(ge=0, le=0.99)] = 0.3
-    saturation: Annotated[float, Field(ge=0, le=0.99)] = 0.3
-
-    @field_validator("scale", "ratio", mode="before")
-    @classmethod
-    def _pair(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Recipe":
-        for name in ("scale", "ratio"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ValueError(f"{name} must be [low, high] with 0 < low <= high, not [{low}, {high}]")
-        return self
-
-
 class Views(Section):
     """`views`: the augmented views of a training image."""
 
@@ -75,7 +79,9 @@ class Views(Section):
     # side in pixels of what the teacher sees; None: the size in timm's data config of the teacher
     size: Annotated[int, Field(ge=16, le=4096)] | None = None
     seed: Seed = 0
-    recipe: Recipe = Recipe()
+    # name: of a policy (crop, three_augment, strong, centre), and what that policy takes; views.recipe checks
+    # it
+    recipe: dict[str, Any] = {"name": "crop"}
 
 
 class Train(Section):
@@ -86,12 +92,17 @@ class Train(Section):
     opt: str = "adamw"
     lr: Positive = 1e-3
     weight_decay: NonNegative = 0.05
-    warmup_epochs: Annotated[int, Field(ge=0)] = 3  # linear warm-up, then a cosine to zero
+    warmup_epochs: Annotated[int, Field(ge=0)] = 3  # linear warm-up from a hundredth of lr
+    sched: Literal["cosine", "poly", "tanh", "wsd", "constant"] = "cosine"  # timm's schedules, over all steps
     clip_grad: NonNegative = 1.0  # largest norm of the gradient; 0: none
+    accumulate: Count = 1  # parts that a batch is cut into, where it does not fit into memory at once
+    # 0: none; else the decay of an average of the weights (timm's ModelEmaV3, warmed up), which is the result
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     label_smoothing: Fraction = 0.0
     drop_path: Fraction = 0.0
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # each layer learns so much slower than the next
     amp: Literal["none", "bf16"] = "none"  # bf16: autocast
+    compile: bool = False  # torch.compile: worth its minute of compilation in long runs on a GPU
 
 
 class Teacher(Section):
@@ -126,60 +137,126 @@ class Cache(Section):
         return value
 
 
-class Kd(Section):
-    """`student.losses.kd`: alpha * T^2 * KL(teacher || student) + (1 - alpha) * cross-entropy."""
-
-    alpha: Fraction = 0.6
-    temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
-    # which outputs of the cache teach; of more than one, the mean of their softened probabilities
-    outputs: Annotated[list[str], Field(min_length=1)] = ["logits"]
-
-
 class Ce(Section):
     """`student.losses.ce`: cross-entropy with the labels; it has no parameter of its own."""
 
 
+class Taught(Section):
+    """What every loss with a teacher takes."""
+
+    # which outputs of the cache teach; of more than one, the mean of their softened probabilities
+    outputs: Outputs = ["logits"]
+
+
+class Kd(Taught):
+    """`student.losses.kd`: alpha * T^2 * KL(teacher || student) + (1 - alpha) * cross-entropy."""
+
+    alpha: Alpha = 0.6
+    temperature: Temperature = 4.0
+
+
+class Soft(Taught):
+    """`student.losses.soft`: T^2 * KL(teacher || student), without labels."""
+
+    temperature: Temperature = 1.0
+
+
+class Dkd(Taught):
+    """`student.losses.dkd`: the KL's part between target and rest, and its part within the rest."""
+
+    alpha: Alpha = 0.5
+    temperature: Temperature = 4.0
+    target_weight: NonNegative = 1.0
+    other_weight: NonNegative = 8.0
+
+
+class Dist(Taught):
+    """`student.losses.dist`: correlation between classes, and within classes over the batch."""
+
+    alpha: Alpha = 0.5
+    temperature: Temperature = 1.0
+    inter: NonNegative = 1.0
+    intra: NonNegative = 1.0
+
+
+class Standardised(Taught):
+    """`student.losses.standardised`: KL between z-scores of the logits."""
+
+    alpha: Alpha = 0.9
+    temperature: Temperature = 2.0
+    weight: NonNegative = 10.0
+
+
+class Mse(Taught):
+    """`student.losses.mse`: squared difference of the logits."""
+
+    alpha: Alpha = 0.5
+
+
+class Hard(Taught):
+    """`student.losses.hard`: cross-entropy with the teacher's likeliest class."""
+
+    alpha: Alpha = 0.5
+
+
 class Losses(Section):
-    """`student.losses`: what an arm's loss takes."""
+    """`student.losses`: what an arm's loss takes. A loss of one's own (pipeline/losses/NAME.py) is one more
+    entry, checked against its signature where it is used.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, dict[str, Any]]
 
     ce: Ce = Ce()
     kd: Kd = Kd()
+    soft: Soft = Soft()
+    dkd: Dkd = Dkd()
+    dist: Dist = Dist()
+    standardised: Standardised = Standardised()
+    mse: Mse = Mse()
+    hard: Hard = Hard()
+
+    def of(self, arm: str) -> dict[str, Any]:
+        """An arm's parameters; those of a loss of one's own as they were given."""
+        found = getattr(self, arm, None)
+        return found.model_dump() if isinstance(found, Section) else dict(found or {})
 
 
 class StudentModel(Section):
     """`student.model`: which model of a family, the same for both arms."""
 
-    size: Literal["micro", "tiny", "small", "base"] = "micro"
+    size: Literal["micro", "tiny", "small", "base"] = "micro"  # of the six families
     image_size: Annotated[int, Field(ge=16, le=4096)] | None = None  # None: what the teacher saw
     weights: str = "none"  # hub | none | a .safetensors file with timm's names
-    family_weights: dict[Family, str] = {}  # other weights for single families, as {vit: FILE}
+    family_weights: dict[str, str] = {}  # other weights for single families, as {vit: FILE}
     overrides: dict[str, Any] = {}
 
     def weights_of(self, family: str) -> str:
         """The weights that a family starts from."""
-        return dict(self.family_weights).get(family, self.weights)  # type: ignore[call-overload]
+        return self.family_weights.get(family, self.weights)
 
 
 class Student(Section):
     """`student`: the matrix of students, and how each is trained."""
 
     families: Annotated[list[Family], Field(min_length=1)] = ["vit", "pvt", "convit", "mvit", "swin", "twins"]
-    arms: Annotated[list[Literal["ce", "kd"]], Field(min_length=1)] = ["ce", "kd"]
+    arms: Annotated[list[Arm], Field(min_length=1)] = ["ce", "kd"]  # losses, by name
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     model: StudentModel = StudentModel()
     train: Train = Train()
-    # other training values for single families, both arms: {vit: {lr: 1.0e-4, layer_decay: 0.7}}
-    family_train: dict[Family, dict[str, Any]] = {}
-    losses: Losses = Losses()
+    # other training values for single families, all arms: {vit: {lr: 1.0e-4, layer_decay: 0.7}}
+    family_train: dict[str, dict[str, Any]] = {}
+    # where epochs exceed views: the same turn again, or each turn in another order
+    view_order: Literal["cycle", "shuffle"] = "cycle"
+    losses: Losses = Field(default_factory=lambda: Losses.model_validate({}))
 
     def train_of(self, family: str) -> Train:
         """How a family is trained: `train`, with what `family_train` says otherwise."""
-        changed: dict[str, Any] = dict(self.family_train).get(family, {})  # type: ignore[call-overload]
-        return Train.model_validate(self.train.model_dump() | changed)
+        return Train.model_validate(self.train.model_dump() | self.family_train.get(family, {}))
 
     @field_validator("family_train")
     @classmethod
-    def _trainable(cls, value: dict[Family, dict[str, Any]]) -> dict[Family, dict[str, Any]]:
+    def _trainable(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for family, values in value.items():
             try:
                 Train.model_validate(values)
@@ -272,10 +349,22 @@ def set_value(tree: dict, path: list[str], value: Any) -> None:
 
 def check(tree: dict, source: str) -> Params:
     """Check nested sections against `Params`; every fault is named, with the nearest valid key."""
+    return validated(Params, tree, source)
+
+
+Kind = TypeVar("Kind", bound=Section)
+
+
+def validated(kind: type[Kind], tree: dict, source: str, prefix: tuple[str, ...] = ()) -> Kind:
+    """A section from plain data; `prefix` is where it stands in the parameters.
+
+    Raises:
+        ParamsError: names every unknown key and every wrong value.
+    """
     try:
-        return Params.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(fault) for fault in error.errors(include_url=False)]
+        lines = [_explain(kind, fault, prefix) for fault in error.errors(include_url=False)]
         unique = list(dict.fromkeys(lines))
         raise ParamsError(
             f"{source}: " + ("; ".join(unique) if len(unique) == 1 else "\n  " + "\n  ".join(unique))
@@ -286,17 +375,17 @@ def _dotted(path: Any) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _explain(fault: Any) -> str:
+def _explain(kind: type[Section], fault: Any, prefix: tuple[str, ...]) -> str:
     path = [str(part) for part in fault["loc"]]
-    name = _dotted(path)
+    name = _dotted([*prefix, *path])
     if fault["type"] == "extra_forbidden":
-        section: Any = Params
+        section: Any = kind
         for part in path[:-1]:
             section = section.model_fields[part].annotation
         valid = list(section.model_fields)
         near = difflib.get_close_matches(path[-1], valid, n=1, cutoff=0.5)
         hint = (
-            f"did you mean {'.'.join([*path[:-1], near[0]])}?"
+            f"did you mean {_dotted([*prefix, *path[:-1], near[0]])}?"
             if near
             else f"valid keys: {', '.join(valid) or 'none'}"
         )

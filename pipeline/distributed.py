@@ -31,9 +31,14 @@ class Ranks:
         self.local = int(os.environ.get("LOCAL_RANK", "0"))
         self.local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         if self.world > 1:
+            import torch
             from torch import distributed
 
-            distributed.init_process_group("gloo", timeout=_PATIENCE)
+            # a GPU each: its own transport for gradients; else one that does for all
+            own = torch.cuda.is_available() and torch.cuda.device_count() >= self.local_world
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if own else "gloo", timeout=_PATIENCE)
+            if own:
+                torch.cuda.set_device(self.local)
 
     def __enter__(self) -> "Ranks":
         return self
@@ -68,3 +73,24 @@ class Ranks:
         shared = torch.from_numpy(mask.astype(np.uint8))
         distributed.broadcast(shared, src=0)
         return shared.numpy().astype(bool)
+
+    def interleave(self, mine: np.ndarray, count: int) -> np.ndarray:
+        """Put together what each process made of its rows, every `world`-th from its `rank` on.
+
+        Args:
+            mine: float32 [n, C], of this process's rows.
+            count: N, the rows of all.
+
+        Returns:
+            float32 [N, C], each row once, in every process.
+        """
+        if self.world == 1:
+            return mine
+        import torch
+        from torch import distributed
+
+        padded = torch.zeros((-(-count // self.world), mine.shape[1]))
+        padded[: len(mine)] = torch.from_numpy(mine)
+        parts = [torch.empty_like(padded) for _ in range(self.world)]
+        distributed.all_gather(parts, padded)
+        return torch.stack(parts, dim=1).flatten(0, 1)[:count].numpy()

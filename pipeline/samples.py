@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -54,6 +55,17 @@ class Samples:
     def of(self, *splits: str) -> "Samples":
         """The rows of these splits only."""
         return replace(self, rows=tuple(row for row in self.rows if row.split in splits))
+
+    def place(self, key: str) -> int:
+        """The number of a key's row.
+
+        Raises:
+            KeyError: there is no such key.
+        """
+        found = bisect_left(self.rows, key, key=lambda row: row.key)
+        if found == len(self.rows) or self.rows[found].key != key:
+            raise KeyError(key)
+        return found
 
     def labels(self) -> list[int]:
         """The class index of each row."""

@@ -36,7 +36,7 @@ def cache(params: "Params", replace: bool) -> None:
     from pipeline.generation.teacher import load_teacher
     from pipeline.progress import Progress
     from pipeline.samples import Samples
-    from pipeline.views.recipe import make_recipe
+    from pipeline.views.policies import make_recipe
 
     keep_memory()
     described = {
@@ -105,7 +105,7 @@ def cache(params: "Params", replace: bool) -> None:
             if todo:
                 model = load_teacher(Path(folder), described[name])
                 model.net.to(device(ranks.local))
-                recipe, seed = make_recipe(params.views.recipe.model_dump()), params.views.seed
+                recipe, seed = make_recipe(params.views.recipe), params.views.seed
                 settings = (params.cache.batch_size, params.cache.amp)
                 generate(model, train, recipe, seed, staging, todo, *settings, console)
         ranks.wait()

@@ -19,8 +19,11 @@ from pipeline.errors import StillroomError
 from pipeline.progress import Progress
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pipeline.config import Params
     from pipeline.models.create import Loaded
+    from pipeline.samples import Samples
 
 ARTIFACTS = Path("artifacts")
 DATA = ARTIFACTS / "data"
@@ -52,9 +55,35 @@ def stage(command: Callable) -> Callable:
     def wrapped(params_file: Path, overrides: tuple[str, ...], **arguments: Any) -> Any:
         from pipeline.config import load_params
 
-        return command(params=load_params(params_file, overrides), **arguments)
+        params = load_params(params_file, overrides)
+        check_choices(params, f"--set {' '.join(overrides)}" if overrides else str(params_file))
+        return command(params=params, **arguments)
 
     return wrapped
+
+
+def check_choices(params: "Params", source: str) -> None:
+    """Refuse a policy, loss or family that is not there.
+
+    Raises:
+        ParamsError: names the nearest valid one.
+    """
+    from pipeline import losses
+    from pipeline.config import FAMILIES
+    from pipeline.views.policies import make_recipe
+
+    make_recipe(params.views.recipe, source)
+    student = params.student
+    for family in (*student.families, *student.family_train, *student.model.family_weights):
+        if family not in FAMILIES:  # timm is asked only where it must be: its import takes seconds
+            from pipeline.models.families import check_family
+
+            check_family(family, f"{source}: student.families")
+    own = student.losses.model_extra or {}
+    for name, key in [(arm, "student.arms") for arm in student.arms] + [
+        (name, f"student.losses.{name}") for name in own
+    ]:
+        losses.check(name, f"{source}: {key}")
 
 
 class Console(Progress):
@@ -204,6 +233,27 @@ def epoch_log(folder: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
 def write_json(file: Path, content: dict[str, Any]) -> None:
     """Write JSON that reads well and differs only where the content does."""
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_predictions(folder: Path, logits: "np.ndarray", test: "Samples") -> None:
+    """Keep what a model said of the test split: `predictions.safetensors`, and `plots/confusion.csv` for
+    plots.
+
+    Args:
+        logits: float32 [N, C], rows as in `test`.
+    """
+    import csv
+
+    from safetensors.numpy import save_file
+
+    save_file({"logits": logits}, folder / "predictions.safetensors")
+    plots = folder / "plots"
+    plots.mkdir(exist_ok=True)
+    with (plots / "confusion.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("actual", "predicted"))
+        for row, answer in zip(test.rows, logits.argmax(axis=1), strict=True):
+            writer.writerow((test.classes[row.label], test.classes[answer]))
 
 
 def tell_weights(console: Progress, loaded: "Loaded") -> None:

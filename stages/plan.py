@@ -105,15 +105,16 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
 
 def _students(params: "Params") -> tuple[list[str], int]:
     """The outputs that teach, and for how many student epochs in all."""
+    from pipeline import losses
     from pipeline.errors import ParamsError
-    from pipeline.losses import NEEDS_TEACHER
 
     student = params.student
-    arms = [arm for arm in student.arms if arm in NEEDS_TEACHER]
+    arms = {arm: losses.load(arm, student.losses.of(arm)).outputs for arm in student.arms}
+    arms = {arm: outputs for arm, outputs in arms.items() if outputs}
     known = list(params.cache.teachers)
     taught: list[str] = []
-    for arm in arms:
-        for name in getattr(student.losses, arm).outputs:
+    for arm, outputs in arms.items():
+        for name in outputs:
             if name not in known:
                 raise ParamsError(
                     f"student.losses.{arm}.outputs names {name!r}, and the cache will have no such output",
@@ -155,7 +156,7 @@ def _rate(name: str, described: dict[str, Any], params: "Params", train: "Sample
     from pipeline.generation.rate import measure
     from pipeline.generation.teacher import load_teacher
     from pipeline.models.create import create
-    from pipeline.views.recipe import make_recipe
+    from pipeline.views.policies import make_recipe
 
     cache, folder = params.cache, Path(params.cache.teachers[name])
     with torch.random.fork_rng():  # making a model draws from torch's global generator
@@ -165,7 +166,7 @@ def _rate(name: str, described: dict[str, Any], params: "Params", train: "Sample
             arch, overrides, size = described["arch"], described["overrides"], described["input"]["size"]
             model = create(arch, len(described["classes"]), overrides, size=size)
     model.net.to(device())
-    recipe = make_recipe(params.views.recipe.model_dump())
+    recipe = make_recipe(params.views.recipe)
     return measure(model, train, recipe, params.views.seed, cache.batch_size, cache.amp, cache.block_samples)
 
 

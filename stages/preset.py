@@ -2,6 +2,8 @@
 
 import click
 
+from stages.console import check_choices
+
 
 @click.command()
 @click.argument("name", required=False)
@@ -44,5 +46,5 @@ def preset(name: str | None, overrides: tuple[str, ...]) -> None:
         out = io.StringIO()
         yaml.dump(tree, out)
         text = out.getvalue()
-    check(YAML(typ="safe").load(text), f"preset {name}")
+    check_choices(check(YAML(typ="safe").load(text), f"preset {name}"), f"preset {name}")
     click.echo(text, nl=False)

@@ -70,13 +70,11 @@ def _pictures(store: "Store", train: "Samples") -> "list[Picture]":
 
     from PIL import Image
 
-    from pipeline.cache.layout import VIEWS
     from pipeline.evaluation.metrics import softmax
     from pipeline.generation.identity import input_of
     from pipeline.reporting.page import Picture, View
     from pipeline.views.pixels import Pixels
-    from pipeline.views.recipe import FIELDS, unpack
-    from pipeline.views.render import render
+    from pipeline.views.shots import Stored, square
 
     size = input_of(store.manifest)["size"]
     pixels = Pixels(train)
@@ -86,12 +84,11 @@ def _pictures(store: "Store", train: "Samples") -> "list[Picture]":
     chosen = [(2 * i + 1) * len(train) // (2 * count) for i in range(count)]
     shown: dict[int, list[View]] = {number: [] for number in chosen}
     for view in range(min(VIEWS_SHOWN, store.manifest.layout.views)):
-        plane = store.read_plane(view, [f"{VIEWS}{name}" for name in FIELDS])
-        drawn = {name: plane[f"{VIEWS}{name}"] for name in FIELDS}
+        plane = Stored(store.parameters(view), train)
         probabilities = softmax(store.logits(view, output)[chosen])
         for number, row in zip(chosen, probabilities, strict=True):
             file = io.BytesIO()
-            Image.fromarray(render(pixels[train.rows[number]], unpack(drawn, number), size)).save(file, "PNG")
+            Image.fromarray(square(pixels, plane[number], size)).save(file, "PNG")
             top = tuple(
                 (train.classes[label], float(row[label])) for label in row.argsort()[::-1][:3].tolist()
             )

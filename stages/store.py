@@ -63,14 +63,13 @@ def show(params: "Params", key: str, path: Path, out: Path | None, output: str |
     import numpy as np
 
     from pipeline.cache.backends import open_store
-    from pipeline.cache.layout import VIEWS
     from pipeline.errors import ParamsError, StillroomError
     from pipeline.evaluation.metrics import softmax
     from pipeline.generation.identity import check_against_cache, input_of
     from pipeline.reporting.sheet import MOST, TOP, contact_sheet
     from pipeline.samples import Samples
     from pipeline.views.pixels import Pixels
-    from pipeline.views.recipe import FIELDS, unpack
+    from pipeline.views.shots import Stored, square
 
     opened = open_store(path)
     outputs = opened.manifest.identity["outputs"]
@@ -84,19 +83,19 @@ def show(params: "Params", key: str, path: Path, out: Path | None, output: str |
         raise ParamsError(f"the cache has no sample {key!r}", f"it holds {len(number)} samples", hint)
     row = number[key]
     count = min(MOST, opened.layout.views)
-    drawn, logits = [], []
+    shots, logits = [], []
     for view in range(count):
-        plane = opened.read_plane(view, [f"{VIEWS}{name}" for name in FIELDS])
-        drawn.append(unpack({name: plane[f"{VIEWS}{name}"] for name in FIELDS}, row))
+        shots.append(Stored(opened.parameters(view), train)[row])
         logits.append(opened.logits(view, output)[row])
     sample, shares = train.rows[row], softmax(np.stack(logits))
+    size, pixels = outputs[output].get("input", input_of(opened.manifest))["size"], Pixels(train)
     sheet = contact_sheet(
-        Pixels(train)[sample],
-        drawn,
+        pixels[sample],
+        [shot.view for shot in shots],
+        [square(pixels, shot, size) for shot in shots],
         shares,
         train.classes,
         sample.label,
-        outputs[output].get("input", input_of(opened.manifest))["size"],
         key,
         f"{outputs[output].get('teacher', {}).get('arch', output)}, cache {opened.manifest.id[:16]}, "
         f"{count} of {opened.layout.views} views",
@@ -111,8 +110,9 @@ def show(params: "Params", key: str, path: Path, out: Path | None, output: str |
         found = [
             {
                 "view": view,
-                "box": list(drawn[view].box),
-                "flip": drawn[view].flip,
+                "box": list(shots[view].view.box),
+                "flip": shots[view].view.flip,
+                "mixed_with": partner[0].key if (partner := shots[view].partner) else None,
                 "top": [[train.classes[c], float(shares[view][c])] for c in np.argsort(-shares[view])[:TOP]],
             }
             for view in range(count)

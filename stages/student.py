@@ -1,5 +1,8 @@
 """`stillroom student`: train one student from the cache, with or without the teacher's logits."""
 
+import hashlib
+import json
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -7,6 +10,7 @@ import click
 from stages.console import (
     CACHE,
     DATA,
+    STAGING,
     STUDENTS,
     data_root,
     epoch_log,
@@ -15,6 +19,7 @@ from stages.console import (
     tell_weights,
     whole_folder,
     write_json,
+    write_predictions,
 )
 
 if TYPE_CHECKING:
@@ -22,54 +27,58 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--family", required=True, help="vit, pvt, convit, mvit, swin or twins.")
-@click.option("--arm", required=True, help="ce (labels only) or kd (labels and cached logits).")
+@click.option(
+    "--family", required=True, help="vit, pvt, convit, mvit, swin, twins, or any timm model's name."
+)
+@click.option(
+    "--arm", required=True, help="ce (labels only), kd (labels and cached logits), or another loss."
+)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @stage
 def student(params: "Params", family: str, arm: str, seed: int) -> None:
-    """Train one student; write artifacts/students/FAMILY-ARM-SEED/. It needs no teacher and no network."""
-    import difflib
+    """Train one student; write artifacts/students/FAMILY-ARM-SEED/. It needs no teacher and no network.
 
+    A stopped run goes on where it was. On several GPUs: torchrun --no-python --nproc-per-node 4 stillroom
+    student ...
+    """
     import numpy as np
 
+    from pipeline import losses
     from pipeline.cache.backends import open_store
+    from pipeline.cache.lock import Lock
     from pipeline.device import device, environment, keep_memory
-    from pipeline.errors import ParamsError
-    from pipeline.evaluation.cost import flops, parameters
+    from pipeline.distributed import Ranks
+    from pipeline.evaluation.cost import flops, latency, parameters
     from pipeline.evaluation.forward import centre_logits
     from pipeline.evaluation.metrics import accuracy, summarise
-    from pipeline.generation.identity import check_against_cache, ignored, input_of
+    from pipeline.generation.identity import check_against_cache, ignored, input_of, parts
     from pipeline.generation.probes import check_probes
-    from pipeline.losses import LOSSES
-    from pipeline.models.create import create, save_weights
-    from pipeline.models.families import FAMILIES, student_arch
+    from pipeline.models.create import Model, create, save_weights
+    from pipeline.models.families import student_arch
     from pipeline.progress import Progress
     from pipeline.samples import Samples
-    from pipeline.training.batches import CachedBatches
+    from pipeline.training.batches import Batch, CachedBatches, Cut
+    from pipeline.training.checkpoint import Checkpoint
     from pipeline.training.loop import fit
     from pipeline.training.pairing import digests
 
-    for what, name, known in (("family", family, list(FAMILIES)), ("arm", arm, list(LOSSES))):
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise ParamsError(f"unknown {what} {name!r}", fix=f"{hint}valid: {', '.join(known)}")
     keep_memory()
     config = params.student
+    chosen = losses.load(arm, config.losses.of(arm))
     train_config = config.train_of(family)
     samples = Samples.load(DATA, data_root(params))
     train, val, test = samples.of("train"), samples.of("val"), samples.of("test")
     store = open_store(CACHE)
-    settings = getattr(config.losses, arm).model_dump()
-    outputs = settings.pop("outputs", [])
-    check_against_cache(store.manifest, train, params, outputs)
+    check_against_cache(store.manifest, train, params, chosen.outputs)
     size = config.model.image_size or input_of(store.manifest)["size"]
-    arch, arguments = student_arch(family, config.model.size, size)
-    arguments |= config.model.overrides
-    weights = config.model.weights_of(family)
-    target = STUDENTS / f"{family}-{arm}-{seed}"
+    arch, arguments = student_arch(family, config.model.size, size, config.model.overrides)
+    name = f"{family}-{arm}-{seed}"
 
-    with shown() as console, whole_folder(target) as folder:
+    with Ranks() as ranks, ExitStack() as stack:
+        console = stack.enter_context(shown()) if ranks.first else Progress()
+        folder = stack.enter_context(whole_folder(STUDENTS / name)) if ranks.first else None
+        if ranks.first:
+            stack.callback(Lock(STAGING / f"{name}.lock", f"the student {name}").release)
         for line in (*ignored(store.manifest, params), check_probes(store, train)):
             if line:
                 console.note(line)
@@ -78,48 +87,60 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
             len(samples.classes),
             arguments,
             size=size,
-            weights=weights,
+            weights=config.model.weights_of(family),
             drop_path=train_config.drop_path,
             seed=seed,
         )
         tell_weights(console, model.loaded)
         source = CachedBatches(
-            train, store, size, train_config.batch_size, seed, outputs, settings.get("temperature", 1.0)
+            train,
+            store,
+            size,
+            train_config.batch_size,
+            seed,
+            chosen.outputs,
+            chosen.settings.get("temperature", 1.0),
+            config.view_order,
+            Cut(train_config.accumulate, ranks.rank, ranks.world),
         )
-        evidence = digests(model.net, source, train_config.epochs)
+        evidence = digests(model.net, source.whole(), train_config.epochs)
+        told = {
+            "model": config.model.model_dump(),
+            "train": train_config.model_dump(),
+            "view_order": config.view_order,
+            "loss": chosen.described(),
+        }
         cost = {"params": parameters(model.net), "flops": flops(model.net, size)}
-        where = device()
+        where = device(ranks.local)
         model.net.to(where)
-        smoothing = train_config.label_smoothing
 
-        def loss(logits: Any, batch: Any) -> Any:
-            soft = None if batch.teacher is None else batch.teacher.to(where)
-            return LOSSES[arm](logits, batch.labels.to(where), soft, label_smoothing=smoothing, **settings)
+        def loss(logits: Any, batch: Batch, progress: float) -> Any:
+            teacher = None if batch.teacher is None else batch.teacher.to(where, non_blocking=True)
+            labels = batch.labels.to(where, non_blocking=True)
+            return chosen(logits, labels, teacher, progress, train_config.label_smoothing)
 
-        with epoch_log(folder) as log:
+        def logits_of(model: Model, rows: Samples, shown: Progress, what: str) -> Any:
+            return centre_logits(model, rows, train_config.batch_size, train_config.amp, shown, what, ranks)
 
-            def record(epoch: dict[str, Any]) -> None:
-                if len(val):
-                    logits = centre_logits(
-                        model, val, train_config.batch_size, train_config.amp, Progress(), ""
-                    )
-                    epoch["val_accuracy"] = round(accuracy(logits, np.array(val.labels())), 4)
-                log(epoch)
+        def evaluate(model: Model) -> dict[str, Any]:
+            if not len(val):
+                return {}
+            found = accuracy(logits_of(model, val, Progress(), ""), np.array(val.labels()))
+            return {"val_accuracy": round(found, 4)}
 
+        run = {"name": name, "arch": [arch, arguments], "cache": store.manifest.id, **told, **evidence}
+        checkpoint = Checkpoint(STAGING / f"{name}.checkpoint", _digest(run))
+        title = f"{family} {arm} {seed}"
+        with epoch_log(folder) if folder else nullcontext(lambda record: None) as log:
             history = fit(
-                model,
-                source,
-                source.steps,
-                loss,
-                train_config,
-                console,
-                f"{family} {arm} {seed}",
-                record,
-                seed,
+                model, source, loss, train_config, console, title, log, evaluate, seed, ranks, checkpoint
             )
-        logits = centre_logits(model, test, train_config.batch_size, train_config.amp, console, "test split")
+        logits = logits_of(model, test, console, "test split")
+        if folder is None:
+            return
         scores = summarise(logits, np.array(test.labels()), samples.classes)
         save_weights(model.net, folder / "model.safetensors")
+        write_predictions(folder, logits, test)
         write_json(
             folder / "student.json",
             {
@@ -132,21 +153,26 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
                 "classes": list(samples.classes),
                 "input": {"size": size, "mean": list(model.mean), "std": list(model.std)},
                 "cache": store.manifest.id,
+                "cache_parts": parts(store.manifest.identity, chosen.outputs),
                 "views": store.manifest.layout.views,
                 "digests": evidence,
-                **cost,
-                "config": {
-                    "model": config.model.model_dump(),
-                    "train": train_config.model_dump(),
-                    "loss": settings | ({"outputs": outputs} if outputs else {}),
+                "test": {
+                    name: digest for name, digest in test.digests().items() if name in ("keys", "labels")
                 },
+                **cost,
+                "latency_ms": {str(count): latency(model.net, size, count) for count in (1, 32)},
+                "config": told,
                 "history": history,
                 "seconds": round(sum(epoch["seconds"] for epoch in history), 3),
                 "per_class_ap": scores.pop("per_class_ap"),
-                "environment": environment(),
+                "environment": environment() | {"processes": str(ranks.world)},
             },
         )
         write_json(folder / "metrics.json", scores)
-        console.note(
-            f"{family} {arm} {seed}: accuracy {scores['accuracy']:.2f}%, mAP {scores['mAP']:.2f}% on test"
-        )
+        told_scores = f"accuracy {scores['accuracy']:.2f}%, mAP {scores['mAP']:.2f}% on test"
+        console.note(f"{title}: {told_scores}")
+    checkpoint.remove()
+
+
+def _digest(run: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()

@@ -1,5 +1,8 @@
 """`stillroom teacher`: fine-tune a CNN, or adopt given weights as they are (epochs: 0)."""
 
+import hashlib
+import json
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +10,7 @@ import click
 
 from stages.console import (
     DATA,
+    STAGING,
     TEACHER,
     data_root,
     epoch_log,
@@ -15,39 +19,46 @@ from stages.console import (
     tell_weights,
     whole_folder,
     write_json,
+    write_predictions,
 )
 
 if TYPE_CHECKING:
     from pipeline.config import Params
+    from pipeline.samples import Samples
 
 
 @click.command()
 @stage
 def teacher(params: "Params") -> None:
-    """Train the teacher, or adopt it; write artifacts/teacher/."""
+    """Train the teacher, or adopt it; write artifacts/teacher/. A stopped run goes on where it was."""
     import numpy as np
 
+    from pipeline.cache.lock import Lock
     from pipeline.device import device, environment, keep_memory
     from pipeline.errors import WeightsError, listing
     from pipeline.evaluation.cost import flops, parameters
     from pipeline.evaluation.forward import centre_logits
     from pipeline.evaluation.metrics import accuracy, summarise
-    from pipeline.losses import LOSSES
-    from pipeline.models.create import create, data_config, save_weights, weights_digest
+    from pipeline.losses.ce import ce
+    from pipeline.models.create import Model, create, data_config, save_weights, weights_digest
     from pipeline.progress import Progress
     from pipeline.samples import Samples
-    from pipeline.training.batches import FreshBatches
+    from pipeline.training.batches import Batch, Cut, FreshBatches
+    from pipeline.training.checkpoint import Checkpoint
     from pipeline.training.loop import fit
-    from pipeline.views.recipe import make_recipe
+    from pipeline.views.policies import make_recipe
 
     keep_memory()
     config = params.teacher
     samples = Samples.load(DATA, data_root(params))
     train, val, test = samples.of("train"), samples.of("val"), samples.of("test")
     size = params.views.size or data_config(config.arch, config.overrides)["input_size"][-1]
-    recipe = make_recipe(params.views.recipe.model_dump())
+    recipe = make_recipe(params.views.recipe)
 
-    with shown() as console, whole_folder(TEACHER) as folder:
+    with ExitStack() as stack:
+        console = stack.enter_context(shown())
+        folder = stack.enter_context(whole_folder(TEACHER))
+        stack.callback(Lock(STAGING / "teacher.lock", "the teacher").release)
         model = create(
             config.arch,
             len(samples.classes),
@@ -66,35 +77,39 @@ def teacher(params: "Params") -> None:
                 "set teacher.train.epochs to 1 or more, or give weights that are complete for these classes",
             )
         model.net.to(device())
-        source = FreshBatches(train, recipe, size, config.train.batch_size, config.seed)
-        smoothing = config.train.label_smoothing
+        cut = Cut(config.train.accumulate)
+        source = FreshBatches(train, recipe, size, config.train.batch_size, config.seed, cut)
+        smoothing, batch_size, amp = config.train.label_smoothing, config.train.batch_size, config.train.amp
 
+        def loss(logits: Any, batch: Batch, progress: float) -> Any:
+            return ce(logits, batch.labels.to(logits.device, non_blocking=True), label_smoothing=smoothing)
+
+        def evaluate(model: Model) -> dict[str, Any]:
+            if not len(val):
+                return {}
+            logits = centre_logits(model, val, batch_size, amp, Progress(), "")
+            return {"val_accuracy": round(accuracy(logits, np.array(val.labels())), 4)}
+
+        checkpoint = Checkpoint(
+            STAGING / "teacher.checkpoint", _run(params, train, weights_digest(model.net))
+        )
         with epoch_log(folder) as log:
-
-            def record(epoch: dict[str, Any]) -> None:
-                if len(val):
-                    logits = centre_logits(
-                        model, val, config.train.batch_size, config.train.amp, Progress(), ""
-                    )
-                    epoch["val_accuracy"] = round(accuracy(logits, np.array(val.labels())), 4)
-                log(epoch)
-
             history = fit(
                 model,
                 source,
-                source.steps,
-                lambda logits, batch: LOSSES["ce"](
-                    logits, batch.labels.to(logits.device), label_smoothing=smoothing
-                ),
+                loss,
                 config.train,
                 console,
                 f"teacher {config.arch}",
-                record,
+                log,
+                evaluate,
                 config.seed,
+                checkpoint=checkpoint,
             )
-        logits = centre_logits(model, test, config.train.batch_size, config.train.amp, console, "test split")
+        logits = centre_logits(model, test, batch_size, amp, console, "test split")
         scores = summarise(logits, np.array(test.labels()), samples.classes)
         save_weights(model.net, folder / "model.safetensors")
+        write_predictions(folder, logits, test)
         write_json(
             folder / "teacher.json",
             {
@@ -108,9 +123,12 @@ def teacher(params: "Params") -> None:
                 "flops": flops(model.net, model.size),
                 "weights": asdict(model.loaded),
                 "config": config.model_dump(),
-                "recipe": params.views.recipe.model_dump(),
+                "recipe": recipe.describe(),
                 "epochs": len(history),
                 "history": history,
+                "test": {
+                    name: digest for name, digest in test.digests().items() if name in ("keys", "labels")
+                },
                 "per_class_ap": scores.pop("per_class_ap"),
                 "environment": environment(),
             },
@@ -119,3 +137,12 @@ def teacher(params: "Params") -> None:
         console.note(
             f"teacher {model.arch}: accuracy {scores['accuracy']:.2f}%, mAP {scores['mAP']:.2f}% on test"
         )
+    checkpoint.remove()
+
+
+def _run(params: "Params", train: "Samples", start: str) -> str:
+    """A digest of all that decides the teacher's weights."""
+    from pipeline.views.policies import make_recipe
+
+    told = [params.teacher.model_dump(), params.views.size, make_recipe(params.views.recipe).describe()]
+    return hashlib.sha256(json.dumps([told, train.digests(), start], sort_keys=True).encode()).hexdigest()

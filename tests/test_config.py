@@ -8,13 +8,15 @@ from ruamel.yaml import YAML
 
 from pipeline.config import Params, check, load_params
 from pipeline.errors import ParamsError
+from pipeline.views.policies import make_recipe
+from stages.console import check_choices
 
 ROOT = Path(__file__).parents[1]
 
 
 def refused(tree: dict) -> str:
     with pytest.raises(ParamsError) as caught:
-        check(tree, "params.yaml")
+        check_choices(check(tree, "params.yaml"), "params.yaml")
     return str(caught.value)
 
 
@@ -29,7 +31,20 @@ def refused(tree: dict) -> str:
         ({"views": {"count": True}}, ["views.count = True"]),
         ({"views": {"recipe": {"scale": [0.9, 0.5]}}}, ["low <= high"]),
         ({"teacher": {"train": {"lr": float("nan")}}}, ["teacher.train.lr"]),
-        ({"student": {"families": ["vit", "vitt"]}}, ["student.families.1 = 'vitt'", "'convit'"]),
+        (
+            {"views": {"recipe": {"name": "three_augmnt"}}},
+            ["views.recipe.name", "did you mean three_augment?"],
+        ),
+        ({"views": {"recipe": {"name": "crop", "blur": [1, 2]}}}, ["unknown key views.recipe.blur"]),
+        ({"views": {"recipe": {"name": "../crop"}}}, ["there is no such policy"]),
+        ({"student": {"families": ["vit", "vitt"]}}, ["student.families", "'vitt'", "did you mean vit?"]),
+        ({"student": {"families": ["vit_tiny_patch16_225"]}}, ["did you mean vit_tiny_patch16_224"]),
+        ({"student": {"families": ["../vit"]}}, ["student.families.0"]),
+        ({"student": {"arms": ["ce", "kdd"]}}, ["student.arms", "'kdd'", "did you mean kd?"]),
+        ({"student": {"losses": {"kdd": {}}}}, ["student.losses.kdd", "did you mean kd?"]),
+        ({"student": {"losses": {"kd": {"alpha": [0.9, 1.5]}}}}, ["student.losses.kd.alpha"]),
+        ({"student": {"train": {"sched": "cosin"}}}, ["student.train.sched"]),
+        ({"student": {"train": {"ema": 1.0}}}, ["student.train.ema"]),
         ({"student": {"arms": ["ce", "ce"]}}, ["student.arms", "twice"]),
         ({"student": {"families": []}}, ["student.families"]),
         ({"views": []}, ["views = []"]),
@@ -59,7 +74,7 @@ def test_overrides_are_yaml_and_reach_nested_keys(tmp_path: Path) -> None:
     )
     assert params.views.count == 3
     assert params.student.losses.kd.alpha == 0.25
-    assert params.views.recipe.scale == (0.2, 1.0)
+    assert make_recipe(params.views.recipe).scale == (0.2, 1.0)
 
 
 def test_numbers_read_as_dvc_reads_them(tmp_path: Path) -> None:

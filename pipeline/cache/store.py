@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.cache.encoding import of
-from pipeline.cache.layout import Block, Layout, runs
+from pipeline.cache.layout import VIEWS, Block, Layout, runs
 from pipeline.cache.manifest import NAME, Manifest, array_digest, rows_digest
 from pipeline.cache.rows import Rows, unpack_keys
 from pipeline.errors import CacheError, listing
@@ -150,6 +150,15 @@ class Store(ABC):
         for together, part in self.units(names):
             damage += self._check(together, view, part, plane, 0)
         return plane, damage
+
+    def parameters(self, view: int) -> dict[str, np.ndarray]:
+        """The view parameters of one view, by field (`box`, `flip`, ...): [N, ...] each.
+
+        Raises:
+            CacheError: as `read_plane`.
+        """
+        names = [name for name in self.layout.arrays if name.startswith(VIEWS)]
+        return {name.removeprefix(VIEWS): values for name, values in self.read_plane(view, names).items()}
 
     def logits(self, view: int, output: str = "logits") -> np.ndarray:
         """One view of an output, decoded: float32 [N, C] for logits, [N, *shape] in general.

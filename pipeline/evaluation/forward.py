@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from pipeline.device import autocast
+from pipeline.distributed import Ranks
 from pipeline.models.create import Model
 from pipeline.progress import Progress
 from pipeline.samples import Samples
@@ -11,10 +12,17 @@ from pipeline.views.loader import batches
 from pipeline.views.pixels import Pixels
 from pipeline.views.recipe import centre
 from pipeline.views.render import to_input
+from pipeline.views.shots import Shot
 
 
 def centre_logits(
-    model: Model, samples: Samples, batch_size: int, amp: str, progress: Progress, what: str
+    model: Model,
+    samples: Samples,
+    batch_size: int,
+    amp: str,
+    progress: Progress,
+    what: str,
+    ranks: Ranks | None = None,
 ) -> np.ndarray:
     """Raw logits on each sample's centre view, in the table's order, each sample once.
 
@@ -23,15 +31,17 @@ def centre_logits(
         samples: the rows to look at.
         batch_size: images a forward pass.
         amp: `none` or `bf16`.
+        ranks: the processes that share the work, each row by one of them; None: this one alone.
 
     Returns:
         float32 [N, C].
     """
     where = next(model.net.parameters()).device
     model.net.eval()
-    rows = samples.rows
+    rows = samples.rows if ranks is None else samples.rows[ranks.rank :: ranks.world]
     jobs = [
-        [(row, centre(row.size)) for row in rows[i : i + batch_size]] for i in range(0, len(rows), batch_size)
+        [Shot(row, centre(row.size)) for row in rows[i : i + batch_size]]
+        for i in range(0, len(rows), batch_size)
     ]
     progress.start(what, len(rows), "images")
     found = []
@@ -42,4 +52,5 @@ def centre_logits(
             found.append(logits.float().cpu().numpy())
             progress.advance(len(squares))
     progress.finish()
-    return np.concatenate(found)
+    logits = np.concatenate(found) if found else np.zeros((0, model.net.num_classes), np.float32)
+    return logits if ranks is None else ranks.interleave(logits, len(samples))

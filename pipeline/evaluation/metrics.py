@@ -1,6 +1,8 @@
-"""Top-1 accuracy and mean average precision, in percent."""
+"""Accuracy, top-5 accuracy, mean average precision and calibration error, in percent."""
 
 import numpy as np
+
+from pipeline.evaluation.calibration import Calibration
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -18,6 +20,17 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
         labels: int [N].
     """
     return float((logits.argmax(axis=1) == labels).mean() * 100)
+
+
+def top_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """Share of samples whose label is among the k largest logits, in percent; of equal ones the first counts.
+
+    Args:
+        logits: float [N, C], N at least 1.
+        labels: int [N].
+    """
+    first = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    return float((first == labels[:, None]).any(axis=1).mean() * 100)
 
 
 def average_precisions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -43,11 +56,18 @@ def average_precisions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def summarise(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> dict:
-    """`accuracy`, `mAP` and `per_class_ap` of one model on one split, in percent, rounded to 1/10000."""
+    """`accuracy`, `mAP`, `top5`, `calibration_error` and `per_class_ap` of one model on one split.
+
+    In percent, rounded to 1/10000.
+    """
     precisions = average_precisions(logits, labels)
+    probabilities, calibration = softmax(logits), Calibration()
+    calibration.add(probabilities.max(axis=1), logits.argmax(axis=1) == labels)
     return {
         "accuracy": round(accuracy(logits, labels), 4),
         "mAP": round(float(np.nanmean(precisions)), 4),
+        "top5": round(top_accuracy(logits, labels, 5), 4),
+        "calibration_error": round(calibration.result(), 4),
         "per_class_ap": {
             name: round(float(value), 4)
             for name, value in zip(classes, precisions, strict=True)

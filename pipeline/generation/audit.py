@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from pipeline.cache.encoding import of
-from pipeline.cache.layout import VIEWS
 from pipeline.cache.store import Store
 from pipeline.generation.forward import Forward
 from pipeline.generation.probes import BOUND, difference
@@ -15,7 +14,8 @@ from pipeline.samples import Samples
 from pipeline.views.draw import words
 from pipeline.views.loader import batches
 from pipeline.views.pixels import Pixels
-from pipeline.views.recipe import FIELDS, make_recipe, unpack
+from pipeline.views.policies import make_recipe
+from pipeline.views.shots import Stored, drawn
 
 # What another machine's arithmetic may change of a logit, as a share of its view's largest logit: float32
 # with sums in another order (or TensorFloat-32), and bfloat16 autocast.
@@ -87,23 +87,21 @@ def audit(
     entry = identity["outputs"][output]
     codec, shape = of(entry), tuple(entry["shape"])
     total = layout.views * layout.samples
-    drawn = words(seed, "audit", 0, min(count, total)) % np.uint64(total)
-    chosen = sorted({divmod(int(place), layout.samples) for place in drawn})
-    recipe = make_recipe(identity["views"]["recipe"])
-    fields = [f"{VIEWS}{name}" for name in FIELDS]
+    places = words(seed, "audit", 0, min(count, total)) % np.uint64(total)
+    chosen = sorted({divmod(int(place), layout.samples) for place in places})
+    recipe, drawing = make_recipe(identity["views"]["recipe"], "manifest.json"), identity["views"]["seed"]
     jobs, stored, others, redrawn = [], [], [], 0
     by_view: dict[int, list[int]] = {}
     for view, row in chosen:
         by_view.setdefault(view, []).append(row)
     for view, rows in by_view.items():
-        plane = store.read_plane(view, fields)
+        plane = Stored(store.parameters(view), samples)
+        fresh_shots = drawn(recipe, drawing, samples, [samples.rows[row] for row in rows], view)
         logits = store.logits(view, output)
         other = store.logits((view + 1) % layout.views, output) if layout.views > 1 else None
-        for row in rows:
-            sample = samples.rows[row]
-            kept = unpack({name: plane[f"{VIEWS}{name}"] for name in FIELDS}, row)
-            redrawn += kept != recipe.draw(identity["views"]["seed"], sample.key, view, sample.size)
-            jobs.append((sample, kept))
+        for row, redraw in zip(rows, fresh_shots, strict=True):
+            redrawn += plane[row] != redraw
+            jobs.append(plane[row])
             stored.append(logits[row])
             if other is not None:
                 others.append(other[row])
@@ -132,7 +130,7 @@ def audit(
     bound = NOISE.get(amp, NOISE["bf16"]) * size + 2 * coarse.max(axis=axes)
     worst = apart.max(axis=axes)
     beyond = [
-        (job[0].key, view, float(worst[i]))
+        (job.row.key, view, float(worst[i]))
         for i, (job, (view, _)) in enumerate(zip(jobs, chosen, strict=True))
         if worst[i] > bound[i]
     ]

@@ -14,13 +14,16 @@ from pipeline.progress import Progress
 from pipeline.samples import Samples
 from pipeline.views.loader import batches
 from pipeline.views.pixels import Pixels
-from pipeline.views.recipe import FIELDS, Recipe, pack
+from pipeline.views.policies import make_recipe
+from pipeline.views.recipe import Policy, pack
+from pipeline.views.shots import drawn
 
 
 def array_specs(identity: dict) -> dict[str, ArraySpec]:
-    """What a cache holds a view: its encoded outputs, and the view's parameters under `views/`."""
+    """What a cache holds a view: its encoded outputs, and what the recipe draws under `views/`."""
+    fields = make_recipe(identity["views"]["recipe"], "identity").fields()
     specs = {
-        f"{VIEWS}{name}": ArraySpec(np.dtype(dtype).str, shape) for name, (dtype, shape) in FIELDS.items()
+        f"{VIEWS}{name}": ArraySpec(np.dtype(dtype).str, shape) for name, (dtype, shape) in fields.items()
     }
     for name, output in identity["outputs"].items():
         specs |= of(output).fields(name, tuple(output["shape"]))
@@ -56,7 +59,7 @@ def divide(staging: Staging, views: int, ranks: Ranks, progress: Progress) -> li
 def generate(
     model: Model,
     samples: Samples,
-    recipe: Recipe,
+    recipe: Policy,
     seed: int,
     staging: Staging,
     todo: list[Block],
@@ -85,12 +88,12 @@ def generate(
     progress.start("cache" if name == "logits" else f"cache {name}", sum(map(_length, todo)), "views")
     for block in todo:
         rows = samples.rows[block.start : block.stop]
-        drawn = [recipe.draw(seed, row.key, block.view, row.size) for row in rows]
-        pairs = list(zip(rows, drawn, strict=True))
-        jobs = [pairs[i : i + forward.batch_size] for i in range(0, len(pairs), forward.batch_size)]
+        shots = drawn(recipe, seed, samples, rows, block.view)
+        jobs = [shots[i : i + forward.batch_size] for i in range(0, len(shots), forward.batch_size)]
         logits = forward(batches(pixels, jobs, model.size), progress)
         encoded, measured = _encode(name, output, logits, samples, block)
-        parameters = {f"{VIEWS}{field}": values for field, values in pack(drawn).items()}
+        packed = pack([shot.view for shot in shots], list(recipe.fields()))
+        parameters = {f"{VIEWS}{field}": values for field, values in packed.items()}
         staging.commit(block, encoded | parameters, {name: measured})
     progress.finish()
 

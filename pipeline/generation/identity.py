@@ -10,6 +10,7 @@ from pipeline.cache.manifest import Manifest
 from pipeline.config import Cache, Params, Views
 from pipeline.errors import CacheError
 from pipeline.samples import Samples
+from pipeline.views.policies import make_recipe
 
 FIXES = {
     "outputs": "put the old teacher back, or run `stillroom cache --replace` to cache the present one",
@@ -30,7 +31,7 @@ def of_data(train: Samples, views: Views) -> dict[str, Any]:
     """The part of an identity that a student can know: its samples and its recipe."""
     return {
         "samples": {"count": len(train), **train.digests()},
-        "views": {"recipe": views.recipe.model_dump(mode="json"), "seed": views.seed},
+        "views": {"recipe": make_recipe(views.recipe).describe(), "seed": views.seed},
     }
 
 
@@ -89,6 +90,17 @@ def read_teacher(file: Path) -> dict[str, Any]:
                 "put the right file back, or run `stillroom teacher`",
             )
     return dict(found)
+
+
+def parts(identity: dict[str, Any], outputs: Sequence[str]) -> dict[str, str]:
+    """Digests of what a student takes from a cache: `data` (samples and views), and each output it learns
+    from.
+
+    They stay the same where a cache gets another output, as its id does not.
+    """
+    data = {name: value for name, value in identity.items() if name != "outputs"}
+    used = {name: identities.identity_id(identity["outputs"][name]) for name in outputs}
+    return {"data": identities.identity_id(data), **used}
 
 
 def check_against_cache(

@@ -15,7 +15,8 @@ from pipeline.config import Views
 from pipeline.errors import CacheError
 from pipeline.samples import Sample, Samples
 from pipeline.views.pixels import Pixels
-from pipeline.views.recipe import FIELDS, View, make_recipe, pack, unpack
+from pipeline.views.policies import make_recipe
+from pipeline.views.recipe import FIELDS, View, pack, unpack
 from pipeline.views.render import render
 
 PROBES = 4  # samples, spread over the keys, of whose view 0 pixels are kept
@@ -44,17 +45,19 @@ class Difference:
 
 def make_probes(samples: Samples, views: Views, size: int) -> list[dict[str, Any]]:
     """The probes of the training samples at `size` pixels a side: JSON for the manifest."""
-    recipe = make_recipe(views.recipe.model_dump())
+    recipe = make_recipe(views.recipe)
     step = max(1, len(samples) // PROBES)
     found = []
     for row in samples.rows[::step][:PROBES]:
-        drawn = recipe.draw(views.seed, row.key, 0, row.size)
+        drawn = recipe.draw(views.seed, row, 0)  # unmixed: mixing is whole numbers, the same everywhere
         pixels = _pixels(samples, row, drawn, size)
         found.append(
             {
                 "key": row.key,
                 "view": 0,
-                "parameters": {name: values[0].tolist() for name, values in pack([drawn]).items()},
+                "parameters": {
+                    name: values[0].tolist() for name, values in pack([drawn], recipe.KEEPS).items()
+                },
                 "size": size,
                 "sha256": _digest(pixels),
                 "grid": base64.b64encode(_grid(pixels).tobytes()).decode("ascii"),
@@ -81,6 +84,7 @@ def difference(store: Store, samples: Samples) -> Difference:
             drawn = {
                 name: np.array(probe["parameters"][name], dtype).reshape(1, *shape)
                 for name, (dtype, shape) in FIELDS.items()
+                if name in probe["parameters"]
             }
             pixels = _pixels(samples, row, unpack(drawn, 0), size)
         except (KeyError, TypeError, ValueError, OverflowError) as error:

@@ -15,8 +15,8 @@ from pipeline.progress import Progress
 from pipeline.samples import Sample, Samples
 from pipeline.views.loader import Job, batches
 from pipeline.views.pixels import Pixels
-from pipeline.views.recipe import Recipe
-from pipeline.views.render import render
+from pipeline.views.recipe import Policy
+from pipeline.views.shots import drawn, square
 
 TURNS = 5
 PART = 0.3  # seconds: a part of a turn takes about so long, or as long as a block where that is less
@@ -52,7 +52,7 @@ class Rate:
 def measure(
     model: Model,
     samples: Samples,
-    recipe: Recipe,
+    recipe: Policy,
     seed: int,
     batch_size: int,
     amp: str,
@@ -100,20 +100,19 @@ def measure(
     def jobs(turn: int, count: int) -> list[Job]:
         """`count` views of these rows, other ones in each turn."""
         rounds = -(-count // len(rows))
-        pairs = []
-        for i in range(count):
-            row, view = rows[i % len(rows)], turn * rounds + i // len(rows)
-            pairs.append((row, recipe.draw(seed, row.key, view, row.size)))
-        return [pairs[i : i + batch] for i in range(0, count, batch)]
+        shots = [
+            shot
+            for turned in range(-(-count // len(rows)))
+            for shot in drawn(recipe, seed, samples, rows, turn * rounds + turned)
+        ][:count]
+        return [shots[i : i + batch] for i in range(0, count, batch)]
 
     squares = list(batches(pixels, jobs(0, views), model.size))
     few = min(views, 32)
     parts: dict[str, tuple[int, Callable[[int], object]]] = {
         "render": (
             few,
-            lambda turn: [
-                render(pixels[row], view, model.size) for job in jobs(turn, few) for row, view in job
-            ],
+            lambda turn: [square(pixels, shot, model.size) for job in jobs(turn, few) for shot in job],
         ),
         "forward": (views, lambda turn: forward(squares, silent)),
         "whole": (views, lambda turn: forward(batches(pixels, jobs(turn, views), model.size), silent)),

@@ -16,7 +16,7 @@ from pipeline.generation.probes import check_probes
 from pipeline.generation.teacher import load_teacher
 from pipeline.progress import Progress
 from pipeline.samples import Samples
-from pipeline.views.recipe import make_recipe
+from pipeline.views.policies import make_recipe
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def repair(
     identity, views = manifest.identity, store.layout.views
     identities.check({"samples": {"count": len(samples), **samples.digests()}}, identity, fixes(()))
     keys, labels = [row.key for row in samples.rows], samples.labels()
-    recipe, seed = make_recipe(identity["views"]["recipe"]), identity["views"]["seed"]
+    recipe, seed = make_recipe(identity["views"]["recipe"], "manifest.json"), identity["views"]["seed"]
     stagings: list[Staging] = []
     computed: set[Block] = set()
     try:

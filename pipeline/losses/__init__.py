@@ -1,14 +1,116 @@
-"""The losses of the arms. Each is one function of logits; this table names them.
+"""The losses of the arms, one a file: `NAME.py` holds the function of that name. A new file is a new arm.
 
-A loss is called as `loss(logits, labels, teacher, label_smoothing=..., **parameters)` and returns a scalar.
+A loss is called as `NAME(logits, labels, teacher, label_smoothing=..., **parameters)` and returns a scalar;
+one whose `teacher` has a default needs none. Its keyword parameters are what `student.losses.NAME` may say.
 """
 
+import difflib
+import importlib
+import inspect
+import pkgutil
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import torch
+from pipeline.errors import ParamsError
 
-from pipeline.losses.ce import ce
-from pipeline.losses.kd import kd
+if TYPE_CHECKING:
+    import torch
 
-LOSSES: dict[str, Callable[..., torch.Tensor]] = {"ce": ce, "kd": kd}
-NEEDS_TEACHER = {"kd"}
+
+def names() -> list[str]:
+    """The names of all losses, `ce` and `kd` first. Nothing is imported."""
+    found = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+    return sorted(found, key=lambda name: (name not in ("ce", "kd"), name))
+
+
+def check(name: str, where: str) -> None:
+    """Refuse a loss that is not there.
+
+    Args:
+        where: what names it, for the message.
+
+    Raises:
+        ParamsError: names the nearest ones.
+    """
+    known = names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ParamsError(f"{where}: there is no loss {name!r}", fix=f"{hint}valid: {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """An arm's loss with its parameters.
+
+    Attributes:
+        function: see the module's docstring.
+        settings: its keyword parameters, defaults filled in; `alpha` may be [at the start, at the end].
+        outputs: which outputs of the cache it learns from; empty without a teacher.
+    """
+
+    function: "Callable[..., torch.Tensor]"
+    settings: dict[str, Any]
+    outputs: tuple[str, ...]
+
+    def __call__(
+        self,
+        logits: "torch.Tensor",
+        labels: "torch.Tensor",
+        teacher: "torch.Tensor | None",
+        progress: float,
+        label_smoothing: float,
+    ) -> "torch.Tensor":
+        """The loss of a batch, where training has come as far as `progress` in [0, 1]."""
+        settings = self.settings
+        if isinstance(settings.get("alpha"), tuple | list):
+            first, last = settings["alpha"]
+            settings = settings | {"alpha": first + (last - first) * progress}
+        return self.function(logits, labels, teacher, label_smoothing=label_smoothing, **settings)
+
+    def described(self) -> dict[str, Any]:
+        """What a record keeps of it."""
+        kept = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in self.settings.items()
+        }
+        return kept | ({"outputs": list(self.outputs)} if self.outputs else {})
+
+
+def load(name: str, settings: dict[str, Any]) -> Loss:
+    """A loss by its name.
+
+    Args:
+        settings: what `student.losses.NAME` says; `outputs` is taken out of it.
+
+    Raises:
+        ParamsError: there is no such loss, or it does not take such a parameter; names the nearest ones. Or
+            it lacks one, or its file holds no function that can be called as a loss.
+    """
+    check(name, "arm")
+    function = getattr(importlib.import_module(f"{__name__}.{name}"), name, None)
+    signature = inspect.signature(function).parameters if callable(function) else {}
+    if "teacher" not in signature or "label_smoothing" not in signature:
+        raise ParamsError(
+            f"pipeline/losses/{name}.py holds no loss",
+            fix=f"define {name}(logits, labels, teacher, *, label_smoothing=0.0) in it, with its parameters "
+            f"behind the star; a file that is no loss has a name that begins with _",
+        )
+    needs_teacher = signature["teacher"].default is inspect.Parameter.empty
+    settings = dict(settings)
+    outputs = tuple(settings.pop("outputs", ("logits",))) if needs_teacher else ()
+    takes = {
+        one: found.default
+        for one, found in signature.items()
+        if found.kind is found.KEYWORD_ONLY and one != "label_smoothing"
+    }
+    for key in settings:
+        if key not in takes:
+            near = difflib.get_close_matches(key, takes, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"valid keys: {', '.join(takes) or 'none'}"
+            raise ParamsError(f"unknown key student.losses.{name}.{key}", fix=hint)
+    settings = takes | settings
+    lacking = [one for one, value in settings.items() if value is inspect.Parameter.empty]
+    if lacking:
+        raise ParamsError(f"student.losses.{name} lacks {', '.join(lacking)}")
+    return Loss(function, settings, outputs)

@@ -3,6 +3,8 @@
 import torch
 from torch.nn import functional as F
 
+from pipeline.losses._common import precise
+
 
 def ce(
     logits: torch.Tensor,
@@ -15,11 +17,13 @@ def ce(
 
     Args:
         logits: float [B, C], raw.
-        labels: int64 [B], in [0, C).
+        labels: int64 [B], in [0, C), or float [B, C] of mixed views (rows sum to 1).
         teacher: not used.
         label_smoothing: share of the target spread over all classes (Szegedy et al. 2016), in [0, 1].
 
     Returns:
-        float scalar, in nats.
+        scalar of at least float32, in nats.
     """
-    return F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+    logits = precise(logits)
+    labels = labels if labels.dim() == 1 else labels.to(logits.dtype)
+    return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)

@@ -1,7 +1,11 @@
 """Six student families: their timm names and sizes, and the input sizes that each can take."""
 
+import difflib
 from dataclasses import dataclass, field
 from typing import Any
+
+import timm
+import torch
 
 from pipeline.errors import ParamsError
 
@@ -98,20 +102,47 @@ FAMILIES: dict[str, FamilySpec] = {
 }
 
 
-def student_arch(family: str, size: str, image_size: int) -> tuple[str, dict[str, Any]]:
-    """The timm name and arguments of a family's model at an input size.
+def check_family(name: str, where: str) -> None:
+    """Refuse what is neither a family nor a timm model.
 
     Args:
-        family: one of `FAMILIES`.
-        size: `micro`, `tiny`, `small` or `base`.
+        where: what names it, for the message.
+
+    Raises:
+        ParamsError: names the nearest ones.
+    """
+    if name in FAMILIES or timm.is_model(name):
+        return
+    near = difflib.get_close_matches(name, FAMILIES, n=1) or difflib.get_close_matches(
+        name, timm.list_models()
+    )
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise ParamsError(
+        f"{where}: there is no family and no timm model {name!r}",
+        fix=f"{hint}families: {', '.join(FAMILIES)}; or a name of `timm.list_models()`",
+    )
+
+
+def student_arch(
+    family: str, size: str, image_size: int, overrides: dict[str, Any] | None = None
+) -> tuple[str, dict[str, Any]]:
+    """The timm name and arguments of a student at an input size.
+
+    Args:
+        family: one of `FAMILIES`, or any timm model by its own name.
+        size: `micro`, `tiny`, `small` or `base`; of a family only.
         image_size: side of the input in pixels.
+        overrides: further arguments, which take precedence.
 
     Returns:
         name and keyword arguments for `timm.create_model`.
 
     Raises:
-        ParamsError: the family cannot take that input size; the message names the nearest sizes that work.
+        ParamsError: there is no such family or model, or it cannot take that input size; the message names
+            sizes that work.
     """
+    if family not in FAMILIES:
+        return _by_name(family, image_size, overrides or {})
     spec = FAMILIES[family]
     micro = size == "micro"
     multiple = spec.micro_multiple if micro else spec.multiple
@@ -130,4 +161,40 @@ def student_arch(family: str, size: str, image_size: int) -> tuple[str, dict[str
     if family == "swin":
         # timm's rule at 224 (a window of 7), kept for other inputs: it divides each stage's grid; at least 4
         arguments["window_size"] = max(4, image_size // 32)
-    return spec.names[size], arguments
+    return spec.names[size], arguments | (overrides or {})
+
+
+def _by_name(name: str, image_size: int, overrides: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A timm model with the arguments under which it takes the input size; tried without weights."""
+    check_family(name, "family")
+    arguments, why = _takes(name, image_size, overrides)
+    if arguments is not None:
+        return name, arguments
+    native = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    sides = {native.input_size[-1]} if native else set()
+    for step in (32, 16, 14, 7):
+        sides |= {image_size // step * step, -(-image_size // step) * step}
+    near_first = sorted((side for side in sides if side >= 16), key=lambda side: abs(side - image_size))
+    works = [side for side in near_first if _takes(name, side, overrides)[0] is not None][:3]
+    fix = f"set student.model.image_size (or views.size) to {' or '.join(map(str, sorted(works)))}"
+    raise ParamsError(
+        f"{name} cannot take {image_size} x {image_size} pixels",
+        why,
+        fix if works else "give the arguments of timm.create_model that it needs in student.model.overrides",
+    )
+
+
+def _takes(name: str, image_size: int, overrides: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
+    """The arguments with which a model takes a size, or None and why not."""
+    why = ""
+    for extra in ({"img_size": image_size}, {}):
+        arguments = extra | overrides
+        try:
+            with torch.device("meta"), torch.inference_mode():
+                net = timm.create_model(name, num_classes=2, **arguments).eval()
+                net(torch.zeros(1, 3, image_size, image_size))
+        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+            why = why or (str(error).splitlines() or [type(error).__name__])[0][:160]
+            continue
+        return arguments, ""
+    return None, why

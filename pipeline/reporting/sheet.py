@@ -6,7 +6,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.views.recipe import View
-from pipeline.views.render import render
 
 # the report's colours
 PAPER, RAISED, INK, MUTED, LINE, ACCENT = "#fbf8f3", "#f4eee4", "#231f1b", "#6d6359", "#e4dccf", "#b4622d"
@@ -22,10 +21,10 @@ MOST = 64  # views drawn; more would be no sheet to look at
 def contact_sheet(
     image: np.ndarray,
     views: Sequence[View],
+    squares: Sequence[np.ndarray],
     probabilities: np.ndarray,
     classes: Sequence[str],
     label: int,
-    size: int,
     title: str,
     subtitle: str,
 ) -> Image.Image:
@@ -34,10 +33,10 @@ def contact_sheet(
     Args:
         image: uint8 [H, W, 3], the sample's image.
         views: its V views, at most `MOST` of which are drawn.
+        squares: uint8 [S, S, 3] each, as the teacher saw them.
         probabilities: float [V, C], the teacher's for each view.
         classes: names, in label order.
         label: of the sample, in [0, C).
-        size: side in pixels at which the teacher saw the views.
         title, subtitle: the lines on top.
     """
     views = views[:MOST]
@@ -61,7 +60,7 @@ def contact_sheet(
         x = MARGIN + number % columns * (card + GAP)
         y = top + number // columns * (tall + GAP)
         draw.rounded_rectangle((x, y, x + card, y + tall), 6, RAISED, LINE)
-        pixels = Image.fromarray(render(image, view, size))
+        pixels = Image.fromarray(squares[number])
         sheet.paste(pixels.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (x + PAD, y + PAD))
         at = y + PAD + SIDE + 8
         draw.rectangle((x + PAD, at + 3, x + PAD + 9, at + 12), _colour(number))

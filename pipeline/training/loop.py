@@ -1,58 +1,73 @@
-"""The training loop, for teachers and students alike; the last epoch's weights are the result."""
+"""The training loop, for teachers and students alike; the last epoch's weights are the result.
+
+Nothing in it depends on when or where it was stopped: a batch, a learning rate and a random draw are
+functions of the step's number, and what is not (weights, the optimiser's state) is in the checkpoint.
+"""
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2
-from timm.scheduler import CosineLRScheduler
+from timm.scheduler import create_scheduler_v2
+from timm.utils import ModelEmaV3
+from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config import Train
 from pipeline.device import autocast
+from pipeline.distributed import Ranks
 from pipeline.errors import ParamsError, StillroomError
 from pipeline.models.create import Model
 from pipeline.progress import Progress
+from pipeline.training.batches import Batch, Batches
+from pipeline.training.checkpoint import Checkpoint
+from pipeline.views.draw import words
 from pipeline.views.render import to_input
+
+# (logits [B, C], batch, how far training has come in [0, 1]) -> scalar
+Loss = Callable[[torch.Tensor, Batch, float], torch.Tensor]
 
 
 @dataclass
-class Batch:
-    """One step's data.
+class Place:
+    """Where a run stands: the next step to take, and what the epoch in work has added up to."""
 
-    Attributes:
-        pixels: uint8 [B, S, S, 3].
-        labels: int64 [B].
-        teacher: the cached logits for the same views, float32 [B, C], or None.
-    """
-
-    pixels: torch.Tensor
-    labels: torch.Tensor
-    teacher: torch.Tensor | None = None
+    epoch: int = 0
+    step: int = 0
+    total: float = 0.0  # sum over this epoch's samples of their loss
+    seen: int = 0
+    seconds: float = 0.0
 
 
 def fit(
     model: Model,
-    epoch_batches: Callable[[int], Iterator[Batch]],
-    steps: int,
-    loss: Callable[[torch.Tensor, Batch], torch.Tensor],
+    source: Batches,
+    loss: Loss,
     config: Train,
     progress: Progress,
     what: str,
     on_epoch: Callable[[dict[str, Any]], None],
+    evaluate: Callable[[Model], dict[str, Any]] = lambda model: {},
     seed: int = 0,
+    ranks: Ranks | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> list[dict[str, Any]]:
     """Train a model in place.
 
     Args:
         model: on the device where it is to be trained.
-        epoch_batches: epoch number -> its batches, `steps` of them.
-        steps: batches an epoch.
-        loss: (logits, batch) -> scalar.
+        source: the batches, cut as `config.accumulate` and `ranks` say.
+        loss: see `Loss`. On several processes each computes it for the whole batch, so that a loss which
+            looks across the batch is the same as on one.
         config: optimiser, schedule and length.
-        on_epoch: called with each epoch's record.
+        on_epoch: called with each epoch's record, also with those of a run that is gone on with.
+        evaluate: what to add to an epoch's record, from the model as it would be kept now.
         seed: of dropout and stochastic depth, the only draws here.
+        ranks: the processes that train together, each with the same model; None: this one alone.
+        checkpoint: where the run is kept, and taken up from; only the first process writes it.
 
     Returns:
         one record an epoch: `epoch` (from 1), `loss` (mean over samples), `lr` (at its end), `seconds`.
@@ -63,8 +78,118 @@ def fit(
     """
     if config.epochs == 0:
         return []
-    net = model.net
+    net, world, rank = model.net, ranks.world if ranks else 1, ranks.rank if ranks else 0
     where = next(net.parameters()).device
+    optimizer, scheduler = _optimizer(net, config, source.steps)
+    average = ModelEmaV3(net, decay=config.ema, use_warmup=True) if config.ema else None
+    place, records = Place(), []
+    kept = checkpoint.load(progress) if checkpoint else None
+    if kept is not None:
+        place, records = Place(**kept["place"]), kept["records"]
+        net.load_state_dict(kept["model"])
+        optimizer.load_state_dict(kept["optimizer"])
+        if average is not None:
+            average.module.load_state_dict(kept["average"])
+        step = f" (step {place.step} of {source.steps})" if place.step else ""
+        progress.note(f"resumed: {place.epoch} of {config.epochs} epochs{step}")
+        for record in records:
+            on_epoch(record)
+
+    def save() -> None:
+        if checkpoint is not None and rank == 0:
+            state = {"place": vars(place), "records": records, "model": net.state_dict()}
+            state |= {"optimizer": optimizer.state_dict()}
+            state |= {"average": average.module.state_dict()} if average is not None else {}
+            checkpoint.save(state)
+
+    stepped: Any = DistributedDataParallel(net) if world > 1 else net
+    forward = torch.compile(stepped) if config.compile else stepped
+    progress.start(what, config.epochs * source.steps, "steps")
+    progress.advance(place.epoch * source.steps + place.step)
+    while place.epoch < config.epochs:
+        net.train()
+        began, before = time.perf_counter(), place.seconds
+        total = torch.tensor(
+            place.total, dtype=torch.float64, device=where
+        )  # read when it must be: no waiting
+        batches = source(place.epoch, place.step)
+        while place.step < source.steps:
+            update = place.epoch * source.steps + place.step
+            scheduler.step_update(update)
+            torch.manual_seed(int(words(seed, "noise", update, rank + 1)[rank] >> 1))
+            optimizer.zero_grad()
+            last = False
+            while not last:
+                batch = next(batches)
+                last = batch.last
+                with stepped.no_sync() if world > 1 and not last else nullcontext():
+                    with autocast(where, config.amp):
+                        pixels = batch.pixels.to(where, non_blocking=True)
+                        logits = forward(to_input(pixels, model.mean, model.std))
+                    value = loss(
+                        together(logits, batch, world, rank), batch, update / (config.epochs * source.steps)
+                    )
+                    # processes' gradients are averaged, and each is that of its own rows alone
+                    (value * batch.share * world).backward()
+                total += value.detach().double() * len(batch.labels)
+                place.seen += len(batch.labels)
+            if config.clip_grad:
+                torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip_grad)
+            optimizer.step()
+            if average is not None:
+                average.update(net, step=update + 1)
+            place.step += 1
+            progress.advance(1)
+            if checkpoint is not None and checkpoint.due and place.step < source.steps:
+                place.total, place.seconds = float(total), before + time.perf_counter() - began
+                save()
+        mean = float(total) / place.seen
+        if not abs(mean) < float("inf"):
+            raise StillroomError(
+                f"the loss of epoch {place.epoch + 1} is {mean}",
+                "training diverged",
+                "lower the learning rate (lr), or raise warmup_epochs",
+            )
+        record = {
+            "epoch": place.epoch + 1,
+            "loss": round(mean, 6),
+            "lr": max(group["lr"] for group in optimizer.param_groups),
+            "seconds": round(before + time.perf_counter() - began, 3),
+        }
+        record |= evaluate(model if average is None else replace(model, net=average.module))
+        on_epoch(record)
+        records.append(record)
+        place = Place(place.epoch + 1)
+        progress.advance(0, f"epoch {place.epoch}/{config.epochs}, loss {mean:.3f}")
+        if checkpoint is not None and (checkpoint.due or place.epoch == config.epochs):
+            save()
+    progress.finish()
+    if average is not None:
+        net.load_state_dict(average.module.state_dict())
+    return records
+
+
+def together(logits: torch.Tensor, batch: Batch, world: int, rank: int) -> torch.Tensor:
+    """The logits of a whole batch from those of this process's rows: float32 [B, C].
+
+    Only this process's rows carry a gradient; what the others make of the same loss is theirs to propagate.
+    """
+    logits = logits.float()
+    if world == 1:
+        return logits
+    from torch import distributed
+
+    counts = [len(part) for part in torch.arange(len(batch.labels)).tensor_split(world)]
+    mine = logits.new_zeros((max(counts), logits.shape[1]))
+    mine[: len(logits)] = logits.detach()
+    parts = [torch.empty_like(mine) for _ in counts]
+    distributed.all_gather(parts, mine)
+    others = [part[:count] for part, count in zip(parts, counts, strict=True)]
+    return torch.cat([*others[:rank], logits, *others[rank + 1 :]])
+
+
+def _optimizer(net: torch.nn.Module, config: Train, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+    """timm's optimiser, and its schedule over all steps."""
     try:
         optimizer = create_optimizer_v2(
             net,
@@ -73,49 +198,18 @@ def fit(
             weight_decay=config.weight_decay,
             layer_decay=config.layer_decay if config.layer_decay < 1 else None,
         )
+        scheduler, _ = create_scheduler_v2(
+            optimizer,
+            sched=config.sched,
+            num_epochs=config.epochs,
+            warmup_epochs=config.warmup_epochs,
+            warmup_lr=config.lr / 100,
+            decay_rate=1.0,  # the power of `poly`
+            step_on_epochs=False,
+            updates_per_epoch=steps,
+        )
     except (ValueError, AssertionError, TypeError) as error:
-        raise ParamsError(f"timm cannot make the optimiser {config.opt!r}", str(error)) from None
-    scheduler = CosineLRScheduler(
-        optimizer,
-        t_initial=max(1, config.epochs * steps),
-        warmup_t=config.warmup_epochs * steps,
-        warmup_lr_init=config.lr / 100,
-        t_in_epochs=False,
-    )
-    torch.manual_seed(seed)
-    records = []
-    update = 0
-    progress.start(what, config.epochs * steps, "steps")
-    for epoch in range(config.epochs):
-        net.train()
-        began = time.perf_counter()
-        total = torch.zeros((), device=where)
-        seen = 0
-        for batch in epoch_batches(epoch):
-            scheduler.step_update(update)
-            with autocast(where, config.amp):
-                logits = net(to_input(batch.pixels.to(where, non_blocking=True), model.mean, model.std))
-            value = loss(logits, batch)
-            optimizer.zero_grad()
-            value.backward()
-            if config.clip_grad:
-                torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip_grad)
-            optimizer.step()
-            update += 1
-            seen += len(batch.labels)
-            total += value.detach() * len(batch.labels)
-            progress.advance(1)
-        mean = float(total) / seen
-        if mean != mean or mean in (float("inf"), float("-inf")):
-            raise StillroomError(
-                f"the loss of epoch {epoch + 1} is {mean}",
-                "training diverged",
-                "lower the learning rate (lr), or raise warmup_epochs",
-            )
-        lr = max(group["lr"] for group in optimizer.param_groups)
-        seconds = round(time.perf_counter() - began, 3)
-        records.append({"epoch": epoch + 1, "loss": round(mean, 6), "lr": lr, "seconds": seconds})
-        on_epoch(records[-1])
-        progress.advance(0, f"epoch {epoch + 1}/{config.epochs}, loss {mean:.3f}")
-    progress.finish()
-    return records
+        raise ParamsError(
+            f"timm cannot make the optimiser {config.opt!r} with the schedule {config.sched!r}", str(error)
+        ) from None
+    return optimizer, scheduler

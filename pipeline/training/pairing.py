@@ -13,9 +13,10 @@ PIXEL_BATCHES = 2
 
 
 def order_digest(source: CachedBatches, epochs: int) -> str:
-    """sha256 over the row numbers of every batch of every epoch, in order."""
+    """sha256 over each epoch's plane and the row numbers of its batches, in order."""
     digest = hashlib.sha256()
     for epoch in range(epochs):
+        digest.update(np.int64(source.plane(epoch)).tobytes())
         for batch in source.order(epoch):
             digest.update(np.int64(len(batch)).tobytes() + batch.astype("<i8").tobytes())
     return digest.hexdigest()
@@ -24,9 +25,7 @@ def order_digest(source: CachedBatches, epochs: int) -> str:
 def pixels_digest(source: CachedBatches) -> str:
     """sha256 over the uint8 pixels of the first batches of the first epoch."""
     digest = hashlib.sha256()
-    for number, batch in enumerate(source(0)):
-        if number == PIXEL_BATCHES:
-            break
+    for batch in source(0, count=PIXEL_BATCHES):
         digest.update(batch.pixels.numpy().tobytes())
     return digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""Lists of (sample, view) to batches of rendered pixels, in worker processes where cores are left."""
+"""Lists of shots to batches of rendered pixels, in worker processes where cores are left."""
 
 import multiprocessing
 import os
@@ -9,12 +9,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.errors import ParamsError
-from pipeline.samples import Sample
 from pipeline.views.pixels import Pixels
-from pipeline.views.recipe import View
-from pipeline.views.render import render
+from pipeline.views.shots import Shot, square
 
-Job = Sequence[tuple[Sample, View]]
+Job = Sequence[Shot]
 
 
 def worker_count() -> int:
@@ -41,35 +39,37 @@ class _Jobs(Dataset):
         return len(self._jobs)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        squares = [render(self._pixels[row], view, self._size) for row, view in self._jobs[index]]
-        return torch.from_numpy(np.stack(squares))
+        return torch.from_numpy(
+            np.stack([square(self._pixels, shot, self._size) for shot in self._jobs[index]])
+        )
 
 
 def batches(
-    pixels: Pixels, jobs: Sequence[Job], size: int, workers: int | None = None
+    pixels: Pixels, jobs: Sequence[Job], size: int, workers: int | None = None, method: str | None = None
 ) -> Iterator[torch.Tensor]:
     """Render each job as one batch, in order; the number of workers changes nothing but the speed.
 
     Args:
-        pixels: the decoded images. With workers they are decoded before the workers are forked, and so
-            shared.
-        jobs: the rows and views of each batch.
+        pixels: the decoded images. Forked workers share those that are decoded before, spawned ones each
+            decode their own.
+        jobs: the shots of each batch.
         size: side of the squares in pixels.
         workers: processes; None: `worker_count()`.
+        method: how workers start; None: `fork` where the system has it, else `spawn`.
 
     Yields:
         uint8 [B, size, size, 3].
     """
-    workers = worker_count() if workers is None else workers
-    workers = min(workers, len(jobs)) if "fork" in multiprocessing.get_all_start_methods() else 0
-    if workers:
-        pixels.preload(row for job in jobs for row, _ in job)
+    workers = min(worker_count() if workers is None else workers, len(jobs))
+    method = method or ("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
+    if workers and method == "fork":
+        pixels.preload(row for job in jobs for shot in job for row in shot.rows())
     return iter(
         DataLoader(
             _Jobs(pixels, jobs, size),
             batch_size=None,
             num_workers=workers,
-            multiprocessing_context="fork" if workers else None,
+            multiprocessing_context=method if workers else None,
             # DataLoader would draw a seed from torch's global generator
             generator=torch.Generator(),
         )

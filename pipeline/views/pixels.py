@@ -5,6 +5,7 @@ import io
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -36,6 +37,14 @@ class Pixels:
         self._left = budget
         self._kept: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a spawned worker: the table and the budget, not the images."""
+        left = self._left + sum(image.nbytes for image in self._kept.values())
+        return {"samples": self._samples, "budget": left}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
     def __getitem__(self, row: Sample) -> np.ndarray:
         """The image of a row, uint8 [H, W, 3].

@@ -1,20 +1,37 @@
-"""Recipes: which parameters a view draws, and how. A view's parameters are plain numbers."""
+"""What a view is made of, and what a policy is: plain numbers, and plain data."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import Field
 
-from pipeline.views.draw import uniforms
+from pipeline.config import Fraction, NonNegative, Section
+from pipeline.samples import Sample
 
-# What is kept of a view: name -> (dtype, shape). 12 bytes a view.
+# What may be kept of a view: name -> (dtype, shape). A policy keeps those that it draws (12 bytes for
+# `crop`).
 FIELDS: dict[str, tuple[str, tuple[int, ...]]] = {
     "box": ("uint16", (4,)),  # x0, y0, x1, y1 of the crop, in whole pixels of the image, the ends exclusive
     "flip": ("uint8", ()),  # 1: mirrored left-right after the crop
     "colour": ("uint8", (3,)),  # brightness, contrast, saturation in 1/128 (128: unchanged)
+    # 0 none, 1 grey, 2 solarised, 3 blurred; and the blur's radius in 1/64 pixel of a view of 224 pixels
+    "filter": ("uint8", (2,)),
+    "erase": ("uint8", (4,)),  # x0, y0, x1, y1 of what is painted over, in 1/255 of the view's side
+    "paint": ("uint8", (3,)),  # and its colour, RGB
+    "mix_partner": ("uint32", ()),  # the sample that is mixed in: its row in the cache's `keys`
+    "mix_share": ("uint16", ()),  # the partner's share of the view and of the label, in 1/65536; 0: not mixed
+    # x0, y0, x1, y1 of the partner's rectangle in 1/32 of the side (cutmix); all 0: blended everywhere
+    # (mixup)
+    "mix_cut": ("uint8", (4,)),
 }
+MIX = ("mix_partner", "mix_share", "mix_cut")
 NEUTRAL = (128, 128, 128)
+CELLS = 32  # every family's input is a multiple of so many pixels, or of a power of two below: whole pixels
+SHARES = 65536
+Level = Annotated[float, Field(ge=0, le=0.99)]  # half-width of a factor around 1
 
 
 @dataclass(frozen=True)
@@ -24,56 +41,62 @@ class View:
     box: tuple[int, int, int, int]
     flip: int = 0
     colour: tuple[int, int, int] = NEUTRAL
+    filter: tuple[int, int] = (0, 0)
+    erase: tuple[int, int, int, int] = (0, 0, 0, 0)
+    paint: tuple[int, int, int] = (0, 0, 0)
+    mix_partner: int = 0
+    mix_share: int = 0
+    mix_cut: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
-class Recipe(Protocol):
-    """A policy: one method, a pure function of its arguments and the recipe's own numbers."""
+class Policy(Section):
+    """A recipe with its numbers: `draw` is a pure function of them and of its arguments.
 
-    def draw(self, seed: int, key: str, view: int, size: tuple[int, int]) -> View: ...
+    A policy of one's own subclasses this in `pipeline/views/policies/NAME.py`, as the class whose name is
+    NAME in CamelCase: its parameters are its fields, `KEEPS` names what it draws of `FIELDS`, and nothing
+    else needs to change. Its random numbers come from `pipeline.views.draw.uniforms`.
 
-
-@dataclass(frozen=True)
-class Crop:
-    """Random resized crop, flip, and brightness, contrast and saturation.
-
-    The crop's area is uniform in `scale` times the image's, its aspect log-uniform in `ratio` (Szegedy et
-    al. 2015, as in Inception). A side that would stand over the image is cut to the image's side: no
-    rejection loop, so the number of random words is fixed. Sides are rounded half up, positions are uniform
-    over all whole-pixel places.
+    Mixing is the same for all policies: a view may be mixed with the same view of another training sample.
     """
 
-    scale: tuple[float, float]
-    ratio: tuple[float, float]
-    flip: float
-    brightness: float
-    contrast: float
-    saturation: float
+    KEEPS: ClassVar[tuple[str, ...]] = ("box",)
+    # Parameters that came after the first caches: left out of the identity where they have their default.
+    LATER: ClassVar[tuple[str, ...]] = ("mixup", "cutmix", "mixup_prob", "mixup_switch_prob")
 
-    def draw(self, seed: int, key: str, view: int, size: tuple[int, int]) -> View:
-        """Draw one view of an image of `size` (width, height) pixels, each in [1, 65535]."""
-        width, height = size
-        area, aspect, left, top, flip, *colour = uniforms(seed, key, view, 8).tolist()
-        area = width * height * (self.scale[0] + area * (self.scale[1] - self.scale[0]))
-        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
-        aspect = math.exp(low + aspect * (high - low))
-        w = min(width, max(1, math.floor(math.sqrt(area * aspect) + 0.5)))
-        h = min(height, max(1, math.floor(math.sqrt(area / aspect) + 0.5)))
-        x = math.floor(left * (width - w + 1))
-        y = math.floor(top * (height - h + 1))
-        spans = (self.brightness, self.contrast, self.saturation)
-        levels = [
-            math.floor(128 * (1 + span * (2 * u - 1)) + 0.5) for span, u in zip(spans, colour, strict=True)
-        ]
-        return View((x, y, x + w, y + h), int(flip < self.flip), (levels[0], levels[1], levels[2]))
+    mixup: NonNegative = 0.0  # alpha of the weight's Beta(alpha, alpha) (Zhang et al. 2018); 0: none
+    cutmix: NonNegative = 0.0  # alpha of the area's Beta(alpha, alpha) (Yun et al. 2019); 0: none
+    mixup_prob: Fraction = 1.0  # share of views that are mixed at all, where mixup or cutmix is on
+    mixup_switch_prob: Fraction = 0.5  # share of cutmix among them, where both are on
 
+    def draw(self, seed: int, row: Sample, view: int) -> View:
+        """Draw a view of a sample, unmixed.
 
-def make_recipe(config: dict[str, Any]) -> Recipe:
-    """The recipe that plain data describes: `{"name": "crop", "scale": [0.35, 1.0], ...}`."""
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
-    return RECIPES[str(values.pop("name"))](**values)
+        Args:
+            seed: in [0, 2^63).
+            row: the sample; its size and its person's box may be looked at, never its position.
+            view: the view's number, in [0, 2^63).
+        """
+        raise NotImplementedError
 
+    @property
+    def mixes(self) -> bool:
+        """Whether views may be mixed."""
+        return self.mixup_prob > 0 and (self.mixup > 0 or self.cutmix > 0)
 
-RECIPES: dict[str, type] = {"crop": Crop}
+    def fields(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """What a cache keeps of its views: the part of `FIELDS` that is drawn."""
+        kept = (*self.KEEPS, *(MIX if self.mixes else ()))
+        return {name: kind for name, kind in FIELDS.items() if name in kept}
+
+    def describe(self) -> dict[str, Any]:
+        """Its name and numbers, as JSON: what identities compare, and what `make_recipe` takes."""
+        fields = type(self).model_fields
+        values = {
+            name: value
+            for name, value in self.model_dump(mode="json").items()
+            if not (name in self.LATER and value == fields[name].default)
+        }
+        return {"name": type(self).__module__.rpartition(".")[2], **values}
 
 
 def centre(size: tuple[int, int], share: float = 1.0) -> View:
@@ -84,15 +107,25 @@ def centre(size: tuple[int, int], share: float = 1.0) -> View:
     return View((x, y, x + side, y + side))
 
 
-def pack(views: list[View]) -> dict[str, np.ndarray]:
-    """Views to arrays, one row a view, dtypes and shapes as in `FIELDS`."""
+def pack(views: Sequence[View], fields: Sequence[str] = tuple(FIELDS)) -> dict[str, np.ndarray]:
+    """Views to arrays, one row a view, dtypes and shapes as in `FIELDS`.
+
+    Args:
+        fields: which ones.
+    """
     return {
-        name: np.array([getattr(view, name) for view in views], dtype).reshape(len(views), *shape)
-        for name, (dtype, shape) in FIELDS.items()
+        name: np.array([getattr(view, name) for view in views], FIELDS[name][0]).reshape(
+            len(views), *FIELDS[name][1]
+        )
+        for name in fields
     }
 
 
 def unpack(arrays: dict[str, np.ndarray], row: int) -> View:
-    """One row of `pack`'s arrays as a view."""
-    box, colour = arrays["box"][row].tolist(), arrays["colour"][row].tolist()
-    return View((box[0], box[1], box[2], box[3]), int(arrays["flip"][row]), (colour[0], colour[1], colour[2]))
+    """One row of `pack`'s arrays as a view; fields that are not there are neutral."""
+    values: dict[str, Any] = {}
+    for name in FIELDS:
+        if name in arrays:
+            value = arrays[name][row].tolist()
+            values[name] = tuple(value) if isinstance(value, list) else value
+    return View(**values)

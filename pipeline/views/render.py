@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from pipeline.views.recipe import NEUTRAL, View
 
@@ -15,7 +15,8 @@ LUMA = np.array([77, 150, 29], np.int64)
 
 
 def render(image: np.ndarray, view: View, size: int) -> np.ndarray:
-    """Crop, resize (Pillow's antialiased bicubic, 8-bit fixed point), flip and colour, in this order.
+    """Crop, resize (Pillow's antialiased bicubic, 8-bit fixed point), flip, filter, colour and erase, in this
+    order.
 
     Args:
         image: uint8 [H, W, 3], RGB.
@@ -36,7 +37,37 @@ def render(image: np.ndarray, view: View, size: int) -> np.ndarray:
     pixels = np.asarray(crop.resize((size, size), Image.Resampling.BICUBIC))
     if view.flip:
         pixels = pixels[:, ::-1]
-    return pixels if view.colour == NEUTRAL else recolour(pixels, view.colour)
+    if view.filter[0]:
+        pixels = filtered(pixels, *view.filter)
+    if view.colour != NEUTRAL:
+        pixels = recolour(pixels, view.colour)
+    if any(view.erase):
+        x0, y0, x1, y1 = ((edge * size + 127) // 255 for edge in view.erase)
+        pixels = pixels.copy()
+        pixels[y0:y1, x0:x1] = view.paint
+    return pixels
+
+
+def filtered(pixels: np.ndarray, which: int, level: int) -> np.ndarray:
+    """One of three-augment's three.
+
+    Args:
+        pixels: uint8 [S, S, 3].
+        which: 1: grey (Rec. 601 luma). 2: solarised, values of 128 and more inverted. 3: blurred by Pillow's
+            Gaussian (three box filters, in fixed point).
+        level: the blur's radius in 1/64 pixel of a view of 224 pixels.
+
+    Raises:
+        ValueError: there is no such filter.
+    """
+    if which == 1:
+        return recolour(pixels, (128, 128, 0))
+    if which == 2:
+        return np.where(pixels < 128, pixels, 255 - pixels)
+    if which == 3:
+        blur = ImageFilter.GaussianBlur(level / 64 * len(pixels) / 224)
+        return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).filter(blur))
+    raise ValueError(f"there is no filter {which}")
 
 
 def recolour(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:

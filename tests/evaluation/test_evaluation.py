@@ -31,7 +31,7 @@ def test_average_precision_ranks_by_probability_not_by_logit() -> None:
 def test_a_class_without_samples_does_not_count() -> None:
     logits = np.array([[1.0, 0, 0], [0, 1.0, 0]])
     scores = summarise(logits, np.array([0, 1]), ("a", "b", "c"))
-    assert scores == {"accuracy": 100.0, "mAP": 100.0, "per_class_ap": {"a": 100.0, "b": 100.0}}
+    assert scores["mAP"] == 100.0 and scores["per_class_ap"] == {"a": 100.0, "b": 100.0}
 
 
 def test_cost_of_a_linear_layer() -> None:

@@ -18,14 +18,20 @@ from pipeline.cache.encoding import of
 from pipeline.cache.layout import VIEWS, ArraySpec
 from pipeline.cache.publish import publish
 from pipeline.cache.staging import Staging
-from pipeline.config import Recipe
-from pipeline.views.recipe import FIELDS, make_recipe, pack
+from pipeline.samples import Sample
+from pipeline.views.policies import make_recipe
+from pipeline.views.recipe import View, pack
 from tests.faults.damage import time_of
 
-RECIPE = make_recipe(Recipe().model_dump())
+RECIPE = make_recipe({"name": "crop"})
 PARAMETERS = {
-    f"{VIEWS}{name}": ArraySpec(np.dtype(dtype).str, shape) for name, (dtype, shape) in FIELDS.items()
+    f"{VIEWS}{name}": ArraySpec(np.dtype(dtype).str, shape)
+    for name, (dtype, shape) in RECIPE.fields().items()
 }
+
+
+def drawn_view(key: str, view: int) -> View:
+    return RECIPE.draw(0, Sample(key, key, "train", 0, None, (500, 375), ""), view)
 
 
 def logits(random: np.random.Generator, rows: int, classes: int) -> np.ndarray:
@@ -50,9 +56,8 @@ def small(folder: Path, views: int, samples: int = 4000) -> dict:
             for block in staging.blocks(views):
                 values = logits(random, block.stop - block.start, 40)
                 encoded = codec.encode("logits", values)
-                drawn = pack(
-                    [RECIPE.draw(0, key, block.view, (500, 375)) for key in keys[block.start : block.stop]]
-                )
+                views_drawn = [drawn_view(key, block.view) for key in keys[block.start : block.stop]]
+                drawn = pack(views_drawn, RECIPE.KEEPS)
                 arrays = encoded | {f"{VIEWS}{name}": part for name, part in drawn.items()}
                 measured = measure(values, codec.decode("logits", (40,), encoded))
                 staging.commit(block, arrays, {"logits": measured})
@@ -109,7 +114,7 @@ def _write(folder: Path, samples: int, views: int, classes: int) -> dict:
     keys = [f"{index:08d}" for index in range(samples)]
     random = np.random.default_rng(0)
     pool = logits(random, 8192, classes)
-    drawn = pack([RECIPE.draw(0, key, 0, (500, 375)) for key in keys[:8192]])
+    drawn = pack([drawn_view(key, 0) for key in keys[:8192]], RECIPE.KEEPS)
     began = time.perf_counter()
     with Staging(
         folder / "staging", {"outputs": {"logits": output}}, specs, keys, [0] * samples, 8192

@@ -1,62 +1,332 @@
-"""Losses against values worked out in float64 from their papers' formulas."""
+"""Losses against values worked out in float64 from their papers' formulas, and their gradients."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pipeline.losses import LOSSES
+from pipeline import losses
+from pipeline.errors import ParamsError
+from pipeline.losses._ensemble import ensemble
+
+ROOT = Path(__file__).parents[2]
+BATCH, CLASSES = 6, 9
+MIXING = ["kd", "dkd", "dist", "standardised", "mse", "hard"]
+
+
+def log_softmax(values: np.ndarray) -> np.ndarray:
+    shifted = values - values.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def softmax(values: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(values - values.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    return np.exp(log_softmax(values))
+
+
+def kl(p: np.ndarray, q: np.ndarray) -> float:
+    """sum p log(p / q), mean over the rows."""
+    logs = np.log(p, where=p > 0, out=np.zeros_like(p)) - np.log(q)
+    return float((p * logs).sum(axis=1).mean())
+
+
+def one_hot(labels: np.ndarray) -> np.ndarray:
+    return np.eye(CLASSES)[labels] if labels.ndim == 1 else labels
+
+
+def cross_entropy(student: np.ndarray, labels: np.ndarray, smoothing: float) -> float:
+    target = one_hot(labels) * (1 - smoothing) + smoothing / CLASSES
+    return float(-(target * log_softmax(student)).sum(axis=1).mean())
+
+
+# The teacher's part of each loss, from its paper, as (student, labels, teacher, parameters) -> value
+def expected_kd(s: np.ndarray, y: np.ndarray, t: np.ndarray, temperature: float = 4.0) -> float:
+    return temperature**2 * kl(softmax(t / temperature), softmax(s / temperature))
+
+
+def expected_dkd(
+    s: np.ndarray,
+    y: np.ndarray,
+    t: np.ndarray,
+    temperature: float = 4.0,
+    target_weight: float = 1.0,
+    other_weight: float = 8.0,
+) -> float:
+    """Zhao et al. 2022, equations 5 to 7: b is (p_t, 1 - p_t), p-hat is p over the others, renormalised."""
+    p, q = softmax(t / temperature), softmax(s / temperature)
+    inside = one_hot(y) > 0
+    masses = [np.stack([(x * inside).sum(1), (x * ~inside).sum(1)], axis=1) for x in (p, q)]
+    others = [(x * ~inside) / (x * ~inside).sum(1, keepdims=True) for x in (p, q)]
+    tckd = kl(masses[0], masses[1])
+    nckd = kl(others[0], np.where(inside, 1.0, others[1]))
+    return temperature**2 * (target_weight * tckd + other_weight * nckd)
+
+
+def expected_dist(
+    s: np.ndarray,
+    y: np.ndarray,
+    t: np.ndarray,
+    temperature: float = 1.0,
+    inter: float = 1.0,
+    intra: float = 1.0,
+) -> float:
+    """Huang et al. 2022, equations 7 to 10, with NumPy's own correlation."""
+    p, q = softmax(t / temperature), softmax(s / temperature)
+    rows = np.mean([1 - np.corrcoef(p[i], q[i])[0, 1] for i in range(len(p))])
+    columns = np.mean([1 - np.corrcoef(p[:, c], q[:, c])[0, 1] for c in range(p.shape[1])])
+    return float(temperature**2 * (inter * rows + intra * columns))
+
+
+def expected_standardised(
+    s: np.ndarray, y: np.ndarray, t: np.ndarray, temperature: float = 2.0, weight: float = 10.0
+) -> float:
+    """Sun et al. 2024, algorithm 1."""
+    z = [(x - x.mean(1, keepdims=True)) / x.std(1, ddof=1, keepdims=True) for x in (t, s)]
+    return weight * temperature**2 * kl(softmax(z[0] / temperature), softmax(z[1] / temperature))
+
+
+def expected_mse(s: np.ndarray, y: np.ndarray, t: np.ndarray) -> float:
+    return float(((s - t) ** 2).mean())
+
+
+def expected_hard(s: np.ndarray, y: np.ndarray, t: np.ndarray) -> float:
+    """Touvron et al. 2021, equation 3; the labels alone are smoothed."""
+    return cross_entropy(s, t.argmax(axis=1), 0.0)
+
+
+EXPECTED: dict[str, Callable[..., float]] = {
+    "kd": expected_kd,
+    "dkd": expected_dkd,
+    "dist": expected_dist,
+    "standardised": expected_standardised,
+    "mse": expected_mse,
+    "hard": expected_hard,
+}
+SETTINGS: list[tuple[str, dict[str, float]]] = [
+    ("kd", {}),
+    ("kd", {"temperature": 1.0}),
+    ("kd", {"temperature": 10.0}),
+    ("dkd", {}),
+    ("dkd", {"temperature": 1.0, "target_weight": 3.0, "other_weight": 0.5}),
+    ("dist", {}),
+    ("dist", {"temperature": 4.0, "inter": 2.0, "intra": 0.25}),
+    ("standardised", {}),
+    ("standardised", {"temperature": 5.0, "weight": 1.0}),
+    ("mse", {}),
+    ("hard", {}),
+]
 
 
 @pytest.fixture
 def drawn() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
-    return random.normal(0, 3, (6, 9)), random.integers(0, 9, 6), random.normal(0, 3, (6, 9))
+    labels = random.integers(0, CLASSES, BATCH)
+    return random.normal(0, 3, (BATCH, CLASSES)), labels, random.normal(0, 3, (BATCH, CLASSES))
 
 
-@pytest.mark.parametrize("temperature", [1.0, 4.0, 10.0])
+def mixed(labels: np.ndarray) -> np.ndarray:
+    """Labels of mixed views: another class has a share, once all of it and once none."""
+    shares = np.array([0.3, 0.5, 0.0, 1.0, 0.1, 0.25])[:, None]
+    return np.eye(CLASSES)[labels] * (1 - shares) + np.eye(CLASSES)[(labels + 4) % CLASSES] * shares
+
+
+def value(name: str, s: np.ndarray, y: np.ndarray, t: np.ndarray, **settings: float) -> torch.Tensor:
+    return losses.load(name, {}).function(torch.tensor(s), torch.tensor(y), torch.tensor(t), **settings)
+
+
+@pytest.mark.parametrize(("name", "settings"), SETTINGS)
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_kd_is_hintons_formula(drawn: tuple, temperature: float, alpha: float, smoothing: float) -> None:
+@pytest.mark.parametrize("labelled", ["classes", "mixed"])
+def test_a_loss_is_its_papers_formula(
+    drawn: tuple, name: str, settings: dict, alpha: float, smoothing: float, labelled: str
+) -> None:
     student, labels, teacher = drawn
-    p, q = softmax(teacher / temperature), softmax(student / temperature)
-    divergence = (p * (np.log(p) - np.log(q))).sum(axis=1).mean()
-    target = np.eye(9)[labels] * (1 - smoothing) + smoothing / 9
-    hard = -(target * np.log(softmax(student))).sum(axis=1).mean()
-    found = LOSSES["kd"](
-        torch.tensor(student),
-        torch.tensor(labels),
-        torch.tensor(teacher),
-        alpha=alpha,
-        temperature=temperature,
-        label_smoothing=smoothing,
+    labels = mixed(labels) if labelled == "mixed" else labels
+    taught = EXPECTED[name](student, labels, teacher, **settings)
+    hard = cross_entropy(student, labels, smoothing)
+    found = value(name, student, labels, teacher, alpha=alpha, label_smoothing=smoothing, **settings)
+    assert float(found) == pytest.approx(alpha * taught + (1 - alpha) * hard, rel=1e-6)
+
+
+def test_the_paper_weights_of_dkd_and_standardised(drawn: tuple) -> None:
+    """At its defaults DKD is half of CE + TCKD + 8 NCKD, and standardised is 0.1 CE + 9 KL."""
+    ce = cross_entropy(drawn[0], drawn[1], 0.0)
+    assert float(value("dkd", *drawn)) == pytest.approx((ce + expected_dkd(*drawn)) / 2)
+    whole = 0.1 * ce + 0.9 * expected_standardised(*drawn)
+    assert float(value("standardised", *drawn)) == pytest.approx(whole)
+
+
+def test_dist_of_a_single_sample_has_no_part_within_classes(drawn: tuple) -> None:
+    student, labels, teacher = (one[:1] for one in drawn)
+    rows = 1 - np.corrcoef(softmax(student / 2)[0], softmax(teacher / 2)[0])[0, 1]
+    found = value("dist", student, labels, teacher, alpha=1.0, temperature=2.0, inter=3.0)
+    assert float(found) == pytest.approx(2.0**2 * 3 * rows)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_soft_looks_at_no_label(drawn: tuple, temperature: float) -> None:
+    student, labels, teacher = drawn
+    found = value("soft", student, labels, teacher, temperature=temperature, label_smoothing=0.3)
+    assert float(found) == pytest.approx(expected_kd(student, labels, teacher, temperature))
+    assert found == value("soft", student, (labels + 1) % CLASSES, teacher, temperature=temperature)
+
+
+def test_ce_takes_classes_and_mixed_labels(drawn: tuple) -> None:
+    student, labels, _ = drawn
+    for target in (labels, mixed(labels)):
+        found = losses.load("ce", {}).function(
+            torch.tensor(student), torch.tensor(target), label_smoothing=0.1
+        )
+        assert float(found) == pytest.approx(cross_entropy(student, target, 0.1))
+
+
+@pytest.mark.parametrize(("name", "settings"), [("ce", {}), ("soft", {}), *SETTINGS])
+@pytest.mark.parametrize("labelled", ["classes", "mixed"])
+def test_gradients_are_those_of_the_values(drawn: tuple, name: str, settings: dict, labelled: str) -> None:
+    student, labels, teacher = drawn
+    labels = torch.tensor(mixed(labels) if labelled == "mixed" else labels)
+    function = losses.load(name, {}).function
+    logits = torch.tensor(student, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda s: function(s, labels, torch.tensor(teacher), label_smoothing=0.1, **settings), (logits,)
     )
-    assert float(found) == pytest.approx(alpha * temperature**2 * divergence + (1 - alpha) * hard, rel=1e-5)
 
 
-def test_ce_is_kd_without_a_teacher(drawn: tuple) -> None:
-    student, labels, teacher = (torch.tensor(values) for values in drawn)
-    plain = LOSSES["ce"](student, labels)
-    assert float(plain) == pytest.approx(
-        float(LOSSES["kd"](student, labels, teacher, alpha=0.0, temperature=3.0))
+EXTREME = {
+    "far apart": ([[6e4, -6e4, 0.0]], [[-6e4, 6e4, 0.0]]),
+    "a certain teacher": ([[0.1, 0.2, 0.3]], [[6e4, -6e4, -6e4]]),
+    "no row varies": ([[2.0, 2.0, 2.0]] * 2, [[5.0, 5.0, 5.0]] * 2),
+    "no column varies": ([[1.0, 2.0, 3.0]] * 3, [[3.0, 1.0, 2.0]] * 3),
+    "a teacher that does not vary": ([[1.0, 2.0, 3.0]] * 2, [[0.0, 0.0, 0.0]] * 2),
+    "a single sample": ([[1.0, -2.0, 0.5]], [[0.3, 0.2, 0.1]]),
+    "two classes": ([[6e4, -6e4], [0.0, 0.0]], [[-6e4, 6e4], [1.0, 2.0]]),
+}
+
+
+@pytest.mark.parametrize("name", ["ce", "soft", *MIXING])
+@pytest.mark.parametrize("case", EXTREME)
+@pytest.mark.parametrize("labelled", ["classes", "mixed"])
+def test_values_and_gradients_stay_finite(name: str, case: str, labelled: str) -> None:
+    student, teacher = (torch.tensor(one) for one in EXTREME[case])
+    student.requires_grad_()
+    labels: torch.Tensor = torch.ones(len(student), dtype=torch.long)
+    if labelled == "mixed":
+        labels = torch.zeros_like(student).detach()
+        labels[:, 0], labels[:, 1] = 0.25, 0.75
+    found = losses.load(name, {}).function(student, labels, teacher)
+    found.backward()
+    assert torch.isfinite(found) and torch.isfinite(student.grad).all()
+
+
+@pytest.mark.parametrize("name", ["kd", "soft", "dkd", "dist", "standardised", "mse"])
+def test_a_student_that_equals_its_teacher_learns_nothing_from_it(name: str) -> None:
+    teacher = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    logits = teacher.clone().requires_grad_()
+    settings = {} if name == "soft" else {"alpha": 1.0}
+    found = losses.load(name, {}).function(logits, torch.zeros(4, dtype=torch.long), teacher, **settings)
+    found.backward()
+    assert found.item() == pytest.approx(0, abs=1e-5) and logits.grad.abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["ce", "soft", *MIXING])
+def test_half_precision_logits_give_a_full_precision_loss(drawn: tuple, name: str) -> None:
+    student, labels, teacher = (torch.tensor(one) for one in drawn)
+    rounded = student.bfloat16()
+    function = losses.load(name, {}).function
+    found = function(rounded, labels, teacher.float())
+    assert found.dtype == torch.float32
+    assert float(found) == pytest.approx(float(function(rounded.double(), labels, teacher)), rel=1e-5)
+
+
+def test_alpha_moves_with_the_steps(drawn: tuple) -> None:
+    student, labels, teacher = (torch.tensor(one) for one in drawn)
+    moving = losses.load("kd", {"alpha": (0.9, 0.3), "temperature": 2.0})
+    for progress, alpha in ((0.0, 0.9), (0.5, 0.6), (1.0, 0.3)):
+        still = losses.load("kd", {"alpha": alpha, "temperature": 2.0})
+        expected = still(student, labels, teacher, 0.7, 0.1)
+        assert float(moving(student, labels, teacher, progress, 0.1)) == pytest.approx(float(expected))
+
+
+def test_an_ensemble_is_the_mean_of_softened_probabilities() -> None:
+    random = np.random.default_rng(3)
+    one, two = random.normal(0, 3, (2, BATCH, CLASSES))
+    found = ensemble([torch.tensor(one), torch.tensor(two)], 4.0)
+    expected = (softmax(one / 4) + softmax(two / 4)) / 2
+    assert np.allclose(softmax(found.double().numpy() / 4), expected, atol=1e-6)
+
+
+def test_names_are_listed_without_torch() -> None:
+    code = "import sys; from pipeline import losses; print(losses.names(), 'torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert said.stdout.strip() == "['ce', 'kd', 'dist', 'dkd', 'hard', 'mse', 'soft', 'standardised'] False"
+
+
+def test_settings_hold_the_defaults_of_what_is_not_said() -> None:
+    expected = {"alpha": 0.3, "temperature": 4.0, "target_weight": 1.0, "other_weight": 8.0}
+    assert losses.load("dkd", {"alpha": 0.3}).described() == expected | {"outputs": ["logits"]}
+
+
+def test_what_a_loss_does_not_take_is_refused() -> None:
+    with pytest.raises(ParamsError, match="no loss 'kdd'") as caught:
+        losses.load("kdd", {})
+    assert "kd" in caught.value.fix
+    with pytest.raises(ParamsError, match=r"student\.losses\.dkd\.temprature") as caught:
+        losses.load("dkd", {"temprature": 2.0})
+    assert "temperature" in caught.value.fix
+    assert losses.load("ce", {}).outputs == () and losses.load("dist", {}).outputs == ("logits",)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Callable[[str, str], str]:
+    """Writes pipeline/losses/half.py in a copy of the package, and runs a script beside it."""
+    shutil.copytree(ROOT / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def run(loss: str, script: str) -> str:
+        (tmp_path / "pipeline/losses/half.py").write_text(loss)
+        return subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
+        ).stdout
+
+    return run
+
+
+def test_a_loss_of_ones_own_is_one_function(own: Callable[[str, str], str]) -> None:
+    said = own(
+        "def half(logits, labels, teacher, *, factor, temperature=3.0, label_smoothing=0.0):\n"
+        "    return factor * (logits - teacher).abs().mean() / temperature\n",
+        "import json, torch; from pipeline import losses\n"
+        "loss = losses.load('half', {'factor': 0.75})\n"
+        "value = loss(torch.ones(2, 3), torch.zeros(2).long(), torch.zeros(2, 3), 0.0, 0.0)\n"
+        "print(json.dumps([losses.names(), loss.described(), float(value)]))\n"
+        "try: losses.load('half', {})\n"
+        "except losses.ParamsError as error: print(error)",
     )
+    told, refused = said.splitlines()
+    names, described, found = json.loads(told)
+    assert "half" in names and found == 0.25
+    assert described == {"factor": 0.75, "temperature": 3.0, "outputs": ["logits"]}
+    assert refused == "student.losses.half lacks factor"
 
 
-def test_extreme_logits_stay_finite() -> None:
-    student = torch.tensor([[6e4, -6e4, 0.0]], requires_grad=True)
-    teacher = torch.tensor([[-6e4, 6e4, 0.0]])
-    value = LOSSES["kd"](student, torch.tensor([1]), teacher, alpha=0.5, temperature=1.0)
-    value.backward()
-    assert torch.isfinite(value) and torch.isfinite(student.grad).all()
-
-
-def test_a_student_that_equals_its_teacher_has_no_gradient_from_it() -> None:
-    logits = torch.randn(4, 5, requires_grad=True)
-    LOSSES["kd"](
-        logits, torch.zeros(4, dtype=torch.long), logits.detach(), alpha=1.0, temperature=2.0
-    ).backward()
-    assert logits.grad.abs().max() < 1e-6
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "def helf(logits, labels, teacher, *, label_smoothing=0.0): ...",
+        "def half(logits, labels, teacher): ...",
+    ],
+)
+def test_a_file_that_holds_no_loss_is_refused(own: Callable[[str, str], str], loss: str) -> None:
+    said = own(
+        loss,
+        "from pipeline import losses\n"
+        "try: losses.load('half', {})\n"
+        "except losses.ParamsError as error: print(error)",
+    )
+    assert "pipeline/losses/half.py holds no loss" in said
+    assert "define half(logits, labels, teacher, *, label_smoothing=0.0)" in said

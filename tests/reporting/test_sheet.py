@@ -16,7 +16,8 @@ def sheet(count: int, size: tuple[int, int] = (120, 90)) -> Image.Image:
     image = random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     views = [View((i % 9, 2, size[0] - 10, size[1] - 1), i % 2) for i in range(count)]
     shares = random.dirichlet(np.ones(len(CLASSES)), count)
-    return contact_sheet(image, views, shares, CLASSES, 0, 64, "key_001", "net, cache 0123")
+    squares = [render(image, view, 64) for view in views]
+    return contact_sheet(image, views, squares, shares, CLASSES, 0, "key_001", "net, cache 0123")
 
 
 def test_more_views_take_more_rows_up_to_a_bound() -> None:
@@ -31,7 +32,8 @@ def test_a_view_is_drawn_as_the_teacher_saw_it() -> None:
     image[:, 30:] = (0, 0, 255)
     shares = np.full((2, 7), 1 / 7)
     views = [View((0, 0, 60, 40), 0), View((0, 0, 60, 40), 1)]
-    found = np.asarray(contact_sheet(image, views, shares, CLASSES, 1, 32, "k", "s")).astype(int)
+    squares = [render(image, view, 32) for view in views]
+    found = np.asarray(contact_sheet(image, views, squares, shares, CLASSES, 1, "k", "s")).astype(int)
     red = np.argwhere((found == (255, 0, 0)).all(axis=2))
     blue = np.argwhere((found == (0, 0, 255)).all(axis=2))
     below = found.shape[0] - 330  # the row of cards
@@ -45,7 +47,8 @@ def test_a_view_is_drawn_as_the_teacher_saw_it() -> None:
 def test_odd_pictures_and_views_of_a_pixel_can_be_drawn(size: tuple[int, int]) -> None:
     image = np.zeros((size[1], size[0], 3), np.uint8)
     views = [View((0, 0, *size)), View((size[0] - 1, size[1] - 1, *size))]
-    made = contact_sheet(image, views, np.full((2, 2), 0.5), ["x", "y"], 1, 16, "k", "s")
+    squares = [render(image, view, 16) for view in views]
+    made = contact_sheet(image, views, squares, np.full((2, 2), 0.5), ["x", "y"], 1, "k", "s")
     assert made.height < 1500
     colours = {tuple(colour) for colour in np.asarray(made).reshape(-1, 3)}
     assert tuple(int(BOXES[1][i : i + 2], 16) for i in (1, 3, 5)) in colours

@@ -17,7 +17,7 @@ from pipeline.generation.identity import read_teacher
 from pipeline.generation.rate import Rate, measure
 from pipeline.models.create import create
 from pipeline.samples import Sample, Samples
-from pipeline.views.recipe import Crop
+from pipeline.views.policies.crop import Crop
 from stages.plan import duration
 from tests.conftest import run_in
 
@@ -188,7 +188,7 @@ def test_a_plan_without_training_samples_is_refused(project: Path) -> None:
 def test_measuring_moves_no_global_random_generator(finished: Path) -> None:
     train = Samples.load(finished / "artifacts/data").of("train")
     model = create("convnext_atto", 40, {"depths": [1, 1, 1, 1], "dims": [8, 16, 24, 32]}, size=64)
-    recipe = Crop((0.5, 1.0), (0.75, 1.3333), 0.5, 0.3, 0.3, 0.3)
+    recipe = Crop(scale=(0.5, 1.0))
     threads = torch.get_num_threads()
     before = (torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate())  # type: ignore[index]
     measure(model, train, recipe, 0, 32, "none", 32)

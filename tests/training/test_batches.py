@@ -23,7 +23,8 @@ from pipeline.samples import Sample, Samples
 from pipeline.training.batches import CachedBatches, FreshBatches, order
 from pipeline.training.loop import fit
 from pipeline.training.pairing import digests
-from pipeline.views.recipe import Recipe, make_recipe
+from pipeline.views.policies import make_recipe
+from pipeline.views.recipe import Policy
 from pipeline.views.render import to_input
 
 CLASSES = 6
@@ -72,7 +73,7 @@ def samples(tmp_path: Path) -> Samples:
 
 
 def fill(
-    teacher: Model, samples: Samples, recipe: Recipe, staging: Staging, views: int, progress: Progress
+    teacher: Model, samples: Samples, recipe: Policy, staging: Staging, views: int, progress: Progress
 ) -> int:
     """Compute what is missing; how many blocks that was."""
     todo = divide(staging, views, Ranks(), progress)
@@ -83,7 +84,10 @@ def fill(
 def cached(
     samples: Samples, folder: Path, backend: str, views: int = 3, net: torch.nn.Module | None = None
 ) -> Store:
-    identity = {"test": 1, "outputs": {"logits": {"encoding": "float16", "shape": [CLASSES]}}}
+    identity = {
+        "views": {"recipe": RECIPE},
+        "outputs": {"logits": {"encoding": "float16", "shape": [CLASSES]}},
+    }
     specs = array_specs(identity)
     keys = [row.key for row in samples.rows]
     with Staging(folder / "staging", identity, specs, keys, samples.labels(), 8) as staging:
@@ -135,7 +139,10 @@ def test_a_stopped_cache_goes_on_and_ends_with_the_same_digests(samples: Samples
             self.notes.append(text)
 
     whole = cached(samples, tmp_path / "a", "zarr")
-    identity = {"test": 1, "outputs": {"logits": {"encoding": "float16", "shape": [CLASSES]}}}
+    identity = {
+        "views": {"recipe": RECIPE},
+        "outputs": {"logits": {"encoding": "float16", "shape": [CLASSES]}},
+    }
     specs, keys = array_specs(identity), [row.key for row in samples.rows]
     recipe, teacher = make_recipe(RECIPE), model(Projection())
     with (
@@ -203,8 +210,7 @@ def test_a_diverging_run_stops_with_advice(samples: Samples) -> None:
         fit(
             model(Projection()),
             source,
-            source.steps,
-            lambda logits, batch: (logits**4).mean(),
+            lambda logits, batch, progress: (logits**4).mean(),
             config,
             Progress(),
             "",

@@ -20,8 +20,10 @@ from pipeline.samples import Sample, Samples
 from pipeline.views.draw import permutation, uniforms, words
 from pipeline.views.loader import batches
 from pipeline.views.pixels import Pixels, decode
-from pipeline.views.recipe import NEUTRAL, View, centre, make_recipe, pack, unpack
+from pipeline.views.policies import make_recipe
+from pipeline.views.recipe import NEUTRAL, View, centre, pack, unpack
 from pipeline.views.render import recolour, render
+from pipeline.views.shots import Shot
 
 RECIPE = {
     "name": "crop",
@@ -33,6 +35,10 @@ RECIPE = {
     "saturation": 0.3,
 }
 sides = st.integers(1, 3000)
+
+
+def sample(key: str, size: tuple[int, int], box: tuple[int, int, int, int] | None = None) -> Sample:
+    return Sample(key, f"{key}.png", "train", 0, box, size, "")
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -87,7 +93,7 @@ def test_no_global_generator_is_read_or_moved() -> None:
     image = picture(40, 60)
 
     def all_of_it() -> bytes:
-        view = recipe.draw(3, "k", 1, (60, 40))
+        view = recipe.draw(3, sample("k", (60, 40)), 1)
         return render(image, view, 32).tobytes() + permutation(3, "order", 0, 50).tobytes()
 
     def states() -> tuple:
@@ -103,14 +109,14 @@ def test_no_global_generator_is_read_or_moved() -> None:
 @settings(max_examples=200, deadline=None)
 @given(width=sides, height=sides, seed=st.integers(0, 2**63 - 1), view=st.integers(0, 2**33))
 def test_every_box_lies_in_its_image(width: int, height: int, seed: int, view: int) -> None:
-    drawn = make_recipe(RECIPE).draw(seed, "key", view, (width, height))
+    drawn = make_recipe(RECIPE).draw(seed, sample("key", (width, height)), view)
     x0, y0, x1, y1 = drawn.box
     assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
     assert drawn.flip in (0, 1) and all(0 <= level <= 255 for level in drawn.colour)
 
 
 def test_the_recipe_draws_what_its_numbers_say() -> None:
-    views = [make_recipe(RECIPE).draw(0, f"k{i}", 0, (200, 150)) for i in range(4000)]
+    views = [make_recipe(RECIPE).draw(0, sample(f"k{i}", (200, 150)), 0) for i in range(4000)]
     areas = [(v.box[2] - v.box[0]) * (v.box[3] - v.box[1]) / 30000 for v in views]
     assert min(areas) > 0.3 and 0.62 < np.mean(areas) < 0.69
     assert 0.46 < np.mean([v.flip for v in views]) < 0.54
@@ -123,7 +129,7 @@ def test_the_recipe_draws_what_its_numbers_say() -> None:
 @given(width=st.integers(1, 90), height=st.integers(1, 90), size=st.integers(1, 48))
 def test_any_image_shape_renders(width: int, height: int, size: int) -> None:
     image = picture(height, width)
-    view = make_recipe(RECIPE).draw(0, "k", 0, (width, height))
+    view = make_recipe(RECIPE).draw(0, sample("k", (width, height)), 0)
     assert render(image, view, size).shape == (size, size, 3)
     assert render(image, centre((width, height)), size).shape == (size, size, 3)
 
@@ -164,8 +170,8 @@ def test_neutral_colour_changes_nothing() -> None:
 
 
 def test_parameters_survive_packing_in_twelve_bytes() -> None:
-    views = [make_recipe(RECIPE).draw(0, f"k{i}", 0, (640, 480)) for i in range(20)]
-    arrays = pack(views)
+    views = [make_recipe(RECIPE).draw(0, sample(f"k{i}", (640, 480)), 0) for i in range(20)]
+    arrays = pack(views, ["box", "flip", "colour"])
     assert [unpack(arrays, i) for i in range(20)] == views
     assert sum(values.nbytes for values in arrays.values()) == 20 * 12
 
@@ -174,7 +180,7 @@ def test_rendered_pixels_are_the_golden_ones() -> None:
     """A changed Pillow (or a changed renderer) is noticed here, not in a student's accuracy."""
     ramp = np.add.outer(np.arange(90) * 2, np.arange(120)).astype(np.uint8)
     image = np.stack([ramp, ramp[::-1], ramp[:, ::-1]], axis=2)
-    view = make_recipe(RECIPE).draw(11, "golden", 5, (120, 90))
+    view = make_recipe(RECIPE).draw(11, sample("golden", (120, 90)), 5)
     digest = hashlib.sha256(render(image, view, 64).tobytes()).hexdigest()
     assert digest[:32] == GOLDEN
 
@@ -216,9 +222,9 @@ def folder(tmp_path: Path) -> Samples:
 @pytest.mark.parametrize("budget", [0, 2**30])
 def test_workers_batches_and_memory_change_no_pixel(folder: Samples, workers: int, budget: int) -> None:
     recipe = make_recipe(RECIPE)
-    pairs = [(row, recipe.draw(0, row.key, 1, row.size)) for row in folder.rows]
-    expected = np.stack([render(Pixels(folder)[row], view, 24) for row, view in pairs])
-    jobs = [pairs[i : i + 3] for i in range(0, 7, 3)]
+    shots = [Shot(row, recipe.draw(0, row, 1)) for row in folder.rows]
+    expected = np.stack([render(Pixels(folder)[shot.row], shot.view, 24) for shot in shots])
+    jobs = [shots[i : i + 3] for i in range(0, 7, 3)]
     before = torch.get_rng_state()
     found = torch.cat(list(batches(Pixels(folder, budget), jobs, 24, workers))).numpy()
     assert (found == expected).all()

@@ -1,0 +1,40 @@
+"""Policies, one a file: `NAME.py` holds the class Name, chosen by `views.recipe.name`. A file more is a policy."""
+
+import difflib
+import importlib
+import pkgutil
+from typing import Any
+
+from pipeline.config import validated
+from pipeline.errors import ParamsError
+from pipeline.views.recipe import Policy
+
+
+def names() -> list[str]:
+    """The names of all policies."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def make_recipe(config: dict[str, Any], source: str = "params") -> Policy:
+    """The recipe that plain data describes: `{"name": "crop", "scale": [0.35, 1.0], ...}`.
+
+    Args:
+        config: `name`, without which it is `crop`, and what that policy takes.
+        source: where the data is from, for the message.
+
+    Raises:
+        ParamsError: there is no such policy, or it does not take these numbers; names the nearest valid ones.
+    """
+    values = dict(config)
+    name = values.pop("name", "crop")
+    known = names()
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ParamsError(
+            f"{source}: views.recipe.name = {name!r}: there is no such policy",
+            fix=f"{hint}valid: {', '.join(known)}",
+        )
+    module = importlib.import_module(f"{__name__}.{name}")
+    kind: type[Policy] = getattr(module, "".join(part.capitalize() for part in str(name).split("_")))
+    return validated(kind, values, source, ("views", "recipe"))

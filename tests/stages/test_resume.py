@@ -1,0 +1,142 @@
+"""A killed training run goes on mid-epoch to the same bits, and several processes train as one."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from tests.conftest import BIN, environment, run_in
+
+# small batches: many steps to be killed in. drop_path and the average have a state that must go on too
+STEPS = ["--set", "student.train.batch_size=10", "--set", "student.train.ema=0.9"]
+KD = ["student", "--family", "vit", "--arm", "kd"]
+
+
+def weights(project: Path, name: str) -> bytes:
+    return (project / "artifacts/students" / name / "model.safetensors").read_bytes()
+
+
+def killed(project: Path, command: list[str], checkpoint: str, count: int) -> None:
+    """Run a command and SIGKILL it, with all that it started, when its checkpoint was written `count` times."""
+    changed = {**environment(), "STILLROOM_CHECKPOINT_SECONDS": "0"}
+    process = subprocess.Popen(
+        [str(BIN / "stillroom"), *command],
+        cwd=project,
+        env=changed,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    file, seen = project / "artifacts/.staging" / checkpoint, set()
+    began = time.monotonic()
+    while len(seen) < count:
+        assert process.poll() is None, process.communicate()[0].decode()
+        assert time.monotonic() - began < 120
+        if file.exists():
+            seen.add(file.stat().st_mtime_ns)
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_a_student_killed_at_any_step_ends_with_the_same_bits(project: Path) -> None:
+    run_in(project, "stillroom", *KD, *STEPS)
+    whole, log = weights(project, "vit-kd-0"), history(project, "vit-kd-0")
+    for count in (1, 7, 4):
+        killed(project, [*KD, *STEPS], "vit-kd-0.checkpoint", count)
+    assert weights(project, "vit-kd-0") == whole  # the old result stays until the new one is whole
+    said = run_in(project, "stillroom", *KD, *STEPS).stdout
+    assert "resumed: " in said and "of 4 epochs (step " in said
+    assert weights(project, "vit-kd-0") == whole and history(project, "vit-kd-0") == log
+    curve = (project / "artifacts/students/vit-kd-0/plots/metrics/loss.tsv").read_text().splitlines()
+    assert len(curve) == 1 + 4  # epochs before the kill are in the log too
+    assert not (project / "artifacts/.staging/vit-kd-0.checkpoint").exists()
+
+
+def history(project: Path, name: str) -> list[dict]:
+    found = json.loads((project / "artifacts/students" / name / "student.json").read_text())["history"]
+    return [{key: value for key, value in epoch.items() if key != "seconds"} for epoch in found]
+
+
+def test_a_teacher_killed_goes_on_to_the_same_bits(project: Path) -> None:
+    train = ["teacher", "--set", "teacher.train.batch_size=10", "--set", "teacher.train.epochs=2"]
+    run_in(project, "stillroom", *train)
+    whole = (project / "artifacts/teacher/model.safetensors").read_bytes()
+    killed(project, train, "teacher.checkpoint", 5)
+    assert "resumed: " in run_in(project, "stillroom", *train).stdout
+    assert (project / "artifacts/teacher/model.safetensors").read_bytes() == whole
+
+
+def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_taken_up(project: Path) -> None:
+    run_in(project, "stillroom", *KD, *STEPS)
+    whole = weights(project, "vit-kd-0")
+    killed(project, [*KD, *STEPS, "--set", "student.train.lr=1.0e-4"], "vit-kd-0.checkpoint", 3)
+    said = run_in(project, "stillroom", *KD, *STEPS).stdout
+    assert "of another run" in said and "resumed" not in said
+    assert weights(project, "vit-kd-0") == whole
+    killed(project, [*KD, *STEPS], "vit-kd-0.checkpoint", 3)
+    file = project / "artifacts/.staging/vit-kd-0.checkpoint"
+    file.write_bytes(file.read_bytes()[:-5000])
+    said = run_in(project, "stillroom", *KD, *STEPS).stdout
+    assert "cannot be read" in said and weights(project, "vit-kd-0") == whole
+
+
+@pytest.mark.parametrize("arm", ["kd", "dist"])
+def test_several_processes_train_as_one(project: Path, arm: str) -> None:
+    """Same samples in the same order, losses within 1e-5; `dist` looks across the whole batch."""
+    # 7 does not divide: parts of 80 / 12 samples among 4 processes, two parts a step
+    command = ["student", "--family", "pvt", "--arm", arm, "--set", "student.train.batch_size=28"]
+    command += ["--set", "student.train.drop_path=0.0", "--set", "student.train.accumulate=2"]
+    command += ["--set", "student.train.opt=sgd"]
+    found = {}
+    for count in (1, 2, 4):
+        start = ["torchrun", "--no-python", f"--nproc-per-node={count}", "stillroom"]
+        run_in(project, *(start if count > 1 else ["stillroom"]), *command)
+        folder = project / f"artifacts/students/pvt-{arm}-0"
+        described = json.loads((folder / "student.json").read_text())
+        logits = load_file(folder / "predictions.safetensors")["logits"]
+        found[count] = described, logits, json.loads((folder / "metrics.json").read_text())
+    one, logits, _ = found[1]
+    assert one["environment"]["processes"] == "1" and found[4][0]["environment"]["processes"] == "4"
+    for count in (2, 4):
+        described, theirs, _ = found[count]
+        assert described["digests"] == one["digests"]
+        losses = zip(one["history"], described["history"], strict=True)
+        assert all(abs(left["loss"] - right["loss"]) < 1e-5 for left, right in losses)
+        assert theirs.shape == logits.shape == (40, 40)  # every test sample once
+        assert abs(theirs - logits).max() < 1e-3
+
+
+def test_parts_of_a_batch_add_up_to_it(project: Path) -> None:
+    """Accumulated in three parts, a batch gives the same steps but for the last bits."""
+    command = [*KD, "--set", "student.train.drop_path=0.0", "--set", "student.train.opt=sgd"]
+    histories = []
+    for parts in (1, 3):
+        run_in(project, "stillroom", *command, "--set", f"student.train.accumulate={parts}")
+        histories.append(history(project, "vit-kd-0"))
+    for one, two in zip(*histories, strict=True):
+        assert abs(one["loss"] - two["loss"]) < 1e-5
+    done = run_in(project, "stillroom", *KD, "--set", "student.train.accumulate=41", code=2)
+    assert "cannot be cut into 41 parts" in done.stderr
+
+
+def test_two_runs_of_one_student_do_not_mix(project: Path) -> None:
+    command = [*KD, *STEPS, "--set", "student.train.epochs=400"]
+    process = subprocess.Popen(
+        [str(BIN / "stillroom"), *command], cwd=project, env=environment(), stdout=subprocess.DEVNULL
+    )
+    try:
+        lock = project / "artifacts/.staging/vit-kd-0.lock"
+        while not lock.exists() or not lock.read_text():
+            assert process.poll() is None
+            time.sleep(0.01)
+        done = run_in(project, "stillroom", *KD, *STEPS, code=1)
+        assert f"process id {process.pid}" in done.stderr and "vit-kd-0" in done.stderr
+    finally:
+        process.kill()
+        process.wait()
