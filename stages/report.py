@@ -49,13 +49,14 @@ def _write(params: "Params") -> dict:
     entries = [
         (family, arm, seed) for family in matrix.families for arm in matrix.arms for seed in matrix.seeds
     ]
-    runs = records.read(ARTIFACTS, entries)
+    samples = Samples.load(DATA, data_root(params))
+    runs = records.read(ARTIFACTS, entries, samples.of("test"))
     results = table.summarise(runs)
     html = page.page(
         results,
         runs.students,
         runs.teacher,
-        _pictures(open_store(CACHE), Samples.load(DATA, data_root(params)).of("train")),
+        _pictures(open_store(CACHE), samples.of("train")),
         params.report.title,
         ["dvc repro"],
         runs.manifest,

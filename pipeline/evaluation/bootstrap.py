@@ -17,7 +17,7 @@ CHUNK = 50  # resamples at a time: memory is CHUNK x N
 
 @dataclass(frozen=True)
 class Gain:
-    """A gain in points with its 95% interval, of accuracy and of mAP; `resamples` are what the interval is of."""
+    """A gain in points with its 95% interval, of accuracy and of mAP."""
 
     accuracy: float
     accuracy_interval: tuple[float, float]

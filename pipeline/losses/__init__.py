@@ -90,7 +90,7 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
     check(name, "arm")
     function = getattr(importlib.import_module(f"{__name__}.{name}"), name, None)
     signature = inspect.signature(function).parameters if callable(function) else {}
-    if "teacher" not in signature or "label_smoothing" not in signature:
+    if function is None or "teacher" not in signature or "label_smoothing" not in signature:
         raise ParamsError(
             f"pipeline/losses/{name}.py holds no loss",
             fix=f"define {name}(logits, labels, teacher, *, label_smoothing=0.0) in it, with its parameters "

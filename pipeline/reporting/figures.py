@@ -45,7 +45,8 @@ NAME = 28  # class_change: characters of a class name that fit half of a narrow 
 
 
 def dumbbell(results: dict[str, Any], metric: str) -> str:
-    """One line a family from `ce` (ring) to `kd` (disc), with the teacher as a dashed line.
+    """One line a family from `ce` (ring) to the arm with a teacher (disc), with the teacher as a dashed line
+    and each gain with its interval.
 
     Args:
         results: what `table.summarise` returns.
@@ -55,8 +56,8 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
         An `<svg>` element; single seeds are small ticks under the means.
     """
     gain = "gain" if metric == "accuracy" else "mAP_gain"
-    summary, teacher = results["summary"], results["teacher"][metric]
-    rows = [row for row in results["rows"] if any(_counts(line, row) for line in summary)]
+    summary, teacher, main = results["summary"], results["teacher"][metric], results["arm"]
+    rows = [row for row in results["rows"] if any(_counts(line, row, main) for line in summary)]
     low, high = _widen([teacher, *(row[metric] for row in rows)])
     top, bottom = 40, 40 + ROW * len(summary)
 
@@ -79,38 +80,48 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
     spoken = []
     for index, line in enumerate(summary):
         middle = top + ROW * index + ROW // 2 - 4
-        values = {arm: line[f"{metric}_{arm}"] for arm in ("ce", "kd") if line[f"{metric}_{arm}"] is not None}
+        values = {arm: line[f"{metric}_{arm}"] for arm in ("ce", main) if line[f"{metric}_{arm}"] is not None}
         parts.append(_line(LEFT, middle, 100 - 12, middle, "grid"))
         parts.append(_text("0", middle + 4, family_name(line["family"]), "name", "start"))
         if len(values) == 2:
-            kind = "link" if values["kd"] >= values["ce"] else "link loss"
-            parts.append(_line(across(values["ce"]), middle, across(values["kd"]), middle, kind))
+            kind = "link" if values[main] >= values["ce"] else "link loss"
+            parts.append(_line(across(values["ce"]), middle, across(values[main]), middle, kind))
         if len(line["seeds"]) > 1:
             for row in rows:
-                if _counts(line, row):
+                if _counts(line, row, main):
                     x = across(row[metric])
-                    parts.append(_line(x, middle + 9, x, middle + 14, f"seed {row['arm']}"))
+                    parts.append(
+                        _line(x, middle + 9, x, middle + 14, "seed" if row["arm"] == "ce" else "seed kd")
+                    )
         for arm, value in values.items():
-            other = values["ce" if arm == "kd" else "kd"] if len(values) == 2 else None
+            other = values["ce" if arm == main else main] if len(values) == 2 else None
             left = other is not None and (value < other or (value == other and arm == "ce"))
             kind, side, shift = (
                 "halo small" + " muted" * (arm == "ce"),
                 *(("end", -11) if left else ("start", 11)),
             )
             parts.append(_text(f"{across(value):.2f}%", middle + 4, f"{value:.1f}", kind, side, dx=shift))
-            parts.append(f'<circle class="dot {arm}" cx="{across(value):.2f}%" cy="{middle}" r="6"/>')
+            dot = "ce" if arm == "ce" else "kd"
+            parts.append(f'<circle class="dot {dot}" cx="{across(value):.2f}%" cy="{middle}" r="6"/>')
         if line[gain] is not None:
             kind = "gain" if line[gain] > 0 else "muted"
-            parts.append(_text("100%", middle + 4, minus(signed(line[gain], 1)), kind, "end"))
+            interval = line[f"{gain}_interval"]
+            parts.append(
+                _text("100%", middle + 4 * (not interval), minus(signed(line[gain], 1)), kind, "end")
+            )
+            if interval:
+                between = " to ".join(minus(signed(edge, 1)) for edge in interval)
+                parts.append(_text("100%", middle + 13, between, "muted small", "end"))
         reached = " and ".join(f"{arm} {value:.1f}" for arm, value in values.items())
         spoken.append(f"{family_name(line['family'])} {reached}")
     title = f"{metric} in percent on the test split by family; teacher {teacher:.1f}; {'; '.join(spoken)}"
     return _figure(title, bottom + 26, parts)
 
 
-def _counts(line: dict[str, Any], row: dict[str, Any]) -> bool:
-    """A student that is in its family's mean."""
-    return row["family"] == line["family"] and row["seed"] in line["seeds"]
+def _counts(line: dict[str, Any], row: dict[str, Any], main: str) -> bool:
+    """A student that is in one of its family's two means."""
+    shown = row["arm"] == "ce" or row["arm"] == main
+    return shown and row["family"] == line["family"] and row["seed"] in line["seeds"]
 
 
 class Curve(NamedTuple):

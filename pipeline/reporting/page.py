@@ -67,6 +67,7 @@ def page(
     environment.filters.update(
         percent=lambda value: "–" if value is None else table.percent(value),
         signed=lambda value: "–" if value is None else figures.minus(table.signed(value)),
+        interval=_interval,
         quantity=table.quantity,
         size=table.size,
         family=table.family_name,
@@ -75,7 +76,8 @@ def page(
         pretty=lambda tree: json.dumps(tree, indent=2, ensure_ascii=False, sort_keys=True),
         data_uri=lambda png: "data:image/png;base64," + b64encode(png).decode("ascii"),
     )
-    gains = table.class_gains(students)
+    gains = table.class_gains(students, results["arm"])
+    rows = results["rows"]
     teacher_curve = figures.teacher_curve(teacher)
     curves: dict[str, list[tuple[str, Markup]]] = {}
     for curve in figures.loss_curves(students):
@@ -85,9 +87,13 @@ def page(
         style=Markup(figures.STYLE),
         lead=_lead(results),
         results=results,
-        best=_best(results["summary"]),
-        arms={row["arm"] for row in results["rows"]},
-        several_seeds=len({row["seed"] for row in results["rows"]}) > 1,
+        best=_best(results["summary"], results["arm"]),
+        arms={row["arm"] for row in rows},
+        losses=list(dict.fromkeys(name for line in results["summary"] for name in line["gains"])),
+        method=table.method(results) if results["bootstrap"] else "",
+        columns=[(name, head) for name, head in _COLUMNS if any(row[name] is not None for row in rows)],
+        latencies=any(row["latency_ms"] for row in rows),
+        several_seeds=len({row["seed"] for row in rows}) > 1,
         bytes_a_view=results["cache"]["bytes"] / (results["cache"]["views"] * results["cache"]["samples"]),
         dumbbells=[(name, Markup(figures.dumbbell(results, metric))) for name, metric in _METRICS],
         # The pieces below come out of figures.py, which escapes every text itself.
@@ -110,6 +116,12 @@ def page(
 
 
 _METRICS = (("Accuracy", "accuracy"), ("Mean average precision", "mAP"))
+# of the table of every student; a column that none has is left out
+_COLUMNS = (
+    ("top5", "Top-5, %"),
+    ("calibration_error", "Calibration error, %"),
+    ("agreement", "Agreement with teacher, %"),
+)
 
 
 def _lead(results: dict[str, Any]) -> str:
@@ -121,11 +133,12 @@ def _lead(results: dict[str, Any]) -> str:
         held = f"only the {arms[0]} arm" if len(arms) == 1 else "no family and seed with both arms"
         return f"{_listed(names)}: there is {held} so far, so there is no gain to report yet."
     measured = [line for line in summary if line["gain"] is not None]
-    points = figures.minus(table.signed(gain))
+    points, arm = figures.minus(table.signed(gain)), results["arm"]
     if len(measured) == 1:
         line = measured[0]
+        reached = table.percent(line[f"accuracy_{arm}"])
         return (
-            f"{table.family_name(line['family'])} reaches {table.percent(line['accuracy_kd'])} % with the "
+            f"{table.family_name(line['family'])} reaches {reached} % with the "
             f"teacher’s cached logits and {table.percent(line['accuracy_ce'])} % with the labels alone: "
             f"{points} points."
         )
@@ -153,11 +166,19 @@ def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _best(summary: list[dict[str, Any]]) -> dict[str, float | None]:
+def _interval(interval: list[float] | None) -> str:
+    """`; +1.10 to +5.70`, or nothing."""
+    if interval is None:
+        return ""
+    low, high = (figures.minus(table.signed(value)) for value in interval)
+    return f"; {low} to {high}"
+
+
+def _best(summary: list[dict[str, Any]], arm: str) -> dict[str, float | None]:
     """The values that the table marks: best of both arms, and the largest gain; None without competition."""
     best: dict[str, float | None] = {}
     for metric, gain in (("accuracy", "gain"), ("mAP", "mAP_gain")):
-        scores = [line[f"{metric}_{arm}"] for line in summary for arm in ("ce", "kd")]
+        scores = [line[f"{metric}_{name}"] for line in summary for name in ("ce", arm)]
         for name, values in ((metric, scores), (gain, [line[gain] for line in summary])):
             present = [value for value in values if value is not None]
             best[name] = max(present) if len(present) > 1 else None

@@ -2,13 +2,17 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
 
+from pipeline.cache.identity import identity_id
 from pipeline.errors import CacheError, DataError, listing
+from pipeline.samples import Samples
 
 Entry = tuple[str, str, int]  # family, arm, seed
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -21,10 +25,12 @@ class Record(BaseModel):
 
 
 class Metrics(Record):
-    """`metrics.json`: accuracy and mAP in percent on the test split."""
+    """`metrics.json`: percent on the test split."""
 
     accuracy: Percent
     mAP: Percent
+    top5: Percent | None = None
+    calibration_error: Percent | None = None
     train_seconds_per_image: float | None = None
 
 
@@ -45,6 +51,13 @@ class Weights(Record):
     remade: list[str] = []
 
 
+class Tested(Record):
+    """Digests of the keys and labels of the test split, in the order of the predictions."""
+
+    keys: str
+    labels: str
+
+
 class Teacher(Record):
     """`teacher.json`, with the `metrics.json` beside it."""
 
@@ -60,6 +73,7 @@ class Teacher(Record):
     config: dict[str, Any]
     epochs: int
     history: list[Epoch]
+    test: Tested | None = None
     metrics: Metrics
 
 
@@ -75,7 +89,8 @@ class Student(Record):
     """`student.json`, with the `metrics.json` beside it.
 
     `per_class_ap`: average precision of each class in percent; a class without a test sample has none (None).
-    `seconds`: training time.
+    `seconds`: training time. `latency_ms`: by batch size. `cache_parts`: digests of what it took from the
+    cache.
     """
 
     format: Literal["stillroom-student/1"]
@@ -87,7 +102,10 @@ class Student(Record):
     params: int
     flops: int | float | None
     cache: str
+    cache_parts: dict[str, str] | None = None
     digests: Digests
+    test: Tested | None = None
+    latency_ms: dict[str, float] | None = None
     config: dict[str, Any]
     history: list[Epoch]
     per_class_ap: dict[str, Percent | None]
@@ -115,20 +133,33 @@ class Manifest(Record):
 
 @dataclass(frozen=True)
 class Runs:
-    """Everything the report is made from; `cache_bytes` is the sum of the sizes of the cache's files."""
+    """Everything the report is made from.
+
+    Attributes:
+        cache_bytes: the sum of the sizes of the cache's files.
+        labels: int64 [N] of the test split; None where no table was given.
+        logits: float32 [N, C], what a student said of the test split, by (family, arm, seed); of those that
+            kept it.
+        teacher_logits: likewise the teacher's, or None.
+    """
 
     teacher: Teacher
     manifest: Manifest
     cache_bytes: int
     students: tuple[Student, ...]
+    labels: np.ndarray | None = None
+    logits: dict[Entry, np.ndarray] = field(default_factory=dict)
+    teacher_logits: np.ndarray | None = None
 
 
-def read(artifacts: Path, entries: Sequence[Entry]) -> Runs:
+def read(artifacts: Path, entries: Sequence[Entry], test: Samples | None = None) -> Runs:
     """Read the teacher, the cache's manifest and one student for each of `entries`, in their order.
 
     Args:
         artifacts: the folder that holds `teacher/`, `cache/` and `students/`.
         entries: (family, arm, seed) of the students to report; a repeated one counts once.
+        test: the test split's rows, for what is read of the predictions beside each model; None: they are not
+            looked at.
 
     Raises:
         DataError: no entry was given; files are missing (all are named), are not JSON or not what the stages
@@ -172,7 +203,70 @@ def read(artifacts: Path, entries: Sequence[Entry]) -> Runs:
     _refuse_other_teacher(artifacts, manifest, teacher)
     _refuse_unpaired(artifacts, manifest, read_students)
     size = sum(file.stat().st_size for file in sorted(manifest_file.parent.rglob("*")) if file.is_file())
-    return Runs(teacher, manifest, size, read_students)
+    runs = Runs(teacher, manifest, size, read_students)
+    return runs if test is None else _with_predictions(runs, artifacts, test)
+
+
+def _with_predictions(runs: Runs, artifacts: Path, test: Samples) -> Runs:
+    """Add what each model said of the test split, where it was kept.
+
+    Raises:
+        DataError: predictions are damaged, of another split, or do not give the accuracy in `metrics.json`;
+            all such files are named.
+    """
+    labels = np.array(test.labels(), np.int64)
+    digests = {name: digest for name, digest in test.digests().items() if name in ("keys", "labels")}
+    faults: list[str] = []
+
+    def predictions(folder: Path, model: Teacher | Student) -> np.ndarray | None:
+        file = folder / "predictions.safetensors"
+        if model.test is None or not file.exists():
+            return None
+        try:
+            if model.test.model_dump() != digests:
+                raise ValueError("it is of another test split than artifacts/data holds")
+            found = _logits(file, len(labels), len(test.classes))
+            accuracy = 100 * float((found.argmax(axis=1) == labels).mean())
+            if abs(accuracy - model.metrics.accuracy) > 1e-3:
+                told = model.metrics.accuracy
+                raise ValueError(f"it gives an accuracy of {accuracy:.4f}%, metrics.json says {told:.4f}%")
+        except (ValueError, OSError, SafetensorError) as error:
+            faults.append(f"{file}: {error}")
+            return None
+        return found
+
+    teacher = predictions(artifacts / "teacher", runs.teacher)
+    logits = {}
+    for student in runs.students:
+        entry = (student.family, student.arm, student.seed)
+        found = predictions(artifacts / "students" / "{}-{}-{}".format(*entry), student)
+        if found is not None:
+            logits[entry] = found
+    if faults:
+        raise DataError(
+            "the report cannot use these predictions:\n" + listing(faults, len(faults)),
+            "a file was damaged, or is of another run",
+            "run `dvc repro`, or the student again by its single command",
+        )
+    return replace(runs, labels=labels, logits=logits, teacher_logits=teacher)
+
+
+def _logits(file: Path, rows: int, classes: int) -> np.ndarray:
+    """The tensor `logits` of a safetensors file, float32 [rows, classes]; its size is looked at first."""
+    expected = 4 * rows * classes
+    if file.stat().st_size > expected + 65536:
+        raise ValueError(f"it has {file.stat().st_size} bytes, expected about {expected}")
+    with safe_open(file, framework="numpy") as tensors:
+        if list(tensors.keys()) != ["logits"]:
+            raise ValueError("it does not hold one tensor `logits`")
+        piece = tensors.get_slice("logits")
+        kind, shape = piece.get_dtype(), list(piece.get_shape())
+        if kind != "F32" or shape != [rows, classes]:
+            raise ValueError(f"logits are {kind} {shape}, expected F32 {[rows, classes]}")
+        found: np.ndarray = tensors.get_tensor("logits")
+    if not np.isfinite(found).all():
+        raise ValueError("it holds values that are not finite")
+    return found
 
 
 def _refuse_missing(files: list[Path], manifest_file: Path) -> None:
@@ -252,7 +346,7 @@ def _refuse_unpaired(artifacts: Path, manifest: Manifest, students: tuple[Studen
     first: dict[tuple[str, int], Student] = {}
     for student in students:
         name = f"{student.family}-{student.arm}-{student.seed}"
-        if student.cache != manifest.id:
+        if not _from(student, manifest):
             foreign.append(
                 f"{name}: trained from cache {student.cache}, but {artifacts / 'cache'} is {manifest.id}"
             )
@@ -285,14 +379,27 @@ def _refuse_unpaired(artifacts: Path, manifest: Manifest, students: tuple[Studen
     )
 
 
+def _from(student: Student, manifest: Manifest) -> bool:
+    """Whether a cache holds what a student was trained from: it may have got further outputs since."""
+    if student.cache == manifest.id:
+        return True
+    identity, used = manifest.identity, dict(student.cache_parts or {})
+    if not used or not isinstance(identity.get("outputs"), dict):
+        return False
+    data = {name: value for name, value in identity.items() if name != "outputs"}
+    held = {name: identity_id(output) for name, output in identity["outputs"].items()}
+    return used.pop("data", "") == identity_id(data) and used.items() <= held.items()
+
+
 def _differences(left: Student, right: Student) -> list[tuple[str, str, str]]:
     """What two arms should share and do not: (field, value, value)."""
-    pairs: list[tuple[str, Any, Any]] = [("cache", left.cache, right.cache)]
+    caches = [(one.cache_parts or {}).get("data", one.cache) for one in (left, right)]
+    pairs: list[tuple[str, Any, Any]] = [("cache", caches[0], caches[1])]
     for name in Digests.model_fields:
         pairs.append((f"digests.{name}", getattr(left.digests, name), getattr(right.digests, name)))
     for name in ("arch", "overrides", "params"):
         pairs.append((name, getattr(left, name), getattr(right, name)))
-    for section in ("model", "train"):
+    for section in ("model", "train", "view_order"):
         one, two = _flat(left.config.get(section), section), _flat(right.config.get(section), section)
         for key in sorted(one.keys() | two.keys()):
             pairs.append((f"config.{key}", one.get(key, "not set"), two.get(key, "not set")))

@@ -224,6 +224,14 @@ def test_values_and_gradients_stay_finite(name: str, case: str, labelled: str) -
     assert torch.isfinite(found) and torch.isfinite(student.grad).all()
 
 
+@pytest.mark.parametrize("name", ["ce", "kd", "soft", "dkd", "dist", "standardised", "hard"])
+@pytest.mark.parametrize("by", [-6e4, 6e4])
+def test_logits_moved_by_a_constant_mean_the_same(drawn: tuple, name: str, by: float) -> None:
+    student, labels, teacher = drawn
+    expected = float(value(name, student, labels, teacher))
+    assert float(value(name, student + by, labels, teacher - by)) == pytest.approx(expected, rel=1e-8)
+
+
 @pytest.mark.parametrize("name", ["kd", "soft", "dkd", "dist", "standardised", "mse"])
 def test_a_student_that_equals_its_teacher_learns_nothing_from_it(name: str) -> None:
     teacher = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
@@ -319,6 +327,8 @@ def test_a_loss_of_ones_own_is_one_function(own: Callable[[str, str], str]) -> N
     [
         "def helf(logits, labels, teacher, *, label_smoothing=0.0): ...",
         "def half(logits, labels, teacher): ...",
+        "def half(logits, labels, *, label_smoothing=0.0): ...",
+        "half = 0.5",
     ],
 )
 def test_a_file_that_holds_no_loss_is_refused(own: Callable[[str, str], str], loss: str) -> None:

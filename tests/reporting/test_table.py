@@ -39,12 +39,12 @@ def terminal(results: dict, color: bool) -> str:
 
 def test_results_hold_the_keys_that_scripts_read(tmp_path: Path) -> None:
     results = table.collect(artifacts.make(tmp_path), artifacts.ENTRIES)
-    assert set(results) == {"teacher", "cache", "rows", "summary", "mean_gain", "mean_mAP_gain"}
-    assert set(results["teacher"]) == {"arch", "accuracy", "mAP", "params", "flops"}
+    assert {"teacher", "cache", "rows", "summary", "mean_gain", "mean_mAP_gain"} <= set(results)
+    assert {"arch", "accuracy", "mAP", "params", "flops"} <= set(results["teacher"])
     assert set(results["cache"]) == {"id", "views", "samples", "bytes"}
     assert {"family", "arch", "arm", "seed", "accuracy", "mAP", "params", "flops"} <= set(results["rows"][0])
     keys = "family arch accuracy_ce accuracy_kd gain mAP_ce mAP_kd mAP_gain seeds"
-    assert set(results["summary"][0]) == set(keys.split())
+    assert set(keys.split()) <= set(results["summary"][0])
     assert [(row["family"], row["arm"], row["seed"]) for row in results["rows"]] == artifacts.ENTRIES
     assert json.loads(json.dumps(results, allow_nan=False)) == results
 

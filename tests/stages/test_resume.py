@@ -22,7 +22,7 @@ def weights(project: Path, name: str) -> bytes:
 
 
 def killed(project: Path, command: list[str], checkpoint: str, count: int) -> None:
-    """Run a command and SIGKILL it, with all that it started, when its checkpoint was written `count` times."""
+    """Run a command and SIGKILL it, with all its processes, when its checkpoint was written `count` times."""
     changed = {**environment(), "STILLROOM_CHECKPOINT_SECONDS": "0"}
     process = subprocess.Popen(
         [str(BIN / "stillroom"), *command],

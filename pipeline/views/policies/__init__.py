@@ -1,4 +1,4 @@
-"""Policies, one a file: `NAME.py` holds the class Name, chosen by `views.recipe.name`. A file more is a policy."""
+"""Policies, one a file: `NAME.py` holds the class Name, chosen by `views.recipe.name`."""
 
 import difflib
 import importlib
