@@ -236,6 +236,13 @@ class StudentModel(Section):
         return self.family_weights.get(family, self.weights)
 
 
+class StudentTrain(Train):
+    """`student.train`: how a student is fitted."""
+
+    # where epochs exceed views: the same turn again, or each turn in another order
+    view_order: Literal["cycle", "shuffle"] = "cycle"
+
+
 class Student(Section):
     """`student`: the matrix of students, and how each is trained."""
 
@@ -243,26 +250,26 @@ class Student(Section):
     arms: Annotated[list[Arm], Field(min_length=1)] = ["ce", "kd"]  # losses, by name
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     model: StudentModel = StudentModel()
-    train: Train = Train()
+    train: StudentTrain = StudentTrain()
     # other training values for single families, all arms: {vit: {lr: 1.0e-4, layer_decay: 0.7}}
     family_train: dict[str, dict[str, Any]] = {}
-    # where epochs exceed views: the same turn again, or each turn in another order
-    view_order: Literal["cycle", "shuffle"] = "cycle"
     losses: Losses = Field(default_factory=lambda: Losses.model_validate({}))
 
-    def train_of(self, family: str) -> Train:
+    def train_of(self, family: str) -> StudentTrain:
         """How a family is trained: `train`, with what `family_train` says otherwise."""
-        return Train.model_validate(self.train.model_dump() | self.family_train.get(family, {}))
+        return StudentTrain.model_validate(self.train.model_dump() | self.family_train.get(family, {}))
 
     @field_validator("family_train")
     @classmethod
     def _trainable(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for family, values in value.items():
             try:
-                Train.model_validate(values)
+                StudentTrain.model_validate(values)
             except ValidationError as error:
                 faults = "; ".join(f"{_dotted(fault['loc'])}: {fault['msg']}" for fault in error.errors())
-                raise ValueError(f"{family}: {faults}; valid keys: {', '.join(Train.model_fields)}") from None
+                raise ValueError(
+                    f"{family}: {faults}; valid keys: {', '.join(StudentTrain.model_fields)}"
+                ) from None
         return value
 
     @field_validator("families", "arms", "seeds")

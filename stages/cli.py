@@ -4,7 +4,9 @@ import click
 
 from stages.cache import cache
 from stages.console import Group
+from stages.export import export
 from stages.plan import plan
+from stages.predict import predict
 from stages.prepare import prepare
 from stages.preset import preset
 from stages.report import report
@@ -23,5 +25,5 @@ def main() -> None:
     """
 
 
-for command in (prepare, teacher, cache, student, report, store, plan, preset):
+for command in (prepare, teacher, cache, student, report, store, plan, predict, export, preset):
     main.add_command(command)

@@ -230,6 +230,29 @@ def epoch_log(folder: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
         yield log
 
 
+def chosen_model(folder: Path | None) -> Path:
+    """The folder of a finished model: the one that was named, else the only student that there is.
+
+    Raises:
+        ParamsError: none was named, and there is none or more than one.
+    """
+    from pipeline.errors import ParamsError
+
+    if folder is not None:
+        return folder
+    there = sorted(file.parent for file in STUDENTS.glob("*/student.json"))
+    if len(there) == 1:
+        return there[0]
+    raise ParamsError(
+        "which student?",
+        f"there are {len(there)} in {STUDENTS}"
+        + (f": {', '.join(one.name for one in there)}" if there else ""),
+        f"name one: --student {there[0]}"
+        if there
+        else "train one: `stillroom student --family vit --arm kd`",
+    )
+
+
 def write_json(file: Path, content: dict[str, Any]) -> None:
     """Write JSON that reads well and differs only where the content does."""
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -100,14 +100,13 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
             seed,
             chosen.outputs,
             chosen.settings.get("temperature", 1.0),
-            config.view_order,
+            train_config.view_order,
             Cut(train_config.accumulate, ranks.rank, ranks.world),
         )
         evidence = digests(model.net, source.whole(), train_config.epochs)
         told = {
             "model": config.model.model_dump(),
             "train": train_config.model_dump(),
-            "view_order": config.view_order,
             "loss": chosen.described(),
         }
         cost = {"params": parameters(model.net), "flops": flops(model.net, size)}

@@ -399,7 +399,7 @@ def _differences(left: Student, right: Student) -> list[tuple[str, str, str]]:
         pairs.append((f"digests.{name}", getattr(left.digests, name), getattr(right.digests, name)))
     for name in ("arch", "overrides", "params"):
         pairs.append((name, getattr(left, name), getattr(right, name)))
-    for section in ("model", "train", "view_order"):
+    for section in ("model", "train"):
         one, two = _flat(left.config.get(section), section), _flat(right.config.get(section), section)
         for key in sorted(one.keys() | two.keys()):
             pairs.append((f"config.{key}", one.get(key, "not set"), two.get(key, "not set")))

@@ -1,4 +1,4 @@
-"""Every policy: the teacher's pixels are the student's, whatever lies between: workers, orders, other draws."""
+"""Every policy: the teacher's pixels are the student's, whatever lies between them."""
 
 import hashlib
 import pickle

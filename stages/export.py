@@ -1,0 +1,32 @@
+"""`stillroom export`: a finished model as ONNX, checked against the one that it was made from."""
+
+from pathlib import Path
+
+import click
+
+from stages.console import STUDENTS, chosen_model
+
+
+@click.command()
+@click.option(
+    "--student", type=click.Path(path_type=Path), help=f"Its folder; default: the only one in {STUDENTS}."
+)
+@click.option("--to", "target", type=click.Path(path_type=Path), help="The file; default: model.onnx here.")
+def export(student: Path | None, target: Path | None) -> None:
+    """Write a model as ONNX: stillroom export --student artifacts/students/vit-kd-0 --to vit.onnx
+
+    Input `pixels`: float32 [N, 3, S, S], normalised; output `logits`: float32 [N, C]. The file's metadata
+    hold the size S, mean, std and the class names. It needs `pip install 'stillroom[onnx]'`.
+    """
+    from pipeline.models.load import load
+    from pipeline.models.onnx import BOUND, to_onnx
+
+    folder = chosen_model(student)
+    model, described = load(folder)
+    target = target or Path("model.onnx")
+    apart = to_onnx(model, described.classes, target)
+    size = target.stat().st_size
+    click.echo(
+        f"{target}: {model.arch}, {size / 1e6:.1f} MB; its logits are within {apart:.1e} of the model's "
+        f"(bound {BOUND:g})"
+    )

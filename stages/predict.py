@@ -1,0 +1,157 @@
+"""`stillroom predict`: what a finished model says of images."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stages.console import STUDENTS, chosen_model
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+BATCH = 32
+NAME_ONE = "name files or folders, or - for a list on stdin"
+
+
+@click.command()
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path, allow_dash=True), metavar="IMAGE...")
+@click.option(
+    "--student", type=click.Path(path_type=Path), help=f"Its folder; default: the only one in {STUDENTS}."
+)
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes to name.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+@click.pass_context
+def predict(
+    ctx: click.Context, images: tuple[Path, ...], student: Path | None, top: int, as_json: bool
+) -> None:
+    """Name the likeliest classes of images: files, folders, or - for a list of paths on stdin.
+
+    \b
+    stillroom predict photo.jpg --student artifacts/students/swin-kd-0
+    find . -name '*.jpg' | stillroom predict - --json
+
+    It looks at the centre square of each, as evaluation does. An image that cannot be read is named, the
+    others are still predicted, and the exit code is then 1.
+    """
+    from pipeline.device import device
+    from pipeline.errors import ParamsError
+    from pipeline.models.load import load
+
+    if not images and sys.stdin.isatty():
+        raise ParamsError("there is no image to look at", fix=NAME_ONE)
+    model, described = load(chosen_model(student))
+    model.net.to(device())
+    top = min(top, len(described.classes))
+    unread: list[str] = []
+    answers = _answers(model, _files(images or (Path("-"),), unread), described.classes, top, unread)
+    first = next(answers, None)
+    if first is None and not unread:
+        raise ParamsError("there is no image to look at", fix=NAME_ONE)
+    found = answers if first is None else chain([first], answers)
+    if as_json:
+        _print_json(found)
+    else:
+        _print_table(found)
+    for line in unread:
+        click.echo(f"error: {line}", err=True)
+    ctx.exit(1 if unread else 0)
+
+
+def _files(named: Iterable[Path], unread: list[str]) -> Iterator[Path]:
+    """The image files that were named, folders searched, in order."""
+    for path in named:
+        if str(path) == "-":
+            lines = (line.rstrip("\r\n") for line in sys.stdin)
+            yield from _files((Path(line) for line in lines if line and line != "-"), unread)
+        elif path.is_dir():
+            inside = [
+                file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES and file.is_file()
+            ]
+            if not inside:
+                unread.append(f"{path}: the folder holds no image ({', '.join(SUFFIXES)})")
+            yield from inside
+        else:
+            yield path
+
+
+def _answers(
+    model: Any, files: Iterable[Path], classes: list[str], top: int, unread: list[str]
+) -> Iterator[tuple[Path, list[tuple[str, float]]]]:
+    """Each image that can be read, with its likeliest classes and their probabilities; a batch at a time."""
+    import numpy as np
+    import torch
+
+    from pipeline.evaluation.metrics import softmax
+    from pipeline.views.recipe import centre
+    from pipeline.views.render import render, to_input
+
+    where = next(model.net.parameters()).device
+
+    def answer(batch: list[tuple[Path, Any]]) -> Iterator[tuple[Path, list[tuple[str, float]]]]:
+        squares = torch.from_numpy(np.stack([square for _, square in batch]))
+        with torch.inference_mode():
+            logits = model.net(to_input(squares.to(where), model.mean, model.std)).float().cpu().numpy()
+        for (file, _), row in zip(batch, softmax(logits), strict=True):
+            first = np.argsort(-row, kind="stable")[:top]
+            yield file, [(classes[label], float(row[label])) for label in first]
+
+    batch: list[tuple[Path, Any]] = []
+    for file in files:
+        image = _decode(file, unread)
+        if image is None:
+            continue
+        batch.append((file, render(image, centre((image.shape[1], image.shape[0])), model.size)))
+        if len(batch) == BATCH:
+            yield from answer(batch)
+            batch = []
+    if batch:
+        yield from answer(batch)
+
+
+def _decode(file: Path, unread: list[str]) -> Any:
+    """An image's pixels, or None and a line in `unread`."""
+    import warnings
+
+    from PIL import Image
+
+    from pipeline.views.pixels import decode
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return decode(file.read_bytes())
+    except OSError as error:  # Pillow's own error for what is no image is one too
+        unread.append(f"{file}: {error.strerror or 'not an image that Pillow reads'}")
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        unread.append(f"{file}: it would unpack to more than {Image.MAX_IMAGE_PIXELS:,} pixels")
+    except (ValueError, SyntaxError, EOFError, OverflowError) as error:
+        unread.append(f"{file}: a damaged image ({str(error)[:80]})")
+    return None
+
+
+def _print_json(found: Iterable[tuple[Path, list[tuple[str, float]]]]) -> None:
+    """One list, written as it comes: `[{"image", "top": [{"class", "probability"}]}]`."""
+    click.echo("[", nl=False)
+    for number, (file, top) in enumerate(found):
+        entry = {"image": str(file), "top": [{"class": name, "probability": share} for name, share in top]}
+        click.echo((",\n " if number else "") + json.dumps(entry, ensure_ascii=False), nl=False)
+    click.echo("]")
+
+
+def _print_table(found: Iterable[tuple[Path, list[tuple[str, float]]]]) -> None:
+    """An image a paragraph, a class a line, likeliest first."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    for file, top in found:
+        console.print(Text(str(file), style="bold"), soft_wrap=True)
+        table = Table.grid(padding=(0, 2))
+        for place, (name, share) in enumerate(top):
+            bar = Text("█" * round(20 * share) or "▏", style="green" if place == 0 else "dim")
+            table.add_row("", Text(f"{100 * share:5.1f} %"), Text(name.replace("_", " ")), bar)
+        console.print(table)
