@@ -28,15 +28,24 @@ def report(params: "Params", show: bool) -> None:
     from pipeline.reporting import table
 
     if show:
+        file = REPORT / "results.json"
         try:
-            results = json.loads((REPORT / "results.json").read_text(encoding="utf-8"))
+            results = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise DataError(
                 f"there is no report in {REPORT}", fix="run `stillroom report`, or `dvc repro`"
             ) from None
+        try:
+            shown = table.rich_table(results)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{file} cannot be shown",
+                f"it was edited, or written by another version ({type(error).__name__}: {error})",
+                "run `stillroom report`, or `dvc repro`",
+            ) from None
     else:
-        results = _write(params)
-    Console().print(table.rich_table(results))
+        shown = table.rich_table(_write(params))
+    Console().print(shown)
     click.echo(f"report: {REPORT / 'index.html'}")
 
 

@@ -1,4 +1,4 @@
-"""Does a model say the same of several views of a sample?"""
+"""Do several answers to a sample agree: a model's to several views of it, or several models' to one?"""
 
 from itertools import pairwise
 
@@ -6,13 +6,14 @@ import numpy as np
 
 
 def agreement(answers: np.ndarray) -> float | None:
-    """The share of pairs of views of a sample that get the same answer, in percent, mean over the samples.
+    """The share of pairs of answers to a sample that are the same, in percent, mean over the samples.
 
     Args:
-        answers: integers [V, N], the class that each view of each sample was given.
+        answers: integers [V, N], the class that each view, or each model, gives each sample. Of two models
+            it is the percent of samples that both give the same class.
 
     Returns:
-        in [0, 100], or None where there is only one view.
+        in [0, 100], or None where there is only one answer.
     """
     views = len(answers)
     if views < 2:

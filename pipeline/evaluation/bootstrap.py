@@ -2,6 +2,11 @@
 
 Efron, Tibshirani 1993, "An introduction to the bootstrap": percentile intervals. The same images are drawn
 for both arms, for all seeds and all families, so what is hard about an image cancels in the difference.
+
+What a 95% interval held in simulations (300 or 400 experiments each, true gain known): the gain in accuracy
+95% of the time with one model an arm. The gain in mAP 94% with 40 images a class and 90% with 10: an image
+drawn twice makes a ranking look better, the worse one more. Where seeds differ by as much as images do, 89%
+with 2 seeds, 88% with 3, 94% with 5 and 95% with 10; where they do not differ, more than 95%.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Accuracy, top-5 accuracy, mean average precision and calibration error, in percent."""
+"""Accuracy, top-5 accuracy, mean average precision and calibration error, in percent; confusion in counts."""
 
 import numpy as np
 
@@ -31,6 +31,18 @@ def top_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
     """
     first = np.argsort(-logits, axis=1, kind="stable")[:, :k]
     return float((first == labels[:, None]).any(axis=1).mean() * 100)
+
+
+def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How often samples of each class were given each class: int64 [C, C], a row for each true class.
+
+    Args:
+        logits: float [N, C].
+        labels: int [N], each in [0, C).
+    """
+    classes = logits.shape[1]
+    pairs = labels.astype(np.int64) * classes + logits.argmax(axis=1)
+    return np.bincount(pairs, minlength=classes * classes).astype(np.int64).reshape(classes, classes)
 
 
 def average_precisions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

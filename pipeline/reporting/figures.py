@@ -29,6 +29,7 @@ svg.figure .link { stroke: var(--accent); stroke-width: 3; stroke-opacity: .4; }
 svg.figure .link.loss { stroke: var(--muted); }
 svg.figure .dot.ce { fill: var(--paper); stroke: var(--muted); stroke-width: 2.25; }
 svg.figure .dot.kd { fill: var(--accent); stroke: var(--paper); stroke-width: 1.5; }
+svg.figure .whisker { stroke: var(--accent); stroke-width: 1.25; }
 svg.figure .seed { stroke: var(--muted); stroke-width: 1.5; stroke-opacity: .7; }
 svg.figure .seed.kd { stroke: var(--accent); }
 svg.figure .curve { fill: none; stroke: var(--muted); stroke-width: 1.75; stroke-linejoin: round; }
@@ -38,15 +39,19 @@ svg.figure .bar.loss { fill: var(--muted); fill-opacity: .65; }
 @media (max-width: 480px) { svg.figure { font-size: 12px; } svg.figure .small { font-size: 11px; } }
 """
 
-LEFT, WIDTH = 19.0, 67.0  # dumbbell: where the plot begins and how wide it is, in percent of the figure
+LEFT, WIDTH = 19.0, 64.0  # dumbbell: where the plot begins and how wide it is, in percent of the figure
 ROW = 40  # dumbbell: height of a family in pixels
+SHORT = 9  # dumbbell: characters of a family that fit before the plot; a longer name stands above its line
+LABEL = 15.0  # dumbbell: room of a number beside its mark on a narrow screen, in percent of the figure
 BARS = 40  # class_change draws at most this many classes
 NAME = 28  # class_change: characters of a class name that fit half of a narrow screen
 
 
 def dumbbell(results: dict[str, Any], metric: str) -> str:
-    """One line a family from `ce` (ring) to the arm with a teacher (disc), with the teacher as a dashed line
-    and each gain with its interval.
+    """One line a family from `ce` (ring) to the arm with a teacher (disc), with the teacher as a dotted line.
+
+    The whisker is the gain's interval, set off from the ring: where it does not reach the ring, the interval
+    leaves out zero.
 
     Args:
         results: what `table.summarise` returns.
@@ -58,7 +63,10 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
     gain = "gain" if metric == "accuracy" else "mAP_gain"
     summary, teacher, main = results["summary"], results["teacher"][metric], results["arm"]
     rows = [row for row in results["rows"] if any(_counts(line, row, main) for line in summary)]
-    low, high = _widen([teacher, *(row[metric] for row in rows)])
+    whiskers = [_whisker(line, metric, gain) for line in summary]
+    low, high = _widen(
+        [teacher, *(row[metric] for row in rows), *(edge for pair in whiskers for edge in pair)]
+    )
     top, bottom = 40, 40 + ROW * len(summary)
 
     def across(value: float) -> float:
@@ -70,22 +78,41 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
             parts.append(_line(across(tick), top - 8, across(tick), bottom, "grid"))
             parts.append(_text(f"{across(tick):.2f}%", bottom + 18, f"{tick:g}", "muted small", "middle"))
     at = across(teacher)
-    parts.append(_line(at, top - 8, at, bottom, "teacher"))
     side = "middle" if LEFT + 12 < at < LEFT + WIDTH - 20 else "start" if at <= LEFT + 12 else "end"
     parts.append(
         _text(f"{at:.2f}%", top - 16, f"teacher {teacher:.1f}", "small", side, dx=4 if side == "end" else 0)
     )
     if any(line[gain] is not None for line in summary):
         parts.append(_text("100%", top - 16, "gain", "muted small", "end"))
-    spoken = []
-    for index, line in enumerate(summary):
+    under = len(parts)  # the teacher's line goes here, under every mark
+    spoken, breaks = [], [top - 8]
+    for index, (line, whisker) in enumerate(zip(summary, whiskers, strict=True)):
         middle = top + ROW * index + ROW // 2 - 4
         values = {arm: line[f"{metric}_{arm}"] for arm in ("ce", main) if line[f"{metric}_{arm}"] is not None}
-        parts.append(_line(LEFT, middle, 100 - 12, middle, "grid"))
-        parts.append(_text("0", middle + 4, family_name(line["family"]), "name", "start"))
+        marks = [*values.values(), *whisker]
+        sides = {arm: len(values) == 2 and _is_left(arm, values, main) for arm in values}
+        # the teacher's line stops around a row where it would cross a number
+        if any(
+            min(marks) - teacher >= 0 and across(min(marks)) - at <= LABEL
+            if left
+            else teacher - max(marks) >= 0 and at - across(max(marks)) <= LABEL
+            for left in sides.values()
+        ):
+            breaks += [middle - 10, middle + 8]
+        parts.append(_line(LEFT, middle, LEFT + WIDTH, middle, "grid"))
+        name = family_name(line["family"])
+        if len(name) <= SHORT:
+            parts.append(_text("0", middle + 4, name, "name", "start"))
+        else:
+            parts.append(_text("0", middle - 10, name, "name small halo", "start"))
         if len(values) == 2:
             kind = "link" if values[main] >= values["ce"] else "link loss"
             parts.append(_line(across(values["ce"]), middle, across(values[main]), middle, kind))
+        for edge in whisker:
+            x = across(edge)
+            parts.append(_line(x, middle - 4, x, middle + 4, "whisker"))
+        if whisker:
+            parts.append(_line(across(whisker[0]), middle, across(whisker[1]), middle, "whisker"))
         if len(line["seeds"]) > 1:
             for row in rows:
                 if _counts(line, row, main):
@@ -94,28 +121,37 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
                         _line(x, middle + 9, x, middle + 14, "seed" if row["arm"] == "ce" else "seed kd")
                     )
         for arm, value in values.items():
-            other = values["ce" if arm == main else main] if len(values) == 2 else None
-            left = other is not None and (value < other or (value == other and arm == "ce"))
-            kind, side, shift = (
-                "halo small" + " muted" * (arm == "ce"),
-                *(("end", -11) if left else ("start", 11)),
-            )
-            parts.append(_text(f"{across(value):.2f}%", middle + 4, f"{value:.1f}", kind, side, dx=shift))
+            left = sides[arm]
+            kind = "halo small" + " muted" * (arm == "ce")
+            x, anchor, shift = (min(marks), "end", -11) if left else (max(marks), "start", 11)
+            parts.append(_text(f"{across(x):.2f}%", middle + 4, f"{value:.1f}", kind, anchor, dx=shift))
             dot = "ce" if arm == "ce" else "kd"
             parts.append(f'<circle class="dot {dot}" cx="{across(value):.2f}%" cy="{middle}" r="6"/>')
+        said = " and ".join(f"{arm} {value:.1f}" for arm, value in values.items())
         if line[gain] is not None:
             kind = "gain" if line[gain] > 0 else "muted"
-            interval = line[f"{gain}_interval"]
-            parts.append(
-                _text("100%", middle + 4 * (not interval), minus(signed(line[gain], 1)), kind, "end")
-            )
-            if interval:
-                between = " to ".join(minus(signed(edge, 1)) for edge in interval)
-                parts.append(_text("100%", middle + 13, between, "muted small", "end"))
-        reached = " and ".join(f"{arm} {value:.1f}" for arm, value in values.items())
-        spoken.append(f"{family_name(line['family'])} {reached}")
+            parts.append(_text("100%", middle + 4, minus(signed(line[gain], 1)), kind, "end"))
+            if whisker:
+                between = " to ".join(minus(signed(edge, 1)) for edge in line[f"{gain}_interval"])
+                said += f", gain {minus(signed(line[gain], 1))} ({between})"
+        spoken.append(f"{family_name(line['family'])} {said}")
+    breaks.append(bottom)
+    parts[under:under] = [
+        _line(at, y1, at, y2, "teacher") for y1, y2 in zip(breaks[::2], breaks[1::2], strict=True)
+    ]
     title = f"{metric} in percent on the test split by family; teacher {teacher:.1f}; {'; '.join(spoken)}"
     return _figure(title, bottom + 26, parts)
+
+
+def _whisker(line: dict[str, Any], metric: str, gain: str) -> list[float]:
+    """What the arm with a teacher reaches at either end of the gain's interval; empty without one."""
+    return [line[f"{metric}_ce"] + edge for edge in line[f"{gain}_interval"] or ()]
+
+
+def _is_left(arm: str, values: dict[str, float], main: str) -> bool:
+    """Whether the smaller of a family's two values is this arm's, the one that its number stands left of."""
+    other = values["ce" if arm == main else main]
+    return values[arm] < other or (values[arm] == other and arm == "ce")
 
 
 def _counts(line: dict[str, Any], row: dict[str, Any], main: str) -> bool:
@@ -279,7 +315,7 @@ def _text(x: str, y: float, text: str, kind: str, anchor: str, dx: float = 0) ->
 def _widen(values: Sequence[float]) -> tuple[float, float]:
     """The range of the values with room at both ends for the numbers written beside them."""
     low, high = min(values), max(values)
-    margin = 0.16 * ((high - low) or 2.0)
+    margin = 0.2 * ((high - low) or 2.0)
     return low - margin, high + margin
 
 

@@ -90,7 +90,7 @@ def page(
         best=_best(results["summary"], results["arm"]),
         arms={row["arm"] for row in rows},
         losses=list(dict.fromkeys(name for line in results["summary"] for name in line["gains"])),
-        method=table.method(results) if results["bootstrap"] else "",
+        method=table.method(results).replace("`", ""),
         columns=[(name, head) for name, head in _COLUMNS if any(row[name] is not None for row in rows)],
         latencies=any(row["latency_ms"] for row in rows),
         several_seeds=len({row["seed"] for row in rows}) > 1,
@@ -150,10 +150,11 @@ def _lead(results: dict[str, Any]) -> str:
         if gained
         else "none gains"
     )
+    said = f" ({arm})" if len({row["arm"] for row in results["rows"]}) > 2 else ""
     return (
-        f"{_number(len(measured)).capitalize()} transformer families were trained twice: once on the labels, "
-        f"and once on the labels and a teacher’s cached logits. With the logits accuracy differs by {points} "
-        f"points on average; {share}."
+        f"{_number(len(measured)).capitalize()} transformer families were trained on the labels alone, and "
+        f"again with a teacher’s cached logits. With the logits{said} accuracy differs by {points} points on "
+        f"average; {share}."
     )
 
 

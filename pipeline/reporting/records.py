@@ -1,7 +1,7 @@
 """What the report reads: the JSON that the stages wrote, checked before anything is compared."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -211,27 +211,35 @@ def _with_predictions(runs: Runs, artifacts: Path, test: Samples) -> Runs:
     """Add what each model said of the test split, where it was kept.
 
     Raises:
-        DataError: predictions are damaged, of another split, or do not give the accuracy in `metrics.json`;
-            all such files are named.
+        DataError: a model was tested on another split, whether its predictions are here or not; predictions
+            are damaged, or do not give the accuracy in `metrics.json`. All such files are named.
     """
     labels = np.array(test.labels(), np.int64)
     digests = {name: digest for name, digest in test.digests().items() if name in ("keys", "labels")}
-    faults: list[str] = []
+    faults: dict[str, str] = {}  # and the command that mends it
 
     def predictions(folder: Path, model: Teacher | Student) -> np.ndarray | None:
-        file = folder / "predictions.safetensors"
-        if model.test is None or not file.exists():
+        file, command = folder / "predictions.safetensors", "stillroom teacher"
+        if isinstance(model, Student):
+            command = _command((model.family, model.arm, model.seed))
+        if model.test is None:  # written before predictions were kept
+            return None
+        for name, told in model.test.model_dump().items():
+            if told != digests[name]:
+                record = folder / ("student.json" if isinstance(model, Student) else "teacher.json")
+                held = f"{artifacts / 'data'} has {digests[name]}"
+                faults[f"{record}: another test split: test.{name} is {told}, {held}"] = command
+                return None
+        if not file.exists():
             return None
         try:
-            if model.test.model_dump() != digests:
-                raise ValueError("it is of another test split than artifacts/data holds")
             found = _logits(file, len(labels), len(test.classes))
             accuracy = 100 * float((found.argmax(axis=1) == labels).mean())
             if abs(accuracy - model.metrics.accuracy) > 1e-3:
                 told = model.metrics.accuracy
                 raise ValueError(f"it gives an accuracy of {accuracy:.4f}%, metrics.json says {told:.4f}%")
         except (ValueError, OSError, SafetensorError) as error:
-            faults.append(f"{file}: {error}")
+            faults[f"{file}: {error}"] = command
             return None
         return found
 
@@ -244,9 +252,10 @@ def _with_predictions(runs: Runs, artifacts: Path, test: Samples) -> Runs:
             logits[entry] = found
     if faults:
         raise DataError(
-            "the report cannot use these predictions:\n" + listing(faults, len(faults)),
-            "a file was damaged, or is of another run",
-            "run `dvc repro`, or the student again by its single command",
+            "the report cannot use what these models said of the test split:\n"
+            + listing(list(faults), len(faults)),
+            "a file was damaged, is of another run, or the test split has changed since",
+            f"run again: {_some(faults.values())}; `dvc repro` does it for all",
         )
     return replace(runs, labels=labels, logits=logits, teacher_logits=teacher)
 
@@ -359,12 +368,7 @@ def _refuse_unpaired(artifacts: Path, manifest: Manifest, students: tuple[Studen
             redo += [(student.family, arm, student.seed) for arm in (other.arm, student.arm)]
     if not foreign and not unpaired:
         return
-    commands = [
-        "`stillroom student --family {} --arm {} --seed {}`".format(*entry) for entry in dict.fromkeys(redo)
-    ]
-    fix = f"train again: {', '.join(commands[:4])}" + (
-        f" and {len(commands) - 4} more" if len(commands) > 4 else ""
-    )
+    fix = f"train again: {_some(_command(entry) for entry in redo)}"
     faults = foreign + unpaired
     if foreign:
         raise CacheError(
@@ -377,6 +381,16 @@ def _refuse_unpaired(artifacts: Path, manifest: Manifest, students: tuple[Studen
         "ce and kd must differ in the target alone: a gain between these would mix in the other change",
         f"{fix}; `dvc repro` does it for all",
     )
+
+
+def _command(entry: Entry) -> str:
+    return "stillroom student --family {} --arm {} --seed {}".format(*entry)
+
+
+def _some(commands: Iterable[str]) -> str:
+    """The first four of these commands, and how many more there are."""
+    each = [f"`{command}`" for command in dict.fromkeys(commands)]
+    return ", ".join(each[:4]) + (f" and {len(each) - 4} more" if len(each) > 4 else "")
 
 
 def _from(student: Student, manifest: Manifest) -> bool:
@@ -399,6 +413,9 @@ def _differences(left: Student, right: Student) -> list[tuple[str, str, str]]:
         pairs.append((f"digests.{name}", getattr(left.digests, name), getattr(right.digests, name)))
     for name in ("arch", "overrides", "params"):
         pairs.append((name, getattr(left, name), getattr(right, name)))
+    if left.test and right.test:
+        for name in Tested.model_fields:
+            pairs.append((f"test.{name}", getattr(left.test, name), getattr(right.test, name)))
     for section in ("model", "train"):
         one, two = _flat(left.config.get(section), section), _flat(right.config.get(section), section)
         for key in sorted(one.keys() | two.keys()):

@@ -26,6 +26,7 @@ FAMILY_NAMES = {
 
 
 METRICS = (("accuracy", "gain"), ("mAP", "mAP_gain"))  # and what results call a gain in it
+FEW_SEEDS = 5  # with fewer the intervals are too narrow (measured: pipeline/evaluation/bootstrap.py)
 
 
 def collect(artifacts: Path, entries: Sequence[Entry], test: Samples | None = None) -> dict[str, Any]:
@@ -268,7 +269,7 @@ def markdown(results: dict[str, Any]) -> str:
         f"Percent on the test split. `ce`: trained on the labels alone; `{arm}`: with the teacher's cached",
         f"logits. Initial weights, pixels, order and schedule are the same; gain is {arm} - ce in points.",
     ]
-    if results["bootstrap"]:
+    if method(results):
         lines.append(method(results))
     lines += [
         "",
@@ -316,12 +317,29 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def method(results: dict[str, Any]) -> str:
-    """What the intervals are, in a sentence."""
+    """What the intervals are and which are missing, in a sentence or two; empty where there is no gain."""
+    gains = [
+        (family_name(line["family"]), arm, found)
+        for line in results["summary"]
+        for arm, found in line["gains"].items()
+        if found["accuracy"] is not None
+    ]
+    without = [f"{family} {arm}" for family, arm, found in gains if found["accuracy_interval"] is None]
+    if not gains:
+        return ""
+    if len(without) == len(gains):
+        return "No intervals: the students' predictions were not kept. Students trained again keep theirs."
     made = results["bootstrap"]
-    several = max(len(line["seeds"]) for line in results["summary"])
-    of = f"{made['images']:,} test images" + (f" and {several} seeds" if several > 1 else "")
-    rest = "." if several > 1 else "; with one seed, what another would change is not in them."
-    return f"Intervals: 95%, paired bootstrap, {made['resamples']:,} resamples of {of}{rest}"
+    fewest, most = (f(len(line["seeds"]) for line in results["summary"]) for f in (min, max))
+    of = f"{made['images']:,} test images" + (f" and {most} seeds" if most > 1 else "")
+    said = f"Intervals: 95%, paired bootstrap, {made['resamples']:,} resamples of {of} (`stillroom report`)"
+    if most == 1:
+        said += "; with one seed, what another would change is not in them"
+    elif fewest < FEW_SEEDS:
+        said += "; so few seeds tell too little of what others would change"
+    if without:
+        said += f". None for {', '.join(without)}: a student's predictions were not kept"
+    return said + "."
 
 
 def between(gain: float | None, interval: Sequence[float] | None) -> str:
@@ -347,6 +365,8 @@ def rich_table(results: dict[str, Any]) -> Table:
     # 9 + 16 + 6 + 6 + 7 + 6 + 6 + 7 characters, and 2 between columns: 79.
     arm, known = results["arm"], results["bootstrap"] is not None
     caption = "* 95% interval (paired bootstrap) without 0; results.md has them all" if known else None
+    if not known and results["mean_gain"] is not None:
+        caption = "no intervals: the students' predictions were not kept"
     table = Table(
         box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), caption=caption, caption_justify="left"
     )

@@ -95,23 +95,25 @@ def fit(
         for record in records:
             on_epoch(record)
 
+    keeper = checkpoint if rank == 0 else None
+
     def save() -> None:
-        if checkpoint is not None and rank == 0:
-            state = {"place": vars(place), "records": records, "model": net.state_dict()}
-            state |= {"optimizer": optimizer.state_dict()}
-            state |= {"average": average.module.state_dict()} if average is not None else {}
-            checkpoint.save(state)
+        assert keeper is not None
+        state = {"place": vars(place), "records": records, "model": net.state_dict()}
+        state |= {"optimizer": optimizer.state_dict()}
+        state |= {"average": average.module.state_dict()} if average is not None else {}
+        keeper.save(state)
 
     stepped: Any = DistributedDataParallel(net) if world > 1 else net
     forward = torch.compile(stepped) if config.compile else stepped
-    progress.start(what, config.epochs * source.steps, "steps")
+    updates = config.epochs * source.steps
+    progress.start(what, updates, "steps")
     progress.advance(place.epoch * source.steps + place.step)
     while place.epoch < config.epochs:
         net.train()
         began, before = time.perf_counter(), place.seconds
-        total = torch.tensor(
-            place.total, dtype=torch.float64, device=where
-        )  # read when it must be: no waiting
+        # stays on the device: to read it would be to wait for it
+        total = torch.tensor(place.total, dtype=torch.float64, device=where)
         batches = source(place.epoch, place.step)
         while place.step < source.steps:
             update = place.epoch * source.steps + place.step
@@ -126,9 +128,7 @@ def fit(
                     with autocast(where, config.amp):
                         pixels = batch.pixels.to(where, non_blocking=True)
                         logits = forward(to_input(pixels, model.mean, model.std))
-                    value = loss(
-                        together(logits, batch, world, rank), batch, update / (config.epochs * source.steps)
-                    )
+                    value = loss(together(logits, batch, world, rank), batch, update / max(1, updates - 1))
                     # processes' gradients are averaged, and each is that of its own rows alone
                     (value * batch.share * world).backward()
                 total += value.detach().double() * len(batch.labels)
@@ -140,7 +140,7 @@ def fit(
                 average.update(net, step=update + 1)
             place.step += 1
             progress.advance(1)
-            if checkpoint is not None and checkpoint.due and place.step < source.steps:
+            if keeper is not None and keeper.due and place.step < source.steps:
                 place.total, place.seconds = float(total), before + time.perf_counter() - began
                 save()
         mean = float(total) / place.seen
@@ -161,7 +161,7 @@ def fit(
         records.append(record)
         place = Place(place.epoch + 1)
         progress.advance(0, f"epoch {place.epoch}/{config.epochs}, loss {mean:.3f}")
-        if checkpoint is not None and (checkpoint.due or place.epoch == config.epochs):
+        if keeper is not None and (keeper.due or place.epoch == config.epochs):
             save()
     progress.finish()
     if average is not None:

@@ -122,3 +122,32 @@ def test_an_unknown_model_names_its_neighbours() -> None:
         create("convnxt_atto", 40, {})
     with pytest.raises(ParamsError, match="timm cannot make"):
         create(VIT, 40, {"patch_sise": 8})
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "arguments"),
+    [
+        ("deit_tiny_patch16_224", 64, {"img_size": 64}),
+        ("resnet18", 50, {}),
+        ("vit_tiny_patch16_224", 96, {"img_size": 96}),
+    ],
+)
+def test_any_timm_model_is_a_student_by_its_own_name(name: str, size: int, arguments: dict) -> None:
+    assert student_arch(name, "micro", size) == (name, arguments)
+    model = create(name, 5, arguments, size=size)
+    assert model.net.eval()(torch.zeros(1, 3, size, size)).shape == (1, 5)
+
+
+def test_a_size_that_a_model_cannot_take_is_met_with_sizes_that_work() -> None:
+    with pytest.raises(ParamsError, match="twins_svt_small cannot take 20 x 20") as caught:
+        student_arch("twins_svt_small", "tiny", 20)
+    sizes = [int(word) for word in caught.value.fix.split() if word.isdigit()]
+    assert len(sizes) == 3 and min(sizes) <= 32
+    for size in sizes:
+        student_arch("twins_svt_small", "tiny", size)
+
+
+def test_overrides_take_precedence() -> None:
+    _, arguments = student_arch("vit", "micro", 64, {"depth": 2})
+    assert arguments["depth"] == 2 and arguments["img_size"] == 64
+    assert student_arch("deit_tiny_patch16_224", "tiny", 64, {"depth": 1})[1] == {"img_size": 64, "depth": 1}

@@ -1,0 +1,174 @@
+"""The loop's options: the average of weights, schedules, precision, compilation, the order of views."""
+
+import hashlib
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from pipeline.config import Train
+from pipeline.errors import ParamsError
+from pipeline.models.create import Loaded, Model
+from pipeline.progress import Progress
+from pipeline.samples import Sample, Samples
+from pipeline.training.batches import CachedBatches, Cut, FreshBatches
+from pipeline.training.loop import fit
+from pipeline.views.policies import make_recipe
+
+SIZE, COUNT = 16, 12
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> FreshBatches:
+    """Two steps an epoch."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rows = []
+    for i in range(COUNT):
+        pixels = np.random.default_rng(i).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+        pixels[..., i % 3] = 255
+        Image.fromarray(pixels).save(folder / f"s{i:02}.png")
+        digest = hashlib.sha256((folder / f"s{i:02}.png").read_bytes()).hexdigest()
+        rows.append(Sample(f"s{i:02}", f"s{i:02}.png", "train", i % 3, None, (24, 20), digest))
+    samples = Samples("folder", ("a", "b", "c"), tuple(rows), folder)
+    return FreshBatches(samples, make_recipe({"name": "crop"}), SIZE, 6, 1)
+
+
+def model() -> Model:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIZE * SIZE, 8), torch.nn.Linear(8, 3))
+    return Model(net, "linear", {}, SIZE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), Loaded())
+
+
+def cross_entropy(logits: torch.Tensor, batch, progress: float) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(logits, batch.labels)
+
+
+def train(source: FreshBatches, made: Model, **config) -> list[dict]:
+    settings = {"epochs": 4, "batch_size": 6, "lr": 1e-2, "warmup_epochs": 1, **config}
+    return fit(made, source, cross_entropy, Train(**settings), Progress(), "", lambda record: None)
+
+
+def test_the_result_is_the_average_of_the_weights(source: FreshBatches) -> None:
+    """As timm's EMA says: its decay grows with the steps up to the given one."""
+    found: list[torch.Tensor] = []
+    plain, averaged = model(), model()
+    handle = register_optimizer_step_post_hook(lambda *_: found.append(plain.net[2].weight.detach().clone()))
+    train(source, plain)
+    handle.remove()
+    train(source, averaged, ema=0.9)
+    expected = found[0]
+    for step, weight in enumerate(found[1:], start=1):
+        decay = min(0.9, 1 - (1 + step) ** (-2 / 3))
+        expected = decay * expected + (1 - decay) * weight
+    assert len(found) == 8
+    assert torch.allclose(averaged.net[2].weight, expected, atol=1e-6)
+    assert not torch.allclose(averaged.net[2].weight, found[-1], atol=1e-4)
+
+
+@pytest.mark.parametrize("sched", ["cosine", "poly", "tanh", "wsd", "constant"])
+def test_schedules_warm_up_and_end_where_they_should(source: FreshBatches, sched: str) -> None:
+    rates = [record["lr"] for record in train(source, model(), sched=sched, epochs=10, warmup_epochs=2)]
+    assert rates[0] < 1e-2 and max(rates) <= 1e-2 + 1e-12
+    if sched == "constant":
+        assert rates[3:] == [1e-2] * 7
+    else:
+        assert rates[-1] < 3e-3
+    if sched == "cosine":  # the last step of 20 stands at 19/20 of the half wave
+        assert rates[-1] == pytest.approx(1e-2 * (1 + math.cos(math.pi * 19 / 20)) / 2)
+
+
+def test_half_precision_and_no_clipping_train_too(source: FreshBatches) -> None:
+    settings = {"epochs": 4, "lr": 1e-3, "clip_grad": 0.0}
+    full, half = train(source, model(), **settings), train(source, model(), **settings, amp="bf16")
+    assert [one["loss"] for one in half] == pytest.approx([one["loss"] for one in full], rel=0.05, abs=0.01)
+    assert half != full and half[-1]["loss"] < half[0]["loss"]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler on a CPU")
+def test_a_compiled_model_trains_alike_and_keeps_its_names(source: FreshBatches) -> None:
+    plain, compiled = model(), model()
+    one, two = train(source, plain, epochs=2), train(source, compiled, epochs=2, compile=True)
+    assert [record["loss"] for record in two] == pytest.approx([record["loss"] for record in one], rel=1e-3)
+    assert list(compiled.net.state_dict()) == ["1.weight", "1.bias", "2.weight", "2.bias"]
+
+
+def test_the_loss_hears_how_far_training_has_come(source: FreshBatches) -> None:
+    heard = []
+
+    def loss(logits: torch.Tensor, batch, progress: float) -> torch.Tensor:
+        heard.append(progress)
+        return cross_entropy(logits, batch, progress)
+
+    fit(model(), source, loss, Train(epochs=2, batch_size=6), Progress(), "", lambda record: None)
+    assert heard == pytest.approx([0, 1 / 3, 2 / 3, 1])
+
+
+def test_views_take_turns() -> None:
+    """Epoch e replays view e mod V, or each turn of V epochs in an order of its own."""
+
+    class Planes(CachedBatches):
+        def __init__(self, seed: int, view_order: str) -> None:
+            self._seed, self._view_order = seed, view_order
+            layout = type("Layout", (), {"views": 5})
+            self._store = type("Store", (), {"layout": layout})  # type: ignore[assignment]
+
+    assert [Planes(0, "cycle").plane(epoch) for epoch in range(12)] == [*range(5), *range(5), 0, 1]
+    turns = [[Planes(3, "shuffle").plane(5 * turn + e) for e in range(5)] for turn in range(6)]
+    assert all(sorted(turn) == list(range(5)) for turn in turns)
+    assert len({tuple(turn) for turn in turns}) > 3
+    others = [[Planes(4, "shuffle").plane(5 * turn + e) for e in range(5)] for turn in range(6)]
+    assert turns != others
+
+
+def test_a_random_draw_belongs_to_its_step(source: FreshBatches) -> None:
+    """Dropout of step n is the same whatever was drawn before it."""
+
+    class Noisy(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model().net
+            self.drawn: list[float] = []
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            self.drawn.append(float(torch.rand(())))
+            return self.inner(images)
+
+    drawn = []
+    for extra in (0, 5):
+        made = model()
+        made.net = Noisy()
+
+        def disturbed(logits: torch.Tensor, batch, progress: float, extra: int = extra) -> torch.Tensor:
+            torch.rand(extra + 1)
+            return cross_entropy(logits, batch, progress)
+
+        fit(
+            made,
+            source,
+            disturbed,
+            Train(epochs=2, batch_size=6),
+            Progress(),
+            "",
+            lambda record: None,
+            seed=4,
+        )
+        drawn.append(made.net.drawn)
+    assert drawn[0] == drawn[1] and len(set(drawn[0])) == 4
+
+
+def test_work_left_is_divided_or_refused(tmp_path: Path) -> None:
+    samples = Samples(
+        "folder",
+        ("a",),
+        tuple(Sample(f"k{i}", "x", "train", 0, None, (9, 9), "") for i in range(7)),
+        tmp_path,
+    )
+    recipe = make_recipe({"name": "crop"})
+    with pytest.raises(ParamsError, match="cannot be cut into 2 parts for 2 processes"):
+        FreshBatches(samples, recipe, SIZE, 4, 0, Cut(2, 0, 2))
+    assert FreshBatches(samples, recipe, SIZE, 4, 0, Cut(1, 0, 3)).steps == 2
