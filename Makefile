@@ -18,8 +18,9 @@ demo: install
 	dvc repro
 	@stillroom report --show
 
+# Most tests start real processes; a file's tests share what they set up, so each file stays in one worker
 test: install
-	python -m pytest
+	python -m pytest -n auto --dist loadfile
 
 # What a cache survives: kills, flipped bits, full disks, hostile files; and how large and fast it is
 faults: install

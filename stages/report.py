@@ -58,8 +58,10 @@ def _write(params: "Params") -> dict:
     entries = [
         (family, arm, seed) for family in matrix.families for arm in matrix.arms for seed in matrix.seeds
     ]
-    samples = Samples.load(DATA, data_root(params))
-    runs = records.read(ARTIFACTS, entries, samples.of("test"))
+    # all that is missing is named at once, before the table is looked for
+    samples = Samples.load(DATA, data_root(params)) if (DATA / "samples.json").exists() else None
+    runs = records.read(ARTIFACTS, entries, samples and samples.of("test"))
+    samples = samples or Samples.load(DATA, data_root(params))
     results = table.summarise(runs)
     html = page.page(
         results,

@@ -54,7 +54,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     from pipeline.generation.identity import check_against_cache, ignored, input_of, parts
     from pipeline.generation.probes import check_probes
     from pipeline.models.create import Model, create, save_weights
-    from pipeline.models.families import student_arch
+    from pipeline.models.families import check_family, student_arch
     from pipeline.progress import Progress
     from pipeline.samples import Samples
     from pipeline.training.batches import Batch, CachedBatches, Cut
@@ -62,6 +62,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     from pipeline.training.loop import fit
     from pipeline.training.pairing import digests
 
+    check_family(family, "--family")
     keep_memory()
     config = params.student
     chosen = losses.load(arm, config.losses.of(arm))

@@ -172,7 +172,7 @@ def _by_name(name: str, image_size: int, overrides: dict[str, Any]) -> tuple[str
         return name, arguments
     native = timm.get_pretrained_cfg(name, allow_unregistered=False)
     sides = {native.input_size[-1]} if native else set()
-    for step in (32, 16, 14, 7):
+    for step in (64, 32, 16, 14, 7):
         sides |= {image_size // step * step, -(-image_size // step) * step}
     near_first = sorted((side for side in sides if side >= 16), key=lambda side: abs(side - image_size))
     works = [side for side in near_first if _takes(name, side, overrides)[0] is not None][:3]

@@ -413,9 +413,6 @@ def _differences(left: Student, right: Student) -> list[tuple[str, str, str]]:
         pairs.append((f"digests.{name}", getattr(left.digests, name), getattr(right.digests, name)))
     for name in ("arch", "overrides", "params"):
         pairs.append((name, getattr(left, name), getattr(right, name)))
-    if left.test and right.test:
-        for name in Tested.model_fields:
-            pairs.append((f"test.{name}", getattr(left.test, name), getattr(right.test, name)))
     for section in ("model", "train"):
         one, two = _flat(left.config.get(section), section), _flat(right.config.get(section), section)
         for key in sorted(one.keys() | two.keys()):

@@ -48,3 +48,7 @@ def test_agreement_is_the_share_of_equal_pairs(answers: np.ndarray) -> None:
 
 def test_one_view_agrees_with_nothing() -> None:
     assert agreement(np.zeros((1, 4), int)) is None
+
+
+def test_two_models_agree_on_the_samples_that_both_give_the_same_class() -> None:
+    assert agreement(np.array([[0, 1, 2, 3], [0, 1, 3, 2]])) == 50

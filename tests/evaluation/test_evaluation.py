@@ -1,11 +1,14 @@
-"""Accuracy, mAP and cost against values worked out by hand."""
+"""Accuracy, mAP, confusion and cost against values worked out by hand or by scikit-learn."""
+
+import time
 
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 
-from pipeline.evaluation.cost import flops, parameters
-from pipeline.evaluation.metrics import accuracy, average_precisions, summarise
+from pipeline.evaluation.cost import flops, latency, parameters
+from pipeline.evaluation.metrics import accuracy, average_precisions, confusion, softmax, summarise
 
 
 def test_accuracy_is_the_share_of_right_first_guesses() -> None:
@@ -38,3 +41,70 @@ def test_cost_of_a_linear_layer() -> None:
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
     assert parameters(net) == 3 * 8 * 8 * 10 + 10
     assert flops(net, 8) == 2 * 3 * 8 * 8 * 10
+
+
+@pytest.fixture
+def answers() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    return random.normal(0, 2, (300, 8)).astype(np.float32), random.integers(0, 8, 300)
+
+
+def test_top_5_is_the_share_of_labels_among_the_five_largest(answers: tuple[np.ndarray, np.ndarray]) -> None:
+    logits, labels = answers
+    found = summarise(logits, labels, tuple("abcdefgh"))["top5"]
+    assert found == pytest.approx(100 * top_k_accuracy_score(labels, logits, k=5), abs=1e-4)
+    assert accuracy(logits, labels) < found < 100
+    assert summarise(logits[:, :3], labels % 3, tuple("abc"))["top5"] == 100
+
+
+def test_the_calibration_error_of_a_summary_is_that_of_the_answers(
+    answers: tuple[np.ndarray, np.ndarray],
+) -> None:
+    logits, labels = answers
+    sure, right = softmax(logits).max(axis=1), logits.argmax(axis=1) == labels
+    expected = 0.0
+    for low in np.arange(15) / 15:
+        inside = (low < sure) & (sure <= low + 1 / 15)
+        if inside.any():
+            expected += inside.mean() * abs(sure[inside].mean() - right[inside].mean())
+    found = summarise(logits, labels, tuple("abcdefgh"))["calibration_error"]
+    assert found == pytest.approx(100 * expected, abs=1e-3) and found > 1
+
+
+def test_confusion_has_a_row_for_each_true_class(answers: tuple[np.ndarray, np.ndarray]) -> None:
+    logits, labels = answers
+    labels = labels % 7  # class 7 is never true
+    found = confusion(logits, labels)
+    assert found.dtype == np.int64 and found.shape == (8, 8)
+    assert (found == confusion_matrix(labels, logits.argmax(axis=1), labels=np.arange(8))).all()
+    assert not found[7].any() and found[:, 7].any()
+    assert confusion(np.array([[0.0, 1], [0, 1]]), np.array([0, 0])).tolist() == [[0, 2], [0, 0]]
+
+
+class Slow(torch.nn.Module):
+    """Sleeps 2 milliseconds an image and remembers how it was called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.calls: list[tuple[tuple[int, ...], bool, bool]] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls.append((tuple(images.shape), self.training, torch.is_inference_mode_enabled()))
+        time.sleep(0.002 * len(images))
+        return images.mean() * self.weight
+
+
+def test_latency_is_the_time_of_a_pass_in_eval_mode() -> None:
+    net = Slow().train()
+    one, four = latency(net, 8, 1), latency(net, 8, 4)
+    assert one >= 2 and four >= 8
+    assert net.training
+    assert set(net.calls) == {((1, 3, 8, 8), False, True), ((4, 3, 8, 8), False, True)}
+    assert 2 * 4 <= len(net.calls) <= 2 * 21  # a pass to warm up, and 3 to 20 that count
+
+
+def test_a_slow_model_is_not_waited_for_twenty_times() -> None:
+    net = Slow()
+    latency(net, 8, 200)  # 0.4 s a pass
+    assert len(net.calls) == 4

@@ -1,16 +1,18 @@
 """Gains with their intervals, from the predictions beside each model; and which predictions are refused."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from pipeline.cache.identity import identity_id
 from pipeline.errors import CacheError, DataError
+from pipeline.evaluation.bootstrap import Resamples
 from pipeline.evaluation.metrics import summarise
-from pipeline.reporting import page, table
+from pipeline.reporting import figures, page, table
 from pipeline.reporting.records import Entry, read
 from pipeline.samples import Sample, Samples
 from tests.reporting import artifacts
@@ -72,6 +74,36 @@ def test_every_gain_has_an_interval_around_it(tmp_path: Path) -> None:
     assert table.collect(tmp_path, ENTRIES, test) == results
 
 
+def test_intervals_are_those_of_images_and_seeds_drawn_one_by_one(tmp_path: Path) -> None:
+    """Written out: in each resample the rows are repeated, and each seed's models are scored anew."""
+    test = made(tmp_path)
+    results = table.collect(tmp_path, ENTRIES, test)
+    labels, resamples = np.array(test.labels()), Resamples(len(test))
+    right = {
+        entry: load_file(tmp_path / "students" / "{}-{}-{}".format(*entry) / "predictions.safetensors")[
+            "logits"
+        ].argmax(axis=1)
+        == labels
+        for entry in ENTRIES
+    }
+    seeds = resamples.seeds(2)
+    gains: dict[str, list[float]] = {"vit": [], "pvt": []}
+    for number, counts in enumerate(resamples.weights(0, resamples.count)):
+        rows = np.repeat(np.arange(len(test)), counts)
+        for family, found in gains.items():
+            one, two = (
+                np.mean([right[family, arm, seed][rows].mean() for seed in seeds[number]])
+                for arm in ("ce", "kd")
+            )
+            found.append(100 * (two - one))
+    assert set(np.unique(seeds, axis=0).ravel()) == {0, 1} and len(np.unique(seeds, axis=0)) == 4
+    for line in results["summary"]:
+        expected = np.percentile(gains[line["family"]], [2.5, 97.5])
+        assert line["gain_interval"] == pytest.approx(expected, abs=1e-3)
+    both = np.percentile(np.mean(list(gains.values()), axis=0), [2.5, 97.5])
+    assert results["mean_gain_interval"] == pytest.approx(both, abs=1e-3)
+
+
 def test_a_gain_of_nothing_has_an_interval_over_zero(tmp_path: Path) -> None:
     results = table.collect(tmp_path, ENTRIES, made(tmp_path, gain=0.02))
     low, high = results["mean_gain_interval"]
@@ -109,6 +141,110 @@ def test_without_predictions_there_is_no_interval_and_no_error(tmp_path: Path) -
     assert results["bootstrap"] is None and "Intervals" not in table.markdown(results)
 
 
+def test_the_report_says_what_its_intervals_are_and_which_are_missing(tmp_path: Path) -> None:
+    from tests.reporting.test_table import terminal
+
+    test = made(tmp_path)
+    whole = table.markdown(table.collect(tmp_path, ENTRIES, test))
+    assert (
+        "Intervals: 95%, paired bootstrap, 1,000 resamples of 120 test images and 2 seeds" in whole
+        and "`stillroom report`" in whole
+        and "None for" not in whole
+    )
+    one_seed: list[Entry] = [entry for entry in ENTRIES if entry[2] == 0]
+    assert "with one seed" in table.markdown(table.collect(tmp_path, one_seed, test))
+    (tmp_path / "students/pvt-kd-1/predictions.safetensors").unlink()
+    part = table.markdown(table.collect(tmp_path, ENTRIES, test))
+    assert "None for PVT kd: a student's predictions were not kept." in part
+    for file in (tmp_path / "students").glob("*/predictions.safetensors"):
+        file.unlink()
+    runs = read(tmp_path, ENTRIES, test)
+    results = table.summarise(runs)
+    assert "No intervals: the students' predictions were not kept." in table.markdown(results)
+    assert "no intervals" in terminal(results, color=False)
+    html = page.page(results, runs.students, runs.teacher, [], "t", [], runs.manifest)
+    assert "No intervals" in html and 'class="whisker"' not in html
+    alone = table.collect(tmp_path, [("vit", "ce", 0)], test)  # no gain, so nothing to be sure of
+    assert "ntervals" not in table.markdown(alone) + terminal(alone, color=False)
+
+
+def test_a_report_of_students_from_before_there_were_predictions(tmp_path: Path) -> None:
+    entries: list[Entry] = [("vit", "ce", 0), ("vit", "kd", 0)]
+    artifacts.make(tmp_path, entries, CLASSES)
+    runs = read(tmp_path, entries, samples())
+    results = table.summarise(runs)
+    for row in results["rows"]:
+        assert [row[name] for name in ("top5", "calibration_error", "latency_ms", "agreement")] == [None] * 4
+    assert results["summary"][0]["gain"] is not None
+    assert "| ViT |" in table.markdown(results)
+    html = page.page(results, runs.students, runs.teacher, [], "t", [], runs.manifest)
+    assert "Every student" not in html and "Top-5" not in html and "ms, batch" not in html
+
+
+def test_the_page_shows_every_student_by_what_was_measured(tmp_path: Path) -> None:
+    test = made(tmp_path)
+    artifacts.edit(tmp_path / "students/pvt-kd-1/student.json", latency_ms={"1": 3.54, "32": 61.0})
+    runs = read(tmp_path, ENTRIES, test)
+    results = table.summarise(runs)
+    html = page.page(results, runs.students, runs.teacher, [], "t", [], runs.manifest)
+    row = results["rows"][-1]
+    [line] = [
+        line for line in html.splitlines() if '<td class="text">kd</td><td>1</td>' in line and "PVT" in line
+    ]
+    cells = [f"{row[name]:.2f}" for name in ("accuracy", "mAP", "top5", "calibration_error", "agreement")]
+    assert "".join(f"<td>{cell}</td>" for cell in [*cells, "3.5", "61.0"]) in line
+    for arm in ("ce", "kd"):
+        folder = tmp_path / f"students/vit-{arm}-0"
+        artifacts.edit(folder / "metrics.json", top5=None)
+    few: list[Entry] = [("vit", "ce", 0), ("vit", "kd", 0)]
+    runs = read(tmp_path, few, test)
+    html = page.page(table.summarise(runs), runs.students, runs.teacher, [], "t", [], runs.manifest)
+    assert "Top-5" not in html and "ms, batch" not in html and "Calibration error" in html
+
+
+def marks(svg: str, kind: str) -> list[dict[str, float]]:
+    """Where the lines of a kind are: x in percent of the figure, y in pixels."""
+    found = []
+    for tag in re.findall(rf'<line class="{kind}" ([^>]*)/>', svg):
+        found.append({name: float(value) for name, value in re.findall(r'(\w+)="([\d.-]+)%?"', tag)})
+    return found
+
+
+def test_a_whisker_reaches_as_far_from_the_ring_as_the_interval_says(tmp_path: Path) -> None:
+    entries: list[Entry] = [("vit", "ce", 0), ("vit", "kd", 0)]
+    results = table.collect(tmp_path, entries, made(tmp_path, entries))
+    svg = figures.dumbbell(results, "accuracy")
+    at = {kind: float(x) for kind, x in re.findall(r'<circle class="dot (\w+)" cx="([\d.]+)%"', svg)}
+    [line] = results["summary"]
+    points = (at["kd"] - at["ce"]) / line["gain"]  # percent of the figure a point
+    [whisker] = [mark for mark in marks(svg, "whisker") if mark["x1"] != mark["x2"]]
+    found = [(whisker[x] - at["ce"]) / points for x in ("x1", "x2")]
+    assert found == pytest.approx(line["gain_interval"], abs=0.02)
+    assert at["ce"] < whisker["x1"] < at["kd"] < whisker["x2"]
+    assert f"gain {table.signed(line['gain'], 1)} (" in svg
+
+
+@pytest.mark.parametrize("teacher", range(20, 100, 4))
+def test_the_line_of_the_teacher_crosses_no_number(tmp_path: Path, teacher: int) -> None:
+    """On a figure 300 pixels wide, where a number takes 24 pixels and stands 11 from its mark."""
+    results = table.collect(tmp_path, ENTRIES, made(tmp_path))
+    results["teacher"]["accuracy"] = float(teacher)
+    svg = figures.dumbbell(results, "accuracy")
+    pieces = marks(svg, "teacher")
+    x = pieces[0]["x1"] * 3
+    numbers = re.findall(
+        r'<text class="halo small[^"]*" x="([\d.]+)%" y="([\d.]+)" dx="(-?11)" text-anchor="(\w+)"', svg
+    )
+    assert len(numbers) == 4 and all(piece["x1"] == piece["x2"] for piece in pieces)
+    for place, base, shift, anchor in numbers:
+        edge = float(place) * 3 + int(shift)
+        left, right = (edge - 24, edge) if anchor == "end" else (edge, edge + 24)
+        above, below = float(base) - 9, float(base)  # digits have no descenders
+        for piece in pieces:
+            assert not (left <= x <= right and piece["y1"] < below and above < piece["y2"])
+    assert pieces[0]["y1"] < 40 and pieces[-1]["y2"] > 100  # and it is there from top to bottom
+
+
 def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 
@@ -125,6 +261,23 @@ def huge(file: Path) -> None:
     save_file({"logits": np.zeros((120, 6), np.float32), "more": np.zeros(10**6, np.float32)}, file)
 
 
+def halved(file: Path) -> None:
+    save_file({"logits": np.zeros((120, 6), np.float16)}, file)
+
+
+def text(file: Path) -> None:
+    file.write_text("logits")
+
+
+def nothing(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
 def others(file: Path) -> None:
     file.write_bytes((file.parent.parent / "vit-ce-0/predictions.safetensors").read_bytes())
 
@@ -136,6 +289,10 @@ def others(file: Path) -> None:
         (nan, "not finite"),
         (wide, "expected F32 [120, 6]"),
         (huge, "bytes"),
+        (halved, "logits are F16"),
+        (text, "predictions.safetensors"),
+        (nothing, "predictions.safetensors"),
+        (folder, "predictions.safetensors"),
         (others, "metrics.json says"),
     ],
 )
@@ -147,12 +304,36 @@ def test_predictions_that_cannot_be_are_refused_by_name(tmp_path: Path, damage, 
     assert (
         word in str(caught.value) and "pvt-kd-1" in str(caught.value) and "vit-ce-0" not in str(caught.value)
     )
+    assert "`stillroom student --family pvt --arm kd --seed 1`" in caught.value.fix
 
 
 def test_predictions_of_another_test_split_are_refused(tmp_path: Path) -> None:
     made(tmp_path)
     with pytest.raises(DataError, match="another test split"):
         read(tmp_path, ENTRIES, samples(119))
+
+
+def test_a_model_tested_on_another_split_is_refused_though_its_predictions_are_not_here(
+    tmp_path: Path,
+) -> None:
+    test = made(tmp_path)
+    folder = tmp_path / "students/vit-kd-0"
+    (folder / "predictions.safetensors").unlink()
+    digests = test.digests()
+    artifacts.edit(folder / "student.json", test={"keys": digests["keys"], "labels": "f00d"})
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, ENTRIES, test)
+    assert "vit-kd-0/student.json" in caught.value.what and "test.labels is f00d" in caught.value.what
+    assert digests["labels"] in caught.value.what and "vit-ce-0" not in caught.value.what
+    assert "`stillroom student --family vit --arm kd --seed 0`" in caught.value.fix
+
+
+def test_a_teacher_tested_on_another_split_is_refused(tmp_path: Path) -> None:
+    test = made(tmp_path)
+    artifacts.edit(tmp_path / "teacher/teacher.json", test={"keys": "beef", "labels": "f00d"})
+    with pytest.raises(DataError, match="another test split") as caught:
+        read(tmp_path, ENTRIES, test)
+    assert "`stillroom teacher`" in caught.value.fix and "student" not in caught.value.fix
 
 
 def test_every_loss_is_compared_with_ce(tmp_path: Path) -> None:
