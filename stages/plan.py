@@ -55,7 +55,8 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
     cache, views, samples = params.cache, params.views.count, len(train)
     teachers = {name: _describe(Path(folder), params, train) for name, folder in cache.teachers.items()}
     outputs = {name: of_output(described, cache) for name, described in teachers.items()}
-    specs = array_specs({"outputs": outputs})
+    identity = {**of_data(train, params.views), "outputs": outputs}
+    specs = array_specs(identity)
     size = estimate(
         cache.store,
         views,
@@ -63,7 +64,7 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
         cache.block_samples,
         specs,
         max(len(row.key.encode()) for row in train.rows),
-        {**of_data(train, params.views), "outputs": outputs},
+        identity,
     )
     rates = {} if no_measure else {name: _rate(name, teachers[name], params, train) for name in teachers}
     facts: dict[str, Any] = {

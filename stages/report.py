@@ -60,7 +60,7 @@ def _write(params: "Params") -> dict:
     ]
     # all that is missing is named at once, before the table is looked for
     samples = Samples.load(DATA, data_root(params)) if (DATA / "samples.json").exists() else None
-    runs = records.read(ARTIFACTS, entries, samples and samples.of("test"))
+    runs = records.read(ARTIFACTS, entries, samples.of("test") if samples is not None else None)
     samples = samples or Samples.load(DATA, data_root(params))
     results = table.summarise(runs)
     html = page.page(
