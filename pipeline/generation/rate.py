@@ -1,6 +1,5 @@
 """How fast is stage one on this machine? A measurement of a few seconds, on real samples."""
 
-import inspect
 import statistics
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from pipeline.models.create import Model
 from pipeline.progress import Progress
 from pipeline.samples import Sample, Samples
 from pipeline.views.loader import Job, batches
-from pipeline.views.pixels import Pixels
+from pipeline.views.pixels import Pixels, room
 from pipeline.views.recipe import Policy
 from pipeline.views.shots import drawn, square
 
@@ -149,7 +148,7 @@ def _spread(rows: tuple[Sample, ...], count: int) -> list[Sample]:
 
 def _kept(samples: Samples) -> int:
     """How many images `Pixels` keeps decoded."""
-    left = inspect.signature(Pixels).parameters["budget"].default
+    left = room()
     kept = 0
     for row in samples.rows:
         size = 3 * row.size[0] * row.size[1]

@@ -2,9 +2,12 @@
 
 import hashlib
 import io
+import os
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,17 +27,29 @@ def decode(content: bytes) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
+def room() -> int:
+    """Bytes of decoded images that this process may keep: a quarter of the memory that it may use, shared with
+    the processes that torchrun started beside it.
+    """
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = Path("/sys/fs/cgroup/memory.max")  # of a container
+    with suppress(OSError, ValueError):  # none, or "max"
+        memory = min(memory, int(limit.read_text()))
+    return memory // 4 // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 class Pixels:
     """The decoded images of a samples table.
 
     Args:
         samples: the table; a file whose digest differs from it is refused.
         budget: bytes of decoded images to keep; those that come after it is full are decoded anew each time.
+            None: `room()`.
     """
 
-    def __init__(self, samples: Samples, budget: int = 2**30) -> None:
+    def __init__(self, samples: Samples, budget: int | None = None) -> None:
         self._samples = samples
-        self._left = budget
+        self._left = room() if budget is None else budget
         self._kept: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
 
