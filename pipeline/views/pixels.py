@@ -28,8 +28,8 @@ def decode(content: bytes) -> np.ndarray:
 
 
 def room() -> int:
-    """Bytes of decoded images that this process may keep: a quarter of the memory that it may use, shared with
-    the processes that torchrun started beside it.
+    """Bytes of decoded images that this process may keep: a quarter of the memory that it may use, shared
+    with the processes that torchrun started beside it.
     """
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = Path("/sys/fs/cgroup/memory.max")  # of a container
