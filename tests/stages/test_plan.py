@@ -198,7 +198,8 @@ def test_measuring_moves_no_global_random_generator(finished: Path) -> None:
     assert torch.get_num_threads() == threads
 
 
-def test_images_beyond_what_memory_keeps_are_decoded_for_every_view() -> None:
+def test_images_beyond_what_memory_keeps_are_decoded_for_every_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.generation.rate.room", lambda: 2**30)
     rate = Rate(decode=0.5, render=1, forward=2, whole=3, first=10)
     row = Sample("a", "a.png", "train", 0, None, (10, 10), "")
     small = Samples("some", ("one",), tuple(replace(row, key=f"{index}") for index in range(4)), Path("."))

@@ -19,7 +19,7 @@ from pipeline.errors import DataError
 from pipeline.samples import Sample, Samples
 from pipeline.views.draw import permutation, uniforms, words
 from pipeline.views.loader import batches
-from pipeline.views.pixels import Pixels, decode
+from pipeline.views.pixels import Pixels, decode, room
 from pipeline.views.policies import make_recipe
 from pipeline.views.recipe import NEUTRAL, View, centre, pack, unpack
 from pipeline.views.render import recolour, render
@@ -229,6 +229,12 @@ def test_workers_batches_and_memory_change_no_pixel(folder: Samples, workers: in
     found = torch.cat(list(batches(Pixels(folder, budget), jobs, 24, workers))).numpy()
     assert (found == expected).all()
     assert (torch.get_rng_state() == before).all()
+
+
+def test_what_may_be_kept_is_shared_with_the_processes_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = room()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert alone >= 2**26 and room() == alone // 4
 
 
 def test_a_replaced_image_is_refused_by_name(folder: Samples) -> None:
