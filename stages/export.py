@@ -18,14 +18,18 @@ def export(student: Path | None, target: Path | None) -> None:
     Input `pixels`: float32 [N, 3, S, S], normalised; output `logits`: float32 [N, C]. The file's metadata
     hold the size S, mean, std and the class names. It needs `pip install 'stillroom[onnx]'`.
     """
+    from pipeline.errors import StillroomError
     from pipeline.models.load import load
     from pipeline.models.onnx import BOUND, to_onnx
 
     folder = chosen_model(student)
     model, described = load(folder)
     target = target or Path("model.onnx")
-    apart = to_onnx(model, described.classes, target)
-    size = target.stat().st_size
+    try:
+        apart = to_onnx(model, described.classes, target)
+        size = target.stat().st_size
+    except OSError as error:  # no room, no permission
+        raise StillroomError(f"{target} cannot be written", error.strerror or str(error)) from None
     click.echo(
         f"{target}: {model.arch}, {size / 1e6:.1f} MB; its logits are within {apart:.1e} of the model's "
         f"(bound {BOUND:g})"

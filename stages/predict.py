@@ -1,6 +1,7 @@
 """`stillroom predict`: what a finished model says of images."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -12,6 +13,8 @@ import click
 from stages.console import STUDENTS, chosen_model
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+# Left open, Pillow would also try formats that run other programs (EPS: Ghostscript).
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 BATCH = 32
 NAME_ONE = "name files or folders, or - for a list on stdin"
 
@@ -33,8 +36,8 @@ def predict(
     stillroom predict photo.jpg --student artifacts/students/swin-kd-0
     find . -name '*.jpg' | stillroom predict - --json
 
-    It looks at the centre square of each, as evaluation does. An image that cannot be read is named, the
-    others are still predicted, and the exit code is then 1.
+    It looks at the centre square of each, at the precision (amp) of the model's evaluation. An image that
+    cannot be read is named, the others are still predicted, and the exit code is then 1.
     """
     from pipeline.device import device
     from pipeline.errors import ParamsError
@@ -46,17 +49,22 @@ def predict(
     model.net.to(device())
     top = min(top, len(described.classes))
     unread: list[str] = []
-    answers = _answers(model, _files(images or (Path("-"),), unread), described.classes, top, unread)
-    first = next(answers, None)
-    if first is None and not unread:
-        raise ParamsError("there is no image to look at", fix=NAME_ONE)
-    found = answers if first is None else chain([first], answers)
-    if as_json:
-        _print_json(found)
-    else:
-        _print_table(found)
-    for line in unread:
-        click.echo(f"error: {line}", err=True)
+    files = _files(images or (Path("-"),), unread)
+    answers = _answers(model, files, described.classes, described.config.train.amp, top, unread)
+    try:
+        first = next(answers, None)
+        if first is None and not unread:
+            raise ParamsError("there is no image to look at", fix=NAME_ONE)
+        found = answers if first is None else chain([first], answers)
+        if as_json:
+            _print_json(found)
+        else:
+            _print_table(found)
+    except KeyboardInterrupt:  # nothing is kept that a second run could go on from
+        unread.append("stopped: not all images were looked at")
+    finally:
+        for line in unread:
+            click.echo(f"error: {line}", err=True)
     ctx.exit(1 if unread else 0)
 
 
@@ -64,26 +72,28 @@ def _files(named: Iterable[Path], unread: list[str]) -> Iterator[Path]:
     """The image files that were named, folders searched, in order."""
     for path in named:
         if str(path) == "-":
-            lines = (line.rstrip("\r\n") for line in sys.stdin)
+            # bytes: a name need not be text
+            lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
             yield from _files((Path(line) for line in lines if line and line != "-"), unread)
-        elif path.is_dir():
+        elif os.path.isdir(path):  # of a path too long to be one, Path.is_dir raises
             inside = [
                 file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES and file.is_file()
             ]
             if not inside:
-                unread.append(f"{path}: the folder holds no image ({', '.join(SUFFIXES)})")
+                unread.append(f"{_plain(path)}: the folder holds no image ({', '.join(SUFFIXES)})")
             yield from inside
         else:
             yield path
 
 
 def _answers(
-    model: Any, files: Iterable[Path], classes: list[str], top: int, unread: list[str]
+    model: Any, files: Iterable[Path], classes: list[str], amp: str, top: int, unread: list[str]
 ) -> Iterator[tuple[Path, list[tuple[str, float]]]]:
     """Each image that can be read, with its likeliest classes and their probabilities; a batch at a time."""
     import numpy as np
     import torch
 
+    from pipeline.device import autocast
     from pipeline.evaluation.metrics import softmax
     from pipeline.views.recipe import centre
     from pipeline.views.render import render, to_input
@@ -92,7 +102,7 @@ def _answers(
 
     def answer(batch: list[tuple[Path, Any]]) -> Iterator[tuple[Path, list[tuple[str, float]]]]:
         squares = torch.from_numpy(np.stack([square for _, square in batch]))
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(where, amp):
             logits = model.net(to_input(squares.to(where), model.mean, model.std)).float().cpu().numpy()
         for (file, _), row in zip(batch, softmax(logits), strict=True):
             first = np.argsort(-row, kind="stable")[:top]
@@ -114,22 +124,37 @@ def _answers(
 def _decode(file: Path, unread: list[str]) -> Any:
     """An image's pixels, or None and a line in `unread`."""
     import warnings
+    from io import BytesIO
 
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
+    from pipeline.datasets.scan import MAX_PIXELS
     from pipeline.views.pixels import decode
 
     try:
+        content = file.read_bytes()
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return decode(file.read_bytes())
-    except OSError as error:  # Pillow's own error for what is no image is one too
-        unread.append(f"{file}: {error.strerror or 'not an image that Pillow reads'}")
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        unread.append(f"{file}: it would unpack to more than {Image.MAX_IMAGE_PIXELS:,} pixels")
-    except (ValueError, SyntaxError, EOFError, OverflowError) as error:
-        unread.append(f"{file}: a damaged image ({str(error)[:80]})")
+            warnings.simplefilter("ignore")  # of harmless damage; what matters is an error below
+            with Image.open(BytesIO(content), formats=FORMATS) as image:
+                width, height = image.size
+            if width * height <= MAX_PIXELS:
+                return decode(content)
+        reason = f"{width} x {height} pixels, more than the limit of {MAX_PIXELS:,}"
+    except UnidentifiedImageError:
+        reason = f"no image of a format that is read ({', '.join(FORMATS)})"
+    except OSError as error:
+        reason = error.strerror or f"a damaged image ({error})"
+    except Image.DecompressionBombError:
+        reason = f"more pixels than the limit of {MAX_PIXELS:,}"
+    except Exception as error:  # on damaged bytes Pillow raises nearly anything
+        reason = f"a damaged image ({' '.join(str(error).split())[:80] or type(error).__name__})"
+    unread.append(f"{_plain(file)}: {reason}")
     return None
+
+
+def _plain(name: object) -> str:
+    """A name as a terminal can show it: control characters and bytes that are no text are written out."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(name))
 
 
 def _print_json(found: Iterable[tuple[Path, list[tuple[str, float]]]]) -> None:
@@ -137,7 +162,7 @@ def _print_json(found: Iterable[tuple[Path, list[tuple[str, float]]]]) -> None:
     click.echo("[", nl=False)
     for number, (file, top) in enumerate(found):
         entry = {"image": str(file), "top": [{"class": name, "probability": share} for name, share in top]}
-        click.echo((",\n " if number else "") + json.dumps(entry, ensure_ascii=False), nl=False)
+        click.echo((",\n " if number else "") + json.dumps(entry), nl=False)
     click.echo("]")
 
 
@@ -149,9 +174,9 @@ def _print_table(found: Iterable[tuple[Path, list[tuple[str, float]]]]) -> None:
 
     console = Console()
     for file, top in found:
-        console.print(Text(str(file), style="bold"), soft_wrap=True)
+        console.print(Text(_plain(file), style="bold"), soft_wrap=True)
         table = Table.grid(padding=(0, 2))
         for place, (name, share) in enumerate(top):
             bar = Text("█" * round(20 * share) or "▏", style="green" if place == 0 else "dim")
-            table.add_row("", Text(f"{100 * share:5.1f} %"), Text(name.replace("_", " ")), bar)
+            table.add_row("", Text(f"{100 * share:5.1f} %"), Text(_plain(name.replace("_", " "))), bar)
         console.print(table)
