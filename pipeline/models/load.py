@@ -130,7 +130,7 @@ def _shapes(described: Described, file: Path) -> dict[str, torch.Size]:
             raise ValueError("it gives no logits")
     except Exception as error:  # architectures raise what their arguments run into
         if isinstance(error, ParamsError):
-            why = f"{error.what}: {error.why}" if error.why else error.what
+            why = "; ".join(part for part in (error.what, error.why, error.fix) if part)
         else:
             why = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
