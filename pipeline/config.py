@@ -116,8 +116,13 @@ class Teacher(Section):
 
 
 class Cache(Section):
-    """`cache`: how the teacher's logits are stored."""
+    """`cache`: how the teacher's logits are stored, and which cache students learn from."""
 
+    # the cache that students and the report read: a folder, or an address (s3://, ssh://, https://) of one;
+    # (or its manifest.json, which is all that DVC then looks at). `stillroom cache` writes artifacts/cache.
+    path: Annotated[
+        str, Field(min_length=1), AfterValidator(lambda path: path.removesuffix("/manifest.json"))
+    ] = "artifacts/cache"
     store: Literal["zarr", "hdf5"] = "zarr"
     encoding: Literal["float16", "int8", "topk"] = "float16"
     k: Count = 16  # topk only: logits kept a view

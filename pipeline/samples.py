@@ -121,7 +121,9 @@ class Samples:
         try:
             table = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise DataError(f"{file} is not there", fix="run `stillroom prepare` first") from None
+            raise DataError(
+                f"{file} is not there", fix=f"run `stillroom prepare`, or fetch it (`dvc pull {folder}`)"
+            ) from None
         except (OSError, ValueError) as error:
             raise DataError(f"{file} cannot be read", str(error), "run `stillroom prepare` again") from None
         try:

@@ -21,6 +21,7 @@ from pipeline.progress import Progress
 if TYPE_CHECKING:
     import numpy as np
 
+    from pipeline.cache.store import Store
     from pipeline.config import Params
     from pipeline.models.create import Loaded
     from pipeline.samples import Samples
@@ -292,6 +293,24 @@ def tell_weights(console: Progress, loaded: "Loaded") -> None:
         if names:
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
             console.note(f"  {what}: {', '.join(names[:8])}{more}")
+
+
+def cache_to_read(params: "Params") -> "Store":
+    """The cache that `cache.path` names.
+
+    Raises:
+        CacheError: it is not there, not sound, or cannot be reached.
+    """
+    from pipeline.cache.backends import open_store
+    from pipeline.errors import CacheError
+
+    path = params.cache.path
+    try:
+        return open_store(path)
+    except CacheError as error:
+        if error.what.endswith("is not there") and "://" not in path:
+            error.fix = f"fetch it (`dvc pull {path}`), or make it (`stillroom cache`)"
+        raise
 
 
 def data_root(params: "Params") -> Path | None:

@@ -1,11 +1,12 @@
 """`stillroom report`: the table family x arm, as JSON, Markdown and a page to open from disk."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from stages.console import ARTIFACTS, CACHE, DATA, REPORT, data_root, stage
+from stages.console import ARTIFACTS, DATA, REPORT, cache_to_read, data_root, stage
 
 if TYPE_CHECKING:
     from pipeline.cache.store import Store
@@ -50,7 +51,7 @@ def report(params: "Params", show: bool) -> None:
 
 
 def _write(params: "Params") -> dict:
-    from pipeline.cache.backends import open_store
+    from pipeline.cache.remote import is_address
     from pipeline.reporting import page, records, table
     from pipeline.samples import Samples
 
@@ -60,14 +61,20 @@ def _write(params: "Params") -> dict:
     ]
     # all that is missing is named at once, before the table is looked for
     samples = Samples.load(DATA, data_root(params)) if (DATA / "samples.json").exists() else None
-    runs = records.read(ARTIFACTS, entries, samples.of("test") if samples is not None else None)
+    test = samples.of("test") if samples is not None else None
+    if is_address(params.cache.path):
+        store = cache_to_read(params)
+        runs = records.read(ARTIFACTS, entries, test, store.folder, store.size_on_disk()[1])
+    else:
+        runs = records.read(ARTIFACTS, entries, test, Path(params.cache.path))
+        store = cache_to_read(params)
     samples = samples or Samples.load(DATA, data_root(params))
     results = table.summarise(runs)
     html = page.page(
         results,
         runs.students,
         runs.teacher,
-        _pictures(open_store(CACHE), samples.of("train")),
+        _pictures(store, samples.of("train")),
         params.report.title,
         ["dvc repro"],
         runs.manifest,

@@ -12,18 +12,34 @@ if TYPE_CHECKING:
     from pipeline.config import Params
 
 as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
-place = click.argument("path", type=click.Path(path_type=Path), default=CACHE)
+
+
+class Place(click.ParamType):
+    """A folder, or an address such as `s3://bucket/cache`, whose two slashes a path would lose."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        from pipeline.cache.remote import is_address
+
+        return value if is_address(value) else Path(value)
+
+
+place = click.argument("path", type=Place(), default=CACHE)
 
 
 @click.group()
 def store() -> None:
-    """Look into a cache, check every byte of it, mend it. PATH is artifacts/cache where it is left out."""
+    """Look into a cache, check every byte of it, mend it.
+
+    PATH is artifacts/cache where it is left out; an address (s3://, ssh://, https://) does too.
+    """
 
 
 @store.command()
 @place
 @as_json
-def info(path: Path, as_json: bool) -> None:
+def info(path: Path | str, as_json: bool) -> None:
     """Show what a cache was made from and what it holds.
 
     Also how large it is, and how its teachers do on the cached views: reads all of it.
@@ -52,7 +68,9 @@ def info(path: Path, as_json: bool) -> None:
 @click.option("--output", "output", default=None, help="Of which teacher, where the cache has several.")
 @stage
 @as_json
-def show(params: "Params", key: str, path: Path, out: Path | None, output: str | None, as_json: bool) -> None:
+def show(
+    params: "Params", key: str, path: Path | str, out: Path | None, output: str | None, as_json: bool
+) -> None:
     """Draw a sample's views and the teacher's answers.
 
     KEY is the sample's name, as `applauding_001`. The PNG shows where each view was cut, the view as the
@@ -127,7 +145,7 @@ def show(params: "Params", key: str, path: Path, out: Path | None, output: str |
 @place
 @as_json
 @click.pass_context
-def verify(ctx: click.Context, path: Path, as_json: bool) -> None:
+def verify(ctx: click.Context, path: Path | str, as_json: bool) -> None:
     """Check every byte against the manifest.
 
     Lists the damage by block; exit code 1 if there is any.
@@ -156,7 +174,7 @@ def verify(ctx: click.Context, path: Path, as_json: bool) -> None:
 @place
 @stage
 @as_json
-def repair(params: "Params", path: Path, as_json: bool) -> None:
+def repair(params: "Params", path: Path | str, as_json: bool) -> None:
     """Compute again what `verify` condemns.
 
     Nothing else is computed, and the files that are whole keep their bytes. A lost block needs the teacher
@@ -165,12 +183,19 @@ def repair(params: "Params", path: Path, as_json: bool) -> None:
     from pipeline.cache.backends import open_store
     from pipeline.cache.checks import verify as check
     from pipeline.device import keep_memory
+    from pipeline.errors import CacheError
     from pipeline.generation.repair import repair as mend
     from pipeline.progress import Progress
     from pipeline.samples import Samples
 
     keep_memory()
     opened = open_store(path)
+    if opened.remote:
+        raise CacheError(
+            f"{opened.place} is read only",
+            "only a cache in a folder is mended",
+            "run it where the cache lies",
+        )
     train = Samples.load(DATA, data_root(params)).of("train")
     with shown() as console:
         progress = Progress() if as_json else console
@@ -208,7 +233,9 @@ def repair(params: "Params", path: Path, as_json: bool) -> None:
 @stage
 @as_json
 @click.pass_context
-def audit(ctx: click.Context, params: "Params", path: Path, views: int, seed: int, as_json: bool) -> None:
+def audit(
+    ctx: click.Context, params: "Params", path: Path | str, views: int, seed: int, as_json: bool
+) -> None:
     """Compare random views with what the teacher says.
 
     Renders them again from their stored parameters and runs the teacher. Exit code 1 if a difference is more
@@ -260,7 +287,7 @@ def audit(ctx: click.Context, params: "Params", path: Path, views: int, seed: in
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--to", "backend", type=click.Choice(["zarr", "hdf5"]), required=True)
 @as_json
-def convert(path: Path, target: Path, backend: str, as_json: bool) -> None:
+def convert(path: Path | str, target: Path, backend: str, as_json: bool) -> None:
     """Write a cache to a new folder in the other format.
 
     Its id and the digests of its blocks stay, and every block is checked on the way.
@@ -287,7 +314,7 @@ def _range(block: Any) -> dict[str, list[int]]:
     return {"views": [block.view, block.view + 1], "samples": [block.start, block.stop]}
 
 
-def _print_info(path: Path, facts: dict[str, Any], manifest: Any) -> None:
+def _print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stages.console import (
-    CACHE,
     DATA,
     STAGING,
     STUDENTS,
+    cache_to_read,
     data_root,
     epoch_log,
     shown,
@@ -44,7 +44,6 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     import numpy as np
 
     from pipeline import losses
-    from pipeline.cache.backends import open_store
     from pipeline.cache.lock import Lock
     from pipeline.device import device, environment, keep_memory
     from pipeline.distributed import Ranks
@@ -69,7 +68,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     train_config = config.train_of(family)
     samples = Samples.load(DATA, data_root(params))
     train, val, test = samples.of("train"), samples.of("val"), samples.of("test")
-    store = open_store(CACHE)
+    store = cache_to_read(params)
     check_against_cache(store.manifest, train, params, chosen.outputs)
     size = config.model.image_size or input_of(store.manifest)["size"]
     arch, arguments = student_arch(family, config.model.size, size, config.model.overrides)

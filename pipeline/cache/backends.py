@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from pipeline.cache.manifest import Manifest
+from pipeline.cache.manifest import NAME, Manifest
+from pipeline.cache.remote import Remote, is_address
 from pipeline.cache.store import Store
 from pipeline.errors import CacheError
 
@@ -20,14 +21,21 @@ def backend(name: str) -> type[Store]:
     raise CacheError(f"there is no store {name!r}", fix="choose zarr or hdf5")
 
 
-def open_store(path: Path) -> Store:
+def open_store(place: Path | str) -> Store:
     """Open a published cache for reading.
 
     Args:
-        path: its folder, the one with `manifest.json`.
+        place: its folder, the one with `manifest.json`; or an address such as `s3://bucket/cache`. Either may
+            also name the `manifest.json` itself.
 
     Raises:
-        CacheError: there is none, or its manifest is not sound.
+        CacheError: there is none, its manifest is not sound, or the address cannot be reached.
     """
-    manifest = Manifest.load(path)
-    return backend(manifest.backend)(path, manifest)
+    if is_address(place):
+        remote = Remote(str(place))
+        folder, manifest = remote.open()
+        return backend(manifest.backend)(folder, manifest, remote)
+    path = Path(place)
+    folder = path.parent if path.name == NAME else path
+    manifest = Manifest.load(folder)
+    return backend(manifest.backend)(folder, manifest)

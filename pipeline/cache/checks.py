@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.cache.backends import open_store
 from pipeline.cache.manifest import NAME
+from pipeline.cache.remote import is_address
 from pipeline.cache.store import Damage, Store
 from pipeline.errors import CacheError
 from pipeline.progress import Progress
@@ -15,11 +16,11 @@ _WORTHWHILE = 2**22  # bytes of a plane from which on threads gain
 _TURN = 64  # planes handed to the threads at a time
 
 
-def verify(path: Path, progress: Progress | None = None) -> list[dict[str, Any]]:
+def verify(place: Path | str, progress: Progress | None = None) -> list[dict[str, Any]]:
     """Check a cache against its manifest: every block, keys, labels, metadata, and that no file is too many.
 
     Args:
-        path: the folder of the cache.
+        place: the folder of the cache, or its address.
 
     Returns:
         The damage, empty if there is none: `block` ({"views": [v, v+1], "samples": [start, stop]}, or None
@@ -29,14 +30,16 @@ def verify(path: Path, progress: Progress | None = None) -> list[dict[str, Any]]
         CacheError: there is no such folder.
     """
     progress = progress or Progress()
-    if not path.is_dir():
-        raise CacheError(f"{path} is no folder", fix="give the folder of a cache")
+    if not is_address(place) and not Path(place).is_dir():
+        raise CacheError(f"{place} is no folder", fix="give the folder of a cache")
     try:
-        store = open_store(path)
+        store = open_store(place)
     except CacheError as error:
+        if is_address(place):
+            raise
         return [_entry(Damage(None, NAME, f"{error.what}; {error.why}"))]
     layout = store.layout
-    damage = [*store.structure(), *_surplus(store)]
+    damage = [*store.structure(), *(() if store.remote else _surplus(store))]
     named = {fault.file for fault in damage}
     damage += [fault for fault in store.examine_rows()[1] if fault.file not in named]  # store.h5 is both
     units = store.units(sorted(layout.arrays))

@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.cache.encoding import of
 from pipeline.cache.layout import VIEWS, Block, Layout, runs
 from pipeline.cache.manifest import NAME, Manifest, array_digest, rows_digest
+from pipeline.cache.remote import Remote
 from pipeline.cache.rows import Rows, unpack_keys
 from pipeline.errors import CacheError, listing
 from pipeline.progress import Progress
@@ -49,21 +50,27 @@ class Store(ABC):
     Made by `backends.open_store`.
 
     Attributes:
-        folder: where it lies, absolute.
+        folder: where it lies, absolute; of a remote cache, where its fetched files lie.
         manifest: what it says of itself.
+        remote: where the files that are not in the folder are fetched from; None for a local cache.
+        place: where it lies, for messages.
     """
 
     threads = min(4, os.cpu_count() or 1)  # that may read at once and gain by it
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, remote: Remote | None = None) -> None:
         self.folder = Path(os.path.abspath(folder))
         self.manifest = manifest
+        self.remote = remote
+        self.place = remote.shown if remote else str(self.folder)
+        if remote:
+            self.threads = 1  # it keeps what is read at a time, and no more, out of the bound
         self.layout = manifest.layout
         self._rows: Rows | None = None
         self._keys: list[str] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "manifest": self.manifest}
+        return {"folder": self.folder, "manifest": self.manifest, "remote": self.remote}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -123,13 +130,19 @@ class Store(ABC):
         layout = self.layout
         if not 0 <= view < layout.views:
             fix = f"ask for fewer views, or run `stillroom cache` with views.count above {view}"
-            raise CacheError(f"{self.folder} has no view {view}", f"it holds views 0-{layout.views - 1}", fix)
+            raise CacheError(f"{self.place} has no view {view}", f"it holds views 0-{layout.views - 1}", fix)
         names = list(layout.arrays) if names is None else names
         unknown = [name for name in names if name not in layout.arrays]
         if unknown:
             raise CacheError(
-                f"{self.folder} has no array {', '.join(unknown)}", f"it holds {', '.join(layout.arrays)}"
+                f"{self.place} has no array {', '.join(unknown)}", f"it holds {', '.join(layout.arrays)}"
             )
+        if self.remote:  # all at once: each takes a while
+            limits = {
+                self.file(together[0], view, part): self._most(together, part)
+                for together, part in self.units(names)
+            }
+            self.remote.fetch(limits)
         # every file is looked at before memory is taken for the first
         damage = [fault for together, part in self.units(names) for fault in self._look(together, view, part)]
         if damage:
@@ -169,13 +182,13 @@ class Store(ABC):
         outputs = self.manifest.identity["outputs"]
         if output not in outputs:
             raise CacheError(
-                f"{self.folder} has no output {output!r}", f"it holds {', '.join(sorted(outputs))}"
+                f"{self.place} has no output {output!r}", f"it holds {', '.join(sorted(outputs))}"
             )
         shape, codec = tuple(outputs[output]["shape"]), of(outputs[output])
         values = codec.decode(output, shape, self.read_plane(view, list(codec.fields(output, shape))))
         if not np.isfinite(values).all():
             raise CacheError(
-                f"view {view} of {output} in {self.folder} holds values that are not finite",
+                f"view {view} of {output} in {self.place} holds values that are not finite",
                 "no such output is ever stored: this store was made by something else",
                 "fetch the cache again from where it came, or run `stillroom cache --replace`",
             )
@@ -210,6 +223,15 @@ class Store(ABC):
         self, names: list[str], view: int, part: int, into: dict[str, np.ndarray], first: int
     ) -> list[Damage]:
         """Read a part block by block; what is sound goes into arrays whose first row is row `first`."""
+        damage = self._read(names, view, part, into, first)
+        if damage and self.remote:  # it may be the local copy that is damaged
+            self.remote.forget({fault.file for fault in damage})
+            damage = self._read(names, view, part, into, first)
+        return damage
+
+    def _read(
+        self, names: list[str], view: int, part: int, into: dict[str, np.ndarray], first: int
+    ) -> list[Damage]:
         damage = self._look(names, view, part)
         if damage:
             return damage
@@ -233,7 +255,15 @@ class Store(ABC):
 
     def examine_rows(self) -> tuple[Rows | None, list[Damage]]:
         """Read keys and labels, and say what is wrong with them."""
-        sizes = {file: self._size(file) for file in self.rows_files()}
+        rows, damage = self._read_rows()
+        if damage and self.remote:
+            self.remote.forget({fault.file for fault in damage})
+            rows, damage = self._read_rows()
+        return rows, damage
+
+    def _read_rows(self) -> tuple[Rows | None, list[Damage]]:
+        most = 2 * self.layout.samples * (self.manifest.key_bytes + 8) + HARMLESS
+        sizes = {file: self._size(file, most) for file in self.rows_files()}
         absent = [Damage(None, file, size) for file, size in sizes.items() if isinstance(size, str)]
         claimed = self.layout.samples * (self.manifest.key_bytes + 8)
         total = sum(size for size in sizes.values() if isinstance(size, int))
@@ -250,8 +280,20 @@ class Store(ABC):
             ]
         return rows, []
 
-    def _size(self, file: str) -> int | str:
-        """A file's size in bytes, or why it has none: a missing one must never be read as a fill value."""
+    def _most(self, names: list[str], part: int) -> int:
+        """Bytes that a file of these arrays may have at most, as far as need be known to fetch it."""
+        start, stop = self.layout.parts(names[0])[part]
+        rows = max(stop - start, self.layout.block_samples)
+        return 2 * rows * sum(self.layout.arrays[name].row_bytes for name in names) + 2**20
+
+    def _size(self, file: str, most: int) -> int | str:
+        """A file's size in bytes, or why it has none: a missing one must never be read as a fill value.
+
+        Of a remote cache it is fetched, unless it is larger than `most`.
+        """
+        fault = self.remote.fetch({file: most}).get(file) if self.remote else None
+        if fault:
+            return fault
         try:
             found = os.stat(f"{self.folder}/{file}")
         except (FileNotFoundError, NotADirectoryError):
@@ -266,7 +308,7 @@ class Store(ABC):
         """What a file's size says already, before memory is taken for what it should hold."""
         start, stop = self.layout.parts(names[0])[part]
         file = self.file(names[0], view, part)
-        size = self._size(file)
+        size = self._size(file, self._most(names, part))
         rows = max(stop - start, self.layout.block_samples)  # a Zarr chunk is a whole block, filled up
         claimed = rows * sum(self.layout.arrays[name].row_bytes for name in names)
         if isinstance(size, int):
@@ -282,12 +324,24 @@ class Store(ABC):
     def refusal(self, damage: list[Damage]) -> CacheError:
         """The error that names all of the damage."""
         lines = list(dict.fromkeys(str(fault) for fault in damage))
-        return CacheError(
-            f"the cache in {self.folder} is damaged:\n{listing(lines)}",
-            "these files are not what was written; nothing of them is used",
-            f"run `stillroom store verify {self.folder}` to see all of it; then fetch the cache again from "
-            "where it came (`dvc pull --force`), or run `stillroom cache`",
+        then = (
+            "then have sound files put there"
+            if self.remote
+            else "then fetch it again from where it came (`dvc pull --force`), or run `stillroom cache`"
         )
+        return CacheError(
+            f"the cache in {self.place} is damaged:\n{listing(lines)}",
+            "these files are not what was written; nothing of them is used",
+            f"run `stillroom store verify {self.place}` to see all of it; {then}",
+        )
+
+    def size_on_disk(self) -> tuple[int, int]:
+        """Files, and bytes of them, where the cache lies."""
+        if self.remote:
+            files = [*sorted(self.files()), NAME]
+            return len(files), self.remote.size(files)
+        sizes = [file.stat().st_size for file in self.folder.rglob("*") if file.is_file()]
+        return len(sizes), sum(sizes)
 
     @abstractmethod
     def file(self, name: str, view: int, part: int) -> str:
@@ -319,7 +373,8 @@ class Store(ABC):
 
     def _unsound(self, file: str) -> str:
         """What is wrong with a metadata file; empty if nothing is."""
-        size, most = self._size(file), self.metadata_limit()
+        most = self.metadata_limit()
+        size = self._size(file, most)
         if isinstance(size, str):
             return size
         if size > most:

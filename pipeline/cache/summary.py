@@ -28,7 +28,7 @@ def summarise(store: Store, progress: Progress | None = None) -> dict[str, Any]:
     """
     progress = progress or Progress()
     manifest, layout = store.manifest, store.layout
-    sizes = [file.stat().st_size for file in store.folder.rglob("*") if file.is_file()]
+    files, size = store.size_on_disk()
     count = layout.views * layout.samples
     facts: dict[str, Any] = {
         "id": manifest.id,
@@ -36,9 +36,9 @@ def summarise(store: Store, progress: Progress | None = None) -> dict[str, Any]:
         "views": layout.views,
         "samples": layout.samples,
         "blocks": len(manifest.blocks),
-        "files": len(sizes),
-        "bytes": sum(sizes),
-        "bytes_per_view": round(sum(sizes) / count, 2),
+        "files": files,
+        "bytes": size,
+        "bytes_per_view": round(size / count, 2),
         "arrays": {name: spec.row_bytes for name, spec in sorted(layout.arrays.items())},
         "outputs": {},
     }

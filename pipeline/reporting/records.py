@@ -152,14 +152,22 @@ class Runs:
     teacher_logits: np.ndarray | None = None
 
 
-def read(artifacts: Path, entries: Sequence[Entry], test: Samples | None = None) -> Runs:
+def read(
+    artifacts: Path,
+    entries: Sequence[Entry],
+    test: Samples | None = None,
+    cache: Path | None = None,
+    cache_bytes: int | None = None,
+) -> Runs:
     """Read the teacher, the cache's manifest and one student for each of `entries`, in their order.
 
     Args:
-        artifacts: the folder that holds `teacher/`, `cache/` and `students/`.
+        artifacts: the folder that holds `teacher/` and `students/`; `cache/` too, if `cache` is None.
         entries: (family, arm, seed) of the students to report; a repeated one counts once.
         test: the test split's rows, for what is read of the predictions beside each model; None: they are not
             looked at.
+        cache: the folder with the cache's manifest.
+        cache_bytes: the size of the cache; None: that of this folder.
 
     Raises:
         DataError: no entry was given; files are missing (all are named), are not JSON or not what the stages
@@ -172,7 +180,8 @@ def read(artifacts: Path, entries: Sequence[Entry], test: Samples | None = None)
             "there is no student to report",
             fix="name families, arms and seeds under `student` in params.yaml",
         )
-    manifest_file = artifacts / "cache" / "manifest.json"
+    cache = cache or artifacts / "cache"
+    manifest_file = cache / "manifest.json"
     teacher_file = artifacts / "teacher" / "teacher.json"
     student_files = [artifacts / "students" / "{}-{}-{}".format(*entry) / "student.json" for entry in entries]
     records = [teacher_file, *student_files]
@@ -200,10 +209,11 @@ def read(artifacts: Path, entries: Sequence[Entry], test: Samples | None = None)
         )
     assert manifest is not None and teacher is not None
     read_students = tuple(student for student in students if student is not None)
-    _refuse_other_teacher(artifacts, manifest, teacher)
-    _refuse_unpaired(artifacts, manifest, read_students)
-    size = sum(file.stat().st_size for file in sorted(manifest_file.parent.rglob("*")) if file.is_file())
-    runs = Runs(teacher, manifest, size, read_students)
+    _refuse_other_teacher(cache, artifacts, manifest, teacher)
+    _refuse_unpaired(cache, manifest, read_students)
+    if cache_bytes is None:
+        cache_bytes = sum(file.stat().st_size for file in sorted(cache.rglob("*")) if file.is_file())
+    runs = Runs(teacher, manifest, cache_bytes, read_students)
     return runs if test is None else _with_predictions(runs, artifacts, test)
 
 
@@ -332,7 +342,7 @@ def _check(kind: type[Kind], file: Path, trees: dict[Path, Any], faults: dict[Pa
         return None
 
 
-def _refuse_other_teacher(artifacts: Path, manifest: Manifest, teacher: Teacher) -> None:
+def _refuse_other_teacher(cache: Path, artifacts: Path, manifest: Manifest, teacher: Teacher) -> None:
     """The teacher that is reported must be one that the cache was made from."""
     outputs = manifest.identity.get("outputs")
     made = outputs.values() if isinstance(outputs, dict) else ()
@@ -341,13 +351,13 @@ def _refuse_other_teacher(artifacts: Path, manifest: Manifest, teacher: Teacher)
     found = ", ".join(str(digest) for digest in digests) or None
     if teacher.digest not in digests:
         raise CacheError(
-            f"{artifacts / 'cache'} was not made from the teacher in {artifacts / 'teacher'}",
+            f"{cache} was not made from the teacher in {artifacts / 'teacher'}",
             f"teacher.digest: the cache says {found}, teacher.json says {teacher.digest}",
             "run `dvc repro`, which makes the cache again, or put the old teacher back",
         )
 
 
-def _refuse_unpaired(artifacts: Path, manifest: Manifest, students: tuple[Student, ...]) -> None:
+def _refuse_unpaired(cache: Path, manifest: Manifest, students: tuple[Student, ...]) -> None:
     """Refuse students of another cache, and arms of a family and seed that differ in more than the loss."""
     foreign: list[str] = []
     unpaired: list[str] = []
@@ -356,9 +366,7 @@ def _refuse_unpaired(artifacts: Path, manifest: Manifest, students: tuple[Studen
     for student in students:
         name = f"{student.family}-{student.arm}-{student.seed}"
         if not _from(student, manifest):
-            foreign.append(
-                f"{name}: trained from cache {student.cache}, but {artifacts / 'cache'} is {manifest.id}"
-            )
+            foreign.append(f"{name}: trained from cache {student.cache}, but {cache} is {manifest.id}")
             redo.append((student.family, student.arm, student.seed))
         other = first.setdefault((student.family, student.seed), student)
         differences = _differences(other, student)
