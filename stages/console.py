@@ -203,8 +203,11 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def epoch_log(folder: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that logs an epoch's record with DVCLive: `plots/metrics/<name>.tsv` in `folder`.
+def epoch_log(folder: Path, name: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A function that logs an epoch's record with DVCLive: `plots/metrics/<what>.tsv` in `folder` in the end.
+
+    Until then they grow in `artifacts/.staging/live/<name>`, where `dvc plots show` can see them: a stage's
+    outputs must not be there before they are whole.
 
     Raises:
         StillroomError: the project is a git repository without a commit.
@@ -212,8 +215,10 @@ def epoch_log(folder: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
     from dvclive import Live
     from scmrepo.exceptions import SCMError
 
+    growing = STAGING / "live" / name
+    shutil.rmtree(growing, ignore_errors=True)  # of a run that was killed
     try:
-        opened = Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None)
+        opened = Live(str(growing), save_dvc_exp=False, dvcyaml=None, report=None)
     except SCMError as error:
         raise StillroomError(
             "the training log cannot be opened",
@@ -229,6 +234,9 @@ def epoch_log(folder: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
             live.next_step()
 
         yield log
+    if (growing / "plots").exists():
+        shutil.copytree(growing / "plots", folder / "plots", dirs_exist_ok=True)
+    shutil.rmtree(growing, ignore_errors=True)
 
 
 def chosen_model(folder: Path | None) -> Path:

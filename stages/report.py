@@ -22,7 +22,7 @@ VIEWS_SHOWN = 6
 @click.option("--show", is_flag=True, help="Print the table of the report that is there; write nothing.")
 @stage
 def report(params: "Params", show: bool) -> None:
-    """Write artifacts/report/ (results.json, results.md, index.html) and print the table."""
+    """Write artifacts/report/ (results.json, results.md, index.html, plots) and print the table."""
     from rich.console import Console
 
     from pipeline.errors import DataError
@@ -52,7 +52,7 @@ def report(params: "Params", show: bool) -> None:
 
 def _write(params: "Params") -> dict:
     from pipeline.cache.remote import is_address
-    from pipeline.reporting import page, records, table
+    from pipeline.reporting import page, plots, records, table
     from pipeline.samples import Samples
 
     matrix = params.student
@@ -80,6 +80,7 @@ def _write(params: "Params") -> dict:
         runs.manifest,
     )
     page.write(REPORT, results, html, table.markdown(results))
+    plots.write(REPORT, runs, results, samples.classes)
     return results
 
 

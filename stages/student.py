@@ -130,7 +130,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
         run = {"name": name, "arch": [arch, arguments], "cache": store.manifest.id, **told, **evidence}
         checkpoint = Checkpoint(STAGING / f"{name}.checkpoint", _digest(run))
         title = f"{family} {arm} {seed}"
-        with epoch_log(folder) if folder else nullcontext(lambda record: None) as log:
+        with epoch_log(folder, name) if folder else nullcontext(lambda record: None) as log:
             history = fit(
                 model, source, loss, train_config, console, title, log, evaluate, seed, ranks, checkpoint
             )

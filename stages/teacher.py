@@ -93,7 +93,7 @@ def teacher(params: "Params") -> None:
         checkpoint = Checkpoint(
             STAGING / "teacher.checkpoint", _run(params, train, weights_digest(model.net))
         )
-        with epoch_log(folder) as log:
+        with epoch_log(folder, "teacher") as log:
             history = fit(
                 model,
                 source,

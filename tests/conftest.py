@@ -20,7 +20,8 @@ teacher:
   arch: convnext_atto
   overrides: {patch_size: 4, depths: [1, 1, 1, 1], dims: [8, 16, 24, 32]}
   train: {epochs: 1, batch_size: 40, warmup_epochs: 0}
-cache: {store: zarr, block_samples: 32, batch_size: 32}
+cache: {path: artifacts/cache, store: zarr, encoding: float16, k: 16, block_samples: 32, batch_size: 32, amp: none,
+  teachers: {logits: artifacts/teacher}}
 student:
   families: [vit, pvt]
   arms: [ce, kd]
@@ -75,6 +76,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
     shutil.copy(ROOT / ".dvc" / ".gitignore", folder / ".dvc" / ".gitignore")
+    shutil.copytree(ROOT / ".dvc" / "plots", folder / ".dvc" / "plots")
     (folder / "params.yaml").write_text(TINY)
     author = ["-c", "user.name=test", "-c", "user.email=test@example.invalid"]
     for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-q", "-m", "start"]):

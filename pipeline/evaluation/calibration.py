@@ -28,3 +28,11 @@ class Calibration:
         """In percent: the mean distance of confidence and accuracy, weighted by the bins' answers."""
         total = self._count.sum()
         return float(100 * np.abs(self._confidence - self._right).sum() / total) if total else 0.0
+
+    def curve(self) -> list[tuple[float, float, int]]:
+        """The reliability diagram: mean confidence and accuracy in percent, and answers, of each bin that has any."""
+        return [
+            (float(100 * confidence / count), float(100 * right / count), int(count))
+            for confidence, right, count in zip(self._confidence, self._right, self._count, strict=True)
+            if count
+        ]
