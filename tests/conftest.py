@@ -20,8 +20,15 @@ teacher:
   arch: convnext_atto
   overrides: {patch_size: 4, depths: [1, 1, 1, 1], dims: [8, 16, 24, 32]}
   train: {epochs: 1, batch_size: 40, warmup_epochs: 0}
-cache: {path: artifacts/cache, store: zarr, encoding: float16, k: 16, block_samples: 32, batch_size: 32, amp: none,
-  teachers: {logits: artifacts/teacher}}
+cache:
+  path: artifacts/cache
+  store: zarr
+  encoding: float16
+  k: 16
+  block_samples: 32
+  batch_size: 32
+  amp: none
+  teachers: {logits: artifacts/teacher}
 student:
   families: [vit, pvt]
   arms: [ce, kd]

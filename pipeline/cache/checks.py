@@ -38,6 +38,8 @@ def verify(place: Path | str, progress: Progress | None = None) -> list[dict[str
         if is_address(place):
             raise
         return [_entry(Damage(None, NAME, f"{error.what}; {error.why}"))]
+    if store.remote:  # what lies there is asked about, not what was fetched of it earlier
+        store.remote.forget(store.files())
     layout = store.layout
     damage = [*store.structure(), *(() if store.remote else _surplus(store))]
     named = {fault.file for fault in damage}

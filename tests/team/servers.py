@@ -1,4 +1,4 @@
-"""Real servers on loopback: OpenSSH with keys of its own, S3 (moto), and HTTP that counts, fails and lies on order."""
+"""Real servers on loopback: OpenSSH with keys of its own, S3 (moto), HTTP that counts, and fails on order."""
 
 import functools
 import http.server
@@ -113,8 +113,8 @@ class Web:
 
     Attributes:
         asked: how often each path was asked for.
-        faults: path -> what befalls its next answers, in turn: a status, `cut` (half of it, then the connection
-            is closed), or bytes to be sent instead.
+        faults: path -> what befalls its next answers, in turn: a status, `cut` (half of it, then the
+            connection is closed), or bytes to be sent instead.
         always: the same for every answer, whatever is asked for.
     """
 
@@ -123,7 +123,7 @@ class Web:
         self.faults: dict[str, list[int | str | bytes]] = {}
         self.always: int | str | None = None
         handler = functools.partial(_Handler, self, directory=str(folder))
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+        self._server = _Server(("127.0.0.1", port), handler)
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -131,6 +131,11 @@ class Web:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A reader that had enough hung up."""
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
