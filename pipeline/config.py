@@ -302,6 +302,18 @@ class Params(Section):
     report: Report = Report()
 
 
+def keys(kind: type[Section] = Params, prefix: str = "") -> list[str]:
+    """Every key of the parameters, dotted: `views.count`, ..."""
+    found: list[str] = []
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            found += keys(inner, f"{prefix}{name}.")
+        else:
+            found.append(f"{prefix}{name}")
+    return found
+
+
 def load_params(file: Path, overrides: tuple[str, ...] = ()) -> Params:
     """Read a params file and check every key and value of it.
 

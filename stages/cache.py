@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.console import CACHE, DATA, STAGING, data_root, shown, stage
+from stages.console import CACHE, DATA, STAGING, about, data_root, shown, stage
 
 if TYPE_CHECKING:
     from pipeline.config import Params
 
 
-@click.command()
+@click.command(epilog=about("stillroom cache --set views.count=16", "cache"))
 @click.option("--replace", is_flag=True, help="Give up a cache of something else in artifacts/cache.")
 @stage
 def cache(params: "Params", replace: bool) -> None:

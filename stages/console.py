@@ -38,6 +38,41 @@ STAGING = ARTIFACTS / ".staging"
 PLAIN_EVERY = 30.0  # seconds between progress lines where the output is no terminal
 
 
+def about(example: str, dvc: str = "") -> str:
+    """The end of a command's help: a line to copy, and which DVC stage runs it."""
+    return f"\b\nExample:    {example}\nDVC stage:  {dvc or 'none, a tool'}"
+
+
+def some_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """What `--set` may begin with, for the shell's completion."""
+    from pipeline.config import keys
+
+    return [f"{key}=" for key in keys() if key.startswith(incomplete)]
+
+
+def some_families(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The six families, for the shell's completion."""
+    from pipeline.config import FAMILIES
+
+    return [name for name in FAMILIES if name.startswith(incomplete)]
+
+
+def some_arms(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The losses, for the shell's completion."""
+    from pipeline import losses
+
+    return [name for name in losses.names() if name.startswith(incomplete)]
+
+
+def some_presets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The presets, for the shell's completion."""
+    from importlib import resources
+
+    files = (file.name for file in resources.files("pipeline.presets").iterdir())
+    names = sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def stage(command: Callable) -> Callable:
     """Give a command `--params` and `--set`, and pass it the checked parameters as `params`."""
 
@@ -50,7 +85,12 @@ def stage(command: Callable) -> Callable:
         help="Parameters file.",
     )
     @click.option(
-        "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one parameter."
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        shell_complete=some_keys,
+        help="Override one parameter.",
     )
     @wraps(command)
     def wrapped(params_file: Path, overrides: tuple[str, ...], **arguments: Any) -> Any:

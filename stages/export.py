@@ -4,16 +4,16 @@ from pathlib import Path
 
 import click
 
-from stages.console import STUDENTS, chosen_model
+from stages.console import STUDENTS, about, chosen_model
 
 
-@click.command()
+@click.command(epilog=about("stillroom export --student artifacts/students/vit-kd-0 --to vit.onnx"))
 @click.option(
     "--student", type=click.Path(path_type=Path), help=f"Its folder; default: the only one in {STUDENTS}."
 )
 @click.option("--to", "target", type=click.Path(path_type=Path), help="The file; default: model.onnx here.")
 def export(student: Path | None, target: Path | None) -> None:
-    """Write a model as ONNX: stillroom export --student artifacts/students/vit-kd-0 --to vit.onnx
+    """Write a model as ONNX.
 
     Input `pixels`: float32 [N, 3, S, S], normalised; output `logits`: float32 [N, C]. The file's metadata
     hold the size S, mean, std and the class names. It needs `pip install 'stillroom[onnx]'`.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.console import DATA, data_root, stage
+from stages.console import DATA, about, data_root, stage
 
 if TYPE_CHECKING:
     from pipeline.config import Params
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.samples import Samples
 
 
-@click.command()
+@click.command(epilog=about("stillroom plan --set views.count=64"))
 @stage
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.option("--no-measure", is_flag=True, help="Count files and bytes only; run no model.")

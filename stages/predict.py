@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from stages.console import STUDENTS, chosen_model
+from stages.console import STUDENTS, about, chosen_model
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # Left open, Pillow would also try formats that run other programs (EPS: Ghostscript).
@@ -19,7 +19,9 @@ BATCH = 32
 NAME_ONE = "name files or folders, or - for a list on stdin"
 
 
-@click.command()
+@click.command(
+    epilog=about("stillroom predict photo.jpg photos/ --student artifacts/students/vit-kd-0 --json")
+)
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path, allow_dash=True), metavar="IMAGE...")
 @click.option(
     "--student", type=click.Path(path_type=Path), help=f"Its folder; default: the only one in {STUDENTS}."
@@ -31,10 +33,6 @@ def predict(
     ctx: click.Context, images: tuple[Path, ...], student: Path | None, top: int, as_json: bool
 ) -> None:
     """Name the likeliest classes of images: files, folders, or - for a list of paths on stdin.
-
-    \b
-    stillroom predict photo.jpg --student artifacts/students/swin-kd-0
-    find . -name '*.jpg' | stillroom predict - --json
 
     It looks at the centre square of each, at the precision (amp) of the model's evaluation. An image that
     cannot be read is named, the others are still predicted, and the exit code is then 1.

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stages.console import DATA, shown, stage, whole_folder
+from stages.console import DATA, about, shown, stage, whole_folder
 
 if TYPE_CHECKING:
     from pipeline.config import Params
 
 
-@click.command()
+@click.command(epilog=about("stillroom prepare --set data.name=folder --set data.path=photos", "prepare"))
 @stage
 def prepare(params: "Params") -> None:
     """Read, draw or download the images; write artifacts/data/samples.json."""

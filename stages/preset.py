@@ -2,16 +2,21 @@
 
 import click
 
-from stages.console import check_choices
+from stages.console import about, check_choices, some_keys, some_presets
 
 
-@click.command()
-@click.argument("name", required=False)
+@click.command(epilog=about("stillroom preset stanford40 --set views.count=64 > params.yaml"))
+@click.argument("name", required=False, shell_complete=some_presets)
 @click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one value on the way."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    shell_complete=some_keys,
+    help="Change one value on the way.",
 )
 def preset(name: str | None, overrides: tuple[str, ...]) -> None:
-    """Print an experiment's parameters: stillroom preset stanford40 > params.yaml. Without NAME: list."""
+    """Print an experiment's parameters. Without NAME: list the presets."""
     import difflib
     import io
     from importlib import resources

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stages.console import ARTIFACTS, DATA, REPORT, cache_to_read, data_root, stage
+from stages.console import ARTIFACTS, DATA, REPORT, about, cache_to_read, data_root, stage
 
 if TYPE_CHECKING:
     from pipeline.cache.store import Store
@@ -18,7 +18,7 @@ PICTURES = 3  # samples shown on the page
 VIEWS_SHOWN = 6
 
 
-@click.command()
+@click.command(epilog=about("stillroom report", "report"))
 @click.option("--show", is_flag=True, help="Print the table of the report that is there; write nothing.")
 @stage
 def report(params: "Params", show: bool) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.console import CACHE, DATA, STAGING, data_root, shown, stage
+from stages.console import CACHE, DATA, STAGING, about, data_root, shown, stage
 
 if TYPE_CHECKING:
     from pipeline.config import Params
@@ -36,7 +36,7 @@ def store() -> None:
     """
 
 
-@store.command()
+@store.command(epilog=about("stillroom store info"))
 @place
 @as_json
 def info(path: Path | str, as_json: bool) -> None:
@@ -59,7 +59,7 @@ def info(path: Path | str, as_json: bool) -> None:
         _print_info(path, facts, manifest)
 
 
-@store.command()
+@store.command(epilog=about("stillroom store show applauding_001 --out applauding.png"))
 @click.argument("key")
 @place
 @click.option(
@@ -141,7 +141,7 @@ def show(
         click.echo(f"{target}: {count} views of {key} ({train.classes[sample.label]})")
 
 
-@store.command()
+@store.command(epilog=about("stillroom store verify s3://bucket/cache --json"))
 @place
 @as_json
 @click.pass_context
@@ -170,7 +170,7 @@ def verify(ctx: click.Context, path: Path | str, as_json: bool) -> None:
     ctx.exit(1 if damage else 0)
 
 
-@store.command()
+@store.command(epilog=about("stillroom store repair"))
 @place
 @stage
 @as_json
@@ -226,7 +226,7 @@ def repair(params: "Params", path: Path | str, as_json: bool) -> None:
         )
 
 
-@store.command()
+@store.command(epilog=about("stillroom store audit --views 256"))
 @place
 @click.option("--views", type=click.IntRange(1, 100_000), default=64, show_default=True, help="How many.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Which ones.")
@@ -282,7 +282,7 @@ def audit(
     ctx.exit(0 if ok else 1)
 
 
-@store.command()
+@store.command(epilog=about("stillroom store convert artifacts/cache as_hdf5 --to hdf5"))
 @place
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--to", "backend", type=click.Choice(["zarr", "hdf5"]), required=True)

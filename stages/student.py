@@ -11,10 +11,13 @@ from stages.console import (
     DATA,
     STAGING,
     STUDENTS,
+    about,
     cache_to_read,
     data_root,
     epoch_log,
     shown,
+    some_arms,
+    some_families,
     stage,
     tell_weights,
     whole_folder,
@@ -26,12 +29,20 @@ if TYPE_CHECKING:
     from pipeline.config import Params
 
 
-@click.command()
-@click.option(
-    "--family", required=True, help="vit, pvt, convit, mvit, swin, twins, or any timm model's name."
+@click.command(
+    epilog=about("stillroom student --family swin --arm kd --seed 0", "student (dvc repro student@swin-kd-0)")
 )
 @click.option(
-    "--arm", required=True, help="ce (labels only), kd (labels and cached logits), or another loss."
+    "--family",
+    required=True,
+    shell_complete=some_families,
+    help="vit, pvt, convit, mvit, swin, twins, or any timm model's name.",
+)
+@click.option(
+    "--arm",
+    required=True,
+    shell_complete=some_arms,
+    help="ce (labels only), kd (labels and cached logits), or another loss.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @stage

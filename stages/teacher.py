@@ -12,6 +12,7 @@ from stages.console import (
     DATA,
     STAGING,
     TEACHER,
+    about,
     data_root,
     epoch_log,
     shown,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pipeline.samples import Samples
 
 
-@click.command()
+@click.command(epilog=about("stillroom teacher --set teacher.arch=convnext_tiny", "teacher"))
 @stage
 def teacher(params: "Params") -> None:
     """Train the teacher, or adopt it; write artifacts/teacher/. A stopped run goes on where it was."""

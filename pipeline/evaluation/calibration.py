@@ -30,7 +30,7 @@ class Calibration:
         return float(100 * np.abs(self._confidence - self._right).sum() / total) if total else 0.0
 
     def curve(self) -> list[tuple[float, float, int]]:
-        """The reliability diagram: (mean confidence, accuracy, answers) of each bin that has any, in percent."""
+        """The reliability diagram: (mean confidence, accuracy, answers) of each bin that has any; percent."""
         return [
             (float(100 * confidence / count), float(100 * right / count), int(count))
             for confidence, right, count in zip(self._confidence, self._right, self._count, strict=True)

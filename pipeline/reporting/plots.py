@@ -1,4 +1,4 @@
-"""What DVC plots and compares: the report's figures as small tables, a row a point, and its numbers as metrics.
+"""What DVC plots and compares: the report's figures as tables, a row a point, and its numbers as metrics.
 
 `dvc.yaml` names these files, `.dvc/plots` has the Vega-Lite templates that draw them; `dvc plots diff` and
 `dvc metrics diff` compare them between commits and experiments.
