@@ -6,6 +6,8 @@ from types import TracebackType
 
 import numpy as np
 
+from pipeline.errors import StillroomError
+
 # One process may compute for hours before another reaches the same point; torchrun ends all where one dies.
 _PATIENCE = timedelta(days=7)
 
@@ -46,10 +48,19 @@ class Ranks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.world > 1 and error is None:  # after an error the others may never answer
+        if self.world == 1:
+            return
+        if error is None:  # after an error the others may never answer
             from torch import distributed
 
             distributed.destroy_process_group()
+        elif _lost(error):
+            raise StillroomError(
+                "another process of this run is gone",
+                str(error).splitlines()[0][:200],
+                "look at what it said before it ended (torchrun names it), then run the same command again, "
+                "on as many machines as there are: committed blocks and the last checkpoint are kept",
+            ) from None
 
     @property
     def first(self) -> bool:
@@ -94,3 +105,14 @@ class Ranks:
         parts = [torch.empty_like(padded) for _ in range(self.world)]
         distributed.all_gather(parts, padded)
         return torch.stack(parts, dim=1).flatten(0, 1)[:count].numpy()
+
+
+def _lost(error: BaseException) -> bool:
+    """Whether it is what a transport says when another process does not answer any more."""
+    from torch import distributed
+
+    if isinstance(error, distributed.DistError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        word in str(error) for word in ("by peer", "gloo", "Gloo", "NCCL", "TCPStore", "Broken pipe")
+    )
