@@ -18,6 +18,7 @@ from tests.conftest import ROOT, environment
 from tests.team.servers import BUCKET, s3_server, ssh_server
 
 PAGE = ROOT / "docs" / "team.md"
+NOWHERE = "http://127.0.0.1:9"  # no network but loopback
 GIT, REMOTE = "git@example.org:lab", "s3://lab/stillroom"  # as the page has them
 
 
@@ -65,7 +66,8 @@ def member(home: Path, **more: str) -> dict[str, str]:
         for role in ("AUTHOR", "COMMITTER")
         for what, value in (("NAME", "member"), ("EMAIL", "member@example.invalid"))
     }
-    own = {"PYTHONPATH": ".", "XDG_CACHE_HOME": str(home / "cache"), "DVC_NO_ANALYTICS": "1"}
+    own = {"PYTHONPATH": ".", "XDG_CACHE_HOME": str(home / "cache"), "CUDA_VISIBLE_DEVICES": ""}
+    own |= {"HTTP_PROXY": NOWHERE, "HTTPS_PROXY": NOWHERE, "NO_PROXY": "127.0.0.1,localhost"}
     return {**environment(), **names, **own, **more}
 
 
@@ -80,15 +82,16 @@ class Team:
 
     def run(self, line: Line, code: int = 0) -> str:
         """Run a command of the page and give what it prints."""
-        command = line.command.replace(GIT, str(self.folder)).replace(REMOTE, self.remote)
+        command = line.command.replace(GIT, '"$GIT"').replace(REMOTE, '"$REMOTE"')
         if self.quick and "preset sketch40" in command:
             less = ("teacher.train.epochs=1", "student.train.epochs=2", "student.train.warmup_epochs=0")
             command = command.replace(" > ", "".join(f" --set {one}" for one in less) + " > ")
         start = self.where.setdefault(line.who, self.folder / line.who)
         start.mkdir(exist_ok=True)
         after = self.folder / "where"
-        script = f"cd {start!s:}\n{command}\nended=$?\npwd > {after}\nexit $ended\n"
+        script = f'cd "$HERE"\n{command}\nended=$?\npwd > "$AFTER"\nexit $ended\n'
         env = member(self.folder / line.who, **self.access)
+        env |= {"GIT": str(self.folder), "REMOTE": self.remote, "HERE": str(start), "AFTER": str(after)}
         done = subprocess.run(
             ["bash", "-c", script],
             env=env,
@@ -107,21 +110,20 @@ class Team:
 
 
 @contextmanager
-def team(folder: Path, kind: str, quick: bool = True) -> Iterator[Team]:
-    """A team whose remote is reached by `ssh`, `s3` or `folder`."""
-    shared = folder / "remote"
-    (folder / "server").mkdir()
+def team(folder: Path, server: Path, kind: str, quick: bool = True) -> Iterator[Team]:
+    """A team in a folder, whose remote in another is reached by `ssh`, `s3` or `folder`."""
+    shared = server / "remote"
     if kind == "ssh":
-        with ssh_server(folder / "server") as access:
+        with ssh_server(server) as access:
             yield Team(folder, f"ssh://lab{shared}", {"HOME": access["HOME"]}, quick)
     elif kind == "s3":
-        with s3_server(folder / "server") as access:
+        with s3_server(server) as access:
             yield Team(folder, f"s3://{BUCKET}/stillroom", access, quick)
     else:
         yield Team(folder, str(shared), {}, quick)
 
 
-def stored(kind: str, folder: Path, access: dict[str, str]) -> int:
+def stored(kind: str, server: Path, access: dict[str, str]) -> int:
     """Bytes in the remote."""
     if kind == "s3":
         import boto3
@@ -135,19 +137,23 @@ def stored(kind: str, folder: Path, access: dict[str, str]) -> int:
         )
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
         return sum(entry["Size"] for page in pages for entry in page.get("Contents", []))
-    return sum(file.stat().st_size for file in (folder / "remote").rglob("*") if file.is_file())
+    return sum(file.stat().st_size for file in (server / "remote").rglob("*") if file.is_file())
 
 
 def main(kind: str) -> None:
     """Run the whole page at full size and say how long each line took and what the remote grew by."""
     began, before = time.monotonic(), 0
-    with tempfile.TemporaryDirectory() as made, team(Path(made), kind, quick=False) as members:
+    with (
+        tempfile.TemporaryDirectory() as made,
+        tempfile.TemporaryDirectory() as server,
+        team(Path(made), Path(server), kind, quick=False) as members,
+    ):
         for line in lines():
             start = time.monotonic()
             members.run(line)
             text = f"{time.monotonic() - start:7.1f} s  {line.who}$ {line.command}"
             if "dvc push" in line.command:
-                now = stored(kind, Path(made), members.access)
+                now = stored(kind, Path(server), members.access)
                 text, before = f"{text}   [{now - before:,} bytes]", now
             print(text, flush=True)
     print(f"{time.monotonic() - began:7.1f} s  in all, over {kind}")
