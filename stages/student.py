@@ -52,6 +52,11 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     A stopped run goes on where it was. On several GPUs: torchrun --no-python --nproc-per-node 4 stillroom
     student ...
     """
+    from pipeline.samples import Samples
+
+    samples = Samples.load(DATA, data_root(params))  # what is missing is said before torch is loaded
+    store = cache_to_read(params)
+
     import numpy as np
 
     from pipeline import losses
@@ -66,7 +71,6 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     from pipeline.models.create import Model, create, save_weights
     from pipeline.models.families import check_family, student_arch
     from pipeline.progress import Progress
-    from pipeline.samples import Samples
     from pipeline.training.batches import Batch, CachedBatches, Cut
     from pipeline.training.checkpoint import Checkpoint
     from pipeline.training.loop import fit
@@ -77,9 +81,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     config = params.student
     chosen = losses.load(arm, config.losses.of(arm))
     train_config = config.train_of(family)
-    samples = Samples.load(DATA, data_root(params))
     train, val, test = samples.of("train"), samples.of("val"), samples.of("test")
-    store = cache_to_read(params)
     check_against_cache(store.manifest, train, params, chosen.outputs)
     size = config.model.image_size or input_of(store.manifest)["size"]
     arch, arguments = student_arch(family, config.model.size, size, config.model.overrides)

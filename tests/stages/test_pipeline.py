@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import h5py
@@ -305,18 +304,3 @@ def test_a_moved_project_is_no_change(project: Path, tmp_path: Path) -> None:
     before = weights(moved, "vit-kd-0")
     run_in(moved, "stillroom", *KD)
     assert weights(moved, "vit-kd-0") == before
-
-
-def test_a_teammate_trains_from_the_pulled_cache_alone(project: Path, tmp_path: Path) -> None:
-    author = ["-c", "user.name=test", "-c", "user.email=test@example.invalid"]
-    run_in(project, "dvc", "remote", "add", "-q", "-d", "lab", str(tmp_path / "remote"))
-    run_in(project, "dvc", "push", "-q")
-    for command in (["add", "-A"], [*author, "commit", "-q", "-m", "cache"]):
-        subprocess.run(["git", *command], cwd=project, check=True)
-    mate = tmp_path / "mate"
-    subprocess.run(["git", "clone", "-q", str(project), str(mate)], check=True)
-    run_in(mate, "dvc", "pull", "-q", "artifacts/data", "artifacts/cache")
-    assert not (mate / "artifacts/teacher").exists()
-    run_in(mate, "stillroom", "store", "verify")
-    run_in(mate, "stillroom", *KD)
-    assert weights(mate, "vit-kd-0") == weights(project, "vit-kd-0")

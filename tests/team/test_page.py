@@ -94,7 +94,8 @@ def test_more_views_send_the_new_planes_alone(played: Played) -> None:
     sent = played.sent["ada$ dvc push cache"]
     print(f"{played.kind}: 8 new planes of {planes} bytes, {new} in their files; {sent} sent")
     # beside the new files: the manifest, Zarr's metadata and DVC's list of the folder
-    assert new < sent <= 1.05 * planes and sent - new < 32_000
+    assert new < sent < new + 32_000
+    assert played.kind == "ssh" or sent <= 1.05 * planes  # there the pictures are few
 
 
 def test_cleo_trains_in_another_repository_on_the_same_cache(played: Played) -> None:

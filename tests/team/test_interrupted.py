@@ -1,0 +1,120 @@
+"""`dvc repro`, killed in each stage with all that it started, goes on where it was."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import BIN, TINY, environment, run_in
+
+STAGING = "artifacts/.staging"
+
+
+@pytest.fixture
+def unfinished(project: Path) -> Path:
+    """A project whose every stage is to run anew, and takes a while."""
+    text = TINY.replace("{epochs: 1, batch_size: 40,", "{epochs: 12, batch_size: 20,")
+    text = text.replace("block_samples: 32", "block_samples: 4").replace("count: 3", "count: 8")
+    text = text.replace("families: [vit, pvt]", "families: [pvt]").replace("arms: [ce, kd]", "arms: [kd]")
+    text = text.replace("epochs: 4, batch_size: 40", "epochs: 30, batch_size: 20")
+    (project / "params.yaml").write_text(text.replace("train_per_class: 2", "train_per_class: 3"))
+    shutil.rmtree(project / STAGING)
+    return project
+
+
+class Repro:
+    """A running `dvc repro`, its output in a file, in a process group of its own."""
+
+    def __init__(self, project: Path) -> None:
+        self.log = project.parent / "repro.log"
+        self.process = subprocess.Popen(
+            [str(BIN / "dvc"), "repro"],
+            cwd=project,
+            env={**environment(), "STILLROOM_CHECKPOINT_SECONDS": "0"},
+            stdout=self.log.open("wb"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + 200
+        while not condition():
+            assert self.process.poll() is None and time.monotonic() < end, self.log.read_text()
+            time.sleep(0.01)
+
+    def said(self, text: str) -> bool:
+        return text in self.log.read_text()
+
+    def kill(self) -> None:
+        """Everything at once, as a machine that loses power."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def test_repro_goes_on_in_every_stage(unfinished: Path) -> None:
+    staging = unfinished / STAGING
+    changed: list[int] = []
+
+    def newer(name: str) -> bool:
+        """A checkpoint was written a second time."""
+        file = staging / name
+        if file.exists() and file.stat().st_mtime_ns not in changed:
+            changed.append(file.stat().st_mtime_ns)
+        return len(changed) > 2
+
+    def blocks() -> int:
+        return len(list(staging.glob("*/*.block")))
+
+    moments: dict[str, Callable[[Repro], bool]] = {
+        "prepare": lambda repro: any(staging.glob("data.*/new/*")),
+        "teacher": lambda repro: newer("teacher.checkpoint"),
+        "cache": lambda repro: blocks() > 3,
+        "student@pvt-kd-0": lambda repro: newer("pvt-kd-0.checkpoint"),
+        "report": lambda repro: repro.said("Running stage 'report'"),
+    }
+    resumed = {
+        "teacher": r"resumed: \d+ of 12 epochs",
+        "cache": r"resumed: [1-9]\d* of 240 blocks",
+        "student@pvt-kd-0": r"resumed: \d+ of 30 epochs",
+    }
+    for stage, moment in moments.items():
+        changed.clear()
+        repro = Repro(unfinished)
+        repro.wait_for(lambda repro=repro, moment=moment: moment(repro))  # type: ignore[misc]
+        repro.kill()
+        said = repro.log.read_text()
+        assert re.findall(r"Running stage '([^']+)'", said)[-1] == stage, said
+        for earlier, told in resumed.items():  # by the run after the one that was killed there
+            if list(moments).index(stage) == list(moments).index(earlier) + 1:
+                assert re.search(told, said), said
+    said = run_in(unfinished, "dvc", "repro").stdout
+    assert re.findall(r"Running stage '([^']+)'", said) == ["report"]
+    assert "up to date" in run_in(unfinished, "dvc", "status").stdout
+    assert not [left.name for left in staging.iterdir() if "checkpoint" in left.name or "new" in left.name]
+    run_in(unfinished, "stillroom", "store", "verify")
+
+
+def test_a_stage_that_outlives_its_dvc_is_named(unfinished: Path) -> None:
+    repro = Repro(unfinished)
+    checkpoint = unfinished / STAGING / "teacher.checkpoint"
+    repro.wait_for(checkpoint.exists)
+    stage = next(
+        process
+        for process in psutil.Process(repro.process.pid).children(recursive=True)
+        if "teacher" in process.cmdline()
+        and "stillroom" in " ".join(process.cmdline())
+        and "-c" not in process.cmdline()
+    )
+    repro.process.kill()
+    repro.process.wait()
+    said = run_in(unfinished, "dvc", "repro", code=None)
+    assert said.returncode != 0
+    assert f"another process is writing the teacher (process id {stage.pid})" in said.stdout + said.stderr
+    os.killpg(repro.process.pid, signal.SIGKILL)
