@@ -31,7 +31,7 @@ def committed(project: Path) -> Path:
 def specifications(page: Path) -> dict[str, dict]:
     """The Vega-Lite specifications of a page that DVC made, by title."""
     found = [json.loads(text) for text in re.findall(r"var spec = (\{.*?\});\n", page.read_text(), re.DOTALL)]
-    return {spec.get("title", ""): spec for spec in found}
+    return {str(spec.get("title")): spec for spec in found}
 
 
 def test_an_experiment_runs_what_it_changes_and_is_compared(committed: Path) -> None:
@@ -119,8 +119,8 @@ def test_curves_are_seen_while_they_grow(project: Path) -> None:
             run_in(project, "dvc", "plots", "show", "artifacts/.staging/live", "--out", "now")
         finally:
             training.kill()
-    (spec,) = specifications(project / "now/index.html").values()
-    assert len(spec["data"]["values"]) >= 5
+    drawn = specifications(project / "now/index.html").values()
+    assert max(json.dumps(spec).count('"step": ') for spec in drawn) >= 5
     assert len((project / "artifacts/students/pvt-kd-0/plots/metrics/loss.tsv").read_text().splitlines()) == 5
 
 
