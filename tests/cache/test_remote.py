@@ -3,6 +3,8 @@
 import multiprocessing
 import pickle
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -230,3 +232,13 @@ def test_an_unknown_address_is_said() -> None:
     with pytest.raises(CacheError, match="cannot be read") as caught:
         open_store("carrier-pigeon://loft/cache")
     assert "s3://" in caught.value.fix
+
+
+def test_a_missing_plug_in_is_said_with_what_to_install() -> None:
+    script = (
+        "import sys; sys.modules['s3fs'] = None; from pipeline.cache.backends import open_store\n"
+        "try: open_store('s3://bucket/cache')\nexcept Exception as error: print(type(error).__name__, error)"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("CacheError s3://bucket/cache cannot be read")
+    assert "pip install 'stillroom[s3]'" in said
