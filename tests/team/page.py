@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.conftest import ROOT, environment
-from tests.team.servers import BUCKET, s3_server, ssh_server
+from tests.team.servers import BUCKET, s3_client, s3_server, ssh_server
 
 PAGE = ROOT / "docs" / "team.md"
 NOWHERE = "http://127.0.0.1:9"  # no network but loopback
@@ -128,16 +128,7 @@ def team(folder: Path, server: Path, kind: str, quick: bool = True) -> Iterator[
 def stored(kind: str, server: Path, access: dict[str, str]) -> int:
     """Bytes in the remote."""
     if kind == "s3":
-        import boto3
-
-        client = boto3.client(
-            "s3",
-            endpoint_url=access["AWS_ENDPOINT_URL"],
-            aws_access_key_id="member",
-            aws_secret_access_key="secret",
-            region_name="us-east-1",
-        )
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        pages = s3_client(access).get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
         return sum(entry["Size"] for page in pages for entry in page.get("Contents", []))
     return sum(file.stat().st_size for file in (server / "remote").rglob("*") if file.is_file())
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,20 +93,24 @@ def s3_server(folder: Path) -> Iterator[dict[str, str]]:
     }
     try:
         wait_for(port, server)
-        import boto3
-
-        client = boto3.client(
-            "s3",
-            endpoint_url=environment["AWS_ENDPOINT_URL"],
-            aws_access_key_id="member",
-            aws_secret_access_key="secret",
-            region_name="us-east-1",
-        )
-        client.create_bucket(Bucket=BUCKET)
+        s3_client(environment).create_bucket(Bucket=BUCKET)
         yield environment
     finally:
         server.kill()
         server.wait()
+
+
+def s3_client(environment: dict[str, str]) -> Any:
+    """boto3's client of a server that `s3_server` started."""
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        region_name=environment["AWS_DEFAULT_REGION"],
+    )
 
 
 class Web:
