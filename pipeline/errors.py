@@ -45,6 +45,15 @@ class CacheError(StillroomError):
     """A cache is missing, damaged, or was made from something else."""
 
 
+def fetch_again(place: object) -> str:
+    """What to do about a cache whose files are not what was written, by where it lies."""
+    if "://" in str(place):
+        return "have it mended where it was made (`stillroom store repair` there), and copied or pushed again"
+    if str(place).startswith(("/", "..")):  # not of this project: DVC does not know it
+        return "copy it again from where it came"
+    return f"fetch it again (`dvc pull --force {place}`; if it comes back damaged: Remotes in docs/team.md)"
+
+
 def listing(names: list[str], limit: int = 20) -> str:
     """Join names for a message, the first `limit` of them, one a line, then how many more there are."""
     lines = [f"    {name}" for name in names[:limit]]

@@ -28,7 +28,7 @@ def cache(params: "Params", replace: bool) -> None:
     from pipeline.cache.staging import Staging
     from pipeline.device import device, environment, keep_memory
     from pipeline.distributed import Ranks
-    from pipeline.errors import CacheError
+    from pipeline.errors import CacheError, fetch_again
     from pipeline.evaluation.metrics import accuracy
     from pipeline.generation.generate import array_specs, divide, generate
     from pipeline.generation.identity import check_growth, of_data, of_output, read_teacher, shares
@@ -52,7 +52,7 @@ def cache(params: "Params", replace: bool) -> None:
             earlier = open_store(CACHE)
         except CacheError as error:
             if not replace:
-                error.fix = "fetch it again (`dvc pull --force`), or run `stillroom cache --replace`"
+                error.fix = f"{fetch_again(CACHE)}, or run `stillroom cache --replace`"
                 raise
     if earlier is not None and not replace:
         check_growth(earlier.manifest, identity, params.views.count)

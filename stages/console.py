@@ -110,21 +110,31 @@ def check_choices(params: "Params", source: str) -> None:
         ParamsError: names the nearest valid one.
     """
     from pipeline import losses
-    from pipeline.config import FAMILIES
     from pipeline.views.policies import make_recipe
 
     make_recipe(params.views.recipe, source)
     student = params.student
     for family in (*student.families, *student.family_train, *student.model.family_weights):
-        if family not in FAMILIES:  # timm is asked only where it must be: its import takes seconds
-            from pipeline.models.families import check_family
-
-            check_family(family, f"{source}: student.families")
+        check_family(family, f"{source}: student.families")
     own = student.losses.model_extra or {}
     for name, key in [(arm, "student.arms") for arm in student.arms] + [
         (name, f"student.losses.{name}") for name in own
     ]:
         losses.check(name, f"{source}: {key}")
+
+
+def check_family(family: str, where: str) -> None:
+    """Refuse what is neither a family nor a timm model; timm is imported only where it must be asked.
+
+    Raises:
+        ParamsError: names the nearest ones.
+    """
+    from pipeline.config import FAMILIES
+
+    if family not in FAMILIES:
+        from pipeline.models import families
+
+        families.check_family(family, where)
 
 
 class Console(Progress):
@@ -210,16 +220,25 @@ def shown() -> Iterator[Console]:
 def whole_folder(target: Path) -> Iterator[Path]:
     """A temporary folder that takes `target`'s place when the block ends well, and is removed otherwise.
 
-    It lies in the staging folder, so that not even a kill leaves anything half-written among DVC's outputs.
+    It lies in the staging folder, so that not even a kill leaves anything half-written among DVC's outputs;
+    what a kill left there is cleared away by the next run.
 
     Raises:
-        StillroomError: the place cannot be written to, said before the work begins.
+        StillroomError: the place cannot be written to, or another process is at it; said before the work
+            begins.
     """
+    from pipeline.cache.lock import Lock
+
     try:
         STAGING.mkdir(parents=True, exist_ok=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(target.parent, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, f"no permission to write in {target.parent}")
+        lock = Lock(STAGING / f"{target.name}.lock", str(target))
+        for left in STAGING.glob(f"{target.name}.{8 * '?'}"):
+            if (left / "old").exists() and not target.exists():  # killed between the two renames
+                (left / "old").rename(target)
+            shutil.rmtree(left, ignore_errors=True)
         temporary = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=STAGING))
     except OSError as error:
         raise StillroomError(
@@ -240,6 +259,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        lock.release()
 
 
 @contextmanager
@@ -356,8 +376,8 @@ def cache_to_read(params: "Params") -> "Store":
     try:
         return open_store(path)
     except CacheError as error:
-        if error.what.endswith("is not there") and "://" not in path:
-            error.fix = f"fetch it (`dvc pull {path}`), or make it (`stillroom cache`)"
+        if error.what.endswith("is not there"):
+            error.why = f"cache.path is {path}"
         raise
 
 

@@ -151,6 +151,8 @@ def verify(ctx: click.Context, path: Path | str, as_json: bool) -> None:
     Lists the damage by block; exit code 1 if there is any.
     """
     from pipeline.cache.checks import verify as check
+    from pipeline.cache.remote import is_address
+    from pipeline.errors import fetch_again
 
     if as_json:
         damage = check(path)
@@ -161,10 +163,8 @@ def verify(ctx: click.Context, path: Path | str, as_json: bool) -> None:
         for entry in damage:
             click.echo(f"damaged: {_where(entry['block'])}{entry['file']}: {entry['reason']}")
         if damage:
-            click.echo(
-                f"  do:  fetch the cache again from where it came (`dvc pull --force`), or run "
-                f"`stillroom store repair {path}`"
-            )
+            mend = "" if is_address(path) else f", or run `stillroom store repair {path}`"
+            click.echo(f"  do:  {fetch_again(path)}{mend}")
         else:
             click.echo(f"{path} is whole")
     ctx.exit(1 if damage else 0)
@@ -263,7 +263,7 @@ def audit(
         raise CacheError(
             "no teacher of this cache is at hand",
             "an audit runs the teacher again; cache.teachers says where it lies",
-            "`dvc pull` the teacher, or let somebody audit who has it",
+            "fetch the teacher (`dvc pull teacher`), or let somebody audit who has it",
         )
     found = []
     with shown() as console:

@@ -13,6 +13,7 @@ from stages.console import (
     STUDENTS,
     about,
     cache_to_read,
+    check_family,
     data_root,
     epoch_log,
     shown,
@@ -52,15 +53,16 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     A stopped run goes on where it was. On several GPUs: torchrun --no-python --nproc-per-node 4 stillroom
     student ...
     """
+    from pipeline import losses
     from pipeline.samples import Samples
 
-    samples = Samples.load(DATA, data_root(params))  # what is missing is said before torch is loaded
+    check_family(family, "--family")  # what is wrong or missing is said before torch is loaded
+    losses.check(arm, "--arm")
+    samples = Samples.load(DATA, data_root(params))
     store = cache_to_read(params)
 
     import numpy as np
 
-    from pipeline import losses
-    from pipeline.cache.lock import Lock
     from pipeline.device import device, environment, keep_memory
     from pipeline.distributed import Ranks
     from pipeline.evaluation.cost import flops, latency, parameters
@@ -69,14 +71,13 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     from pipeline.generation.identity import check_against_cache, ignored, input_of, parts
     from pipeline.generation.probes import check_probes
     from pipeline.models.create import Model, create, save_weights
-    from pipeline.models.families import check_family, student_arch
+    from pipeline.models.families import student_arch
     from pipeline.progress import Progress
     from pipeline.training.batches import Batch, CachedBatches, Cut
     from pipeline.training.checkpoint import Checkpoint
     from pipeline.training.loop import fit
     from pipeline.training.pairing import digests
 
-    check_family(family, "--family")
     keep_memory()
     config = params.student
     chosen = losses.load(arm, config.losses.of(arm))
@@ -90,8 +91,6 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     with Ranks() as ranks, ExitStack() as stack:
         console = stack.enter_context(shown()) if ranks.first else Progress()
         folder = stack.enter_context(whole_folder(STUDENTS / name)) if ranks.first else None
-        if ranks.first:
-            stack.callback(Lock(STAGING / f"{name}.lock", f"the student {name}").release)
         for line in (*ignored(store.manifest, params), check_probes(store, train)):
             if line:
                 console.note(line)

@@ -34,7 +34,6 @@ def teacher(params: "Params") -> None:
     """Train the teacher, or adopt it; write artifacts/teacher/. A stopped run goes on where it was."""
     import numpy as np
 
-    from pipeline.cache.lock import Lock
     from pipeline.device import device, environment, keep_memory
     from pipeline.errors import WeightsError, listing
     from pipeline.evaluation.cost import flops, parameters
@@ -59,7 +58,6 @@ def teacher(params: "Params") -> None:
     with ExitStack() as stack:
         console = stack.enter_context(shown())
         folder = stack.enter_context(whole_folder(TEACHER))
-        stack.callback(Lock(STAGING / "teacher.lock", "the teacher").release)
         model = create(
             config.arch,
             len(samples.classes),

@@ -81,7 +81,7 @@ def check(expected: dict[str, Any], found: dict[str, Any], fixes: dict[str, str]
     faults = differences(expected, found)
     if not faults:
         return
-    lines = [f"    {field}: expected {_show(want)}, found {_show(have)}" for field, want, have in faults]
+    lines = [f"    {field}: {_show(want)} here, {_show(have)} in the cache" for field, want, have in faults]
     count = "1 field differs" if len(faults) == 1 else f"{len(faults)} fields differ"
     advice = list(dict.fromkeys(filter(None, (_fix(field, fixes) for field, _, _ in faults))))
     raise CacheError(

@@ -14,7 +14,7 @@ from pipeline.cache.encoding import of
 from pipeline.cache.identity import canonical, identity_id
 from pipeline.cache.layout import VIEWS, ArraySpec, Block, Layout, blocks, fault_in
 from pipeline.cache.rows import LONGEST_KEY, Rows
-from pipeline.errors import CacheError
+from pipeline.errors import CacheError, fetch_again
 
 FORMAT = "stillroom-cache/1"
 NAME = "manifest.json"
@@ -24,7 +24,6 @@ LARGEST = 16 * 2**20  # bytes of a manifest; a million samples in four views nee
 MOST_TABLES, MOST_VALUES = 300_000, 1_000_000
 _HEX = re.compile(r"[0-9a-f]{64}")
 _ENTRY = {"views", "samples", "digest", "arrays", "quality"}  # fields of a block
-_AGAIN = "fetch the cache again from where it came (`dvc pull --force`), or run `stillroom cache`"
 
 
 def array_digest(values: np.ndarray) -> str:
@@ -155,19 +154,22 @@ class Manifest:
             CacheError: there is none, it is too large, or a field is not what it must be.
         """
         file = folder / NAME
+        again = f"{fetch_again(folder)}, or run `stillroom cache`"
         try:
             if file.exists() and not file.is_file():  # a pipe would have its reader wait for ever
-                raise CacheError(f"{file} is no file", fix=_AGAIN)
+                raise CacheError(f"{file} is no file", fix=again)
             with file.open("rb") as stream:
                 text = stream.read(LARGEST + 1)
         except (FileNotFoundError, NotADirectoryError):
-            fix = "run `stillroom cache`, or give the folder of a cache (`dvc pull` fetches a shared one)"
+            fix = f"fetch it (`dvc pull {folder}`), make it (`stillroom cache`), or give the folder of a cache"
+            if os.path.isabs(folder):  # no output of this project
+                fix = "give the folder of a cache"
             raise CacheError(f"{file} is not there", "every cache has one", fix) from None
         except OSError as error:
-            raise CacheError(f"{file} cannot be read", error.strerror or str(error), _AGAIN) from None
+            raise CacheError(f"{file} cannot be read", error.strerror or str(error), again) from None
         if len(text) > LARGEST:
             raise CacheError(
-                f"{file} is larger than {LARGEST} bytes", "no cache needs such a manifest", _AGAIN
+                f"{file} is larger than {LARGEST} bytes", "no cache needs such a manifest", again
             )
         try:
             _refuse_bloat(text)
@@ -178,7 +180,7 @@ class Manifest:
             why = f"{error.what}; {error.why}"
         except ValueError as error:
             why = str(error)
-        raise CacheError(f"{file} is damaged, or is no manifest that this version reads", why, _AGAIN)
+        raise CacheError(f"{file} is damaged, or is no manifest that this version reads", why, again)
 
 
 def _seal(tree: dict[str, Any]) -> str:

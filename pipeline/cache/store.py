@@ -15,7 +15,7 @@ from pipeline.cache.layout import VIEWS, Block, Layout, runs
 from pipeline.cache.manifest import NAME, Manifest, array_digest, rows_digest
 from pipeline.cache.remote import Remote
 from pipeline.cache.rows import Rows, unpack_keys
-from pipeline.errors import CacheError, listing
+from pipeline.errors import CacheError, fetch_again, listing
 from pipeline.progress import Progress
 
 # A file is not believed to hold more than this many times its size, beyond a start that does no harm: a small
@@ -190,7 +190,7 @@ class Store(ABC):
             raise CacheError(
                 f"view {view} of {output} in {self.place} holds values that are not finite",
                 "no such output is ever stored: this store was made by something else",
-                "fetch the cache again from where it came, or run `stillroom cache --replace`",
+                f"{fetch_again(self.place)}, or run `stillroom cache --replace`",
             )
         return values
 
@@ -324,15 +324,11 @@ class Store(ABC):
     def refusal(self, damage: list[Damage]) -> CacheError:
         """The error that names all of the damage."""
         lines = list(dict.fromkeys(str(fault) for fault in damage))
-        then = (
-            "then have sound files put there"
-            if self.remote
-            else "then fetch it again from where it came (`dvc pull --force`), or run `stillroom cache`"
-        )
+        then = fetch_again(self.place) + ("" if self.remote else ", or run `stillroom store repair`")
         return CacheError(
             f"the cache in {self.place} is damaged:\n{listing(lines)}",
             "these files are not what was written; nothing of them is used",
-            f"run `stillroom store verify {self.place}` to see all of it; {then}",
+            f"run `stillroom store verify {self.place}` to see all of it; then {then}",
         )
 
     def size_on_disk(self) -> tuple[int, int]:

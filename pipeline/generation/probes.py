@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.cache.store import Store
 from pipeline.config import Views
-from pipeline.errors import CacheError
+from pipeline.errors import CacheError, fetch_again
 from pipeline.samples import Sample, Samples
 from pipeline.views.pixels import Pixels
 from pipeline.views.policies import make_recipe
@@ -91,7 +91,7 @@ def difference(store: Store, samples: Samples) -> Difference:
             raise CacheError(
                 f"probe {index} of {store.folder} is damaged",
                 f"{type(error).__name__}: {error}"[:200],
-                "fetch the cache again from where it came, or run `stillroom cache --replace`",
+                f"{fetch_again(store.place)}, or run `stillroom cache --replace`",
             ) from None
         if _digest(pixels) != digest:
             apart = np.abs(_grid(pixels).astype(int) - kept)

@@ -110,8 +110,8 @@ def test_the_refusal_names_every_field_both_values_and_what_to_do() -> None:
         check(IDENTITY, found, FIXES)
     text = str(caught.value)
     assert "3 fields differ" in text
-    assert f'teacher.digest: expected "{"a" * 64}", found "{"9" * 64}"' in text
-    assert f'samples.images: expected "{"c" * 64}", found "{"8" * 64}"' in text
-    assert "views.seed: expected 0, found 7" in text
+    assert f'teacher.digest: "{"a" * 64}" here, "{"9" * 64}" in the cache' in text
+    assert f'samples.images: "{"c" * 64}" here, "{"8" * 64}" in the cache' in text
+    assert "views.seed: 0 here, 7 in the cache" in text
     for fix in FIXES.values():
         assert fix in caught.value.fix

@@ -180,10 +180,10 @@ def host(monkeypatch) -> Iterator[Host]:
             for name, value in (("ETag", state.etag), ("Last-Modified", state.modified)):
                 if value:
                     self.send_header(name, value)
-            self.end_headers()
             cut = state.cuts.pop(0) if state.cuts else None
             sent = rest[:cut]
             state.asked.append((self.path, wanted, 200 if start is None else 206, len(sent)))
+            self.end_headers()
             self.wfile.write(sent)
             if cut is not None:
                 state.after_cut()

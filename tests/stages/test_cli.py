@@ -127,7 +127,7 @@ def test_ctrl_c_ends_a_stage_cleanly(project: Path) -> None:
     )
     try:
         for _ in range(600):
-            if list((project / "artifacts").glob(".staging/teacher.*/new/plots/metrics/loss.tsv")):
+            if list((project / "artifacts").glob(".staging/live/teacher/plots/metrics/loss.tsv")):
                 break
             time.sleep(0.1)
         else:

@@ -132,7 +132,7 @@ def test_two_runs_of_one_student_do_not_mix(project: Path) -> None:
     )
     try:
         lock = project / "artifacts/.staging/vit-kd-0.lock"
-        while not lock.exists() or not lock.read_text():
+        while not lock.exists() or lock.read_text().strip() != str(process.pid):
             assert process.poll() is None
             time.sleep(0.01)
         done = run_in(project, "stillroom", *KD, *STEPS, code=1)

@@ -116,5 +116,5 @@ def test_a_stage_that_outlives_its_dvc_is_named(unfinished: Path) -> None:
     repro.process.wait()
     said = run_in(unfinished, "dvc", "repro", code=None)
     assert said.returncode != 0
-    assert f"another process is writing the teacher (process id {stage.pid})" in said.stdout + said.stderr
+    assert f"another process is writing artifacts/teacher (process id {stage.pid})" in said.stdout + said.stderr
     os.killpg(repro.process.pid, signal.SIGKILL)
