@@ -32,7 +32,7 @@ place = click.argument("path", type=Place(), default=CACHE)
 def store() -> None:
     """Look into a cache, check every byte of it, mend it.
 
-    PATH is artifacts/cache where it is left out; an address (s3://, ssh://, https://) does too.
+    PATH is artifacts/cache where it is left out; an address (s3://, ssh://, https://, dvc://) does too.
     """
 
 
@@ -59,7 +59,7 @@ def info(path: Path | str, as_json: bool) -> None:
         _print_info(path, facts, manifest)
 
 
-@store.command(epilog=about("stillroom store show applauding_001 --out applauding.png"))
+@store.command(epilog=about("stillroom store show applauding_013 --out applauding.png"))
 @click.argument("key")
 @place
 @click.option(
@@ -73,7 +73,7 @@ def show(
 ) -> None:
     """Draw a sample's views and the teacher's answers.
 
-    KEY is the sample's name, as `applauding_001`. The PNG shows where each view was cut, the view as the
+    KEY is the sample's name, as `applauding_013`. The PNG shows where each view was cut, the view as the
     teacher saw it, and its five likeliest classes. It needs the images, and no teacher.
     """
     import difflib
@@ -92,13 +92,16 @@ def show(
     opened = open_store(path)
     outputs = opened.manifest.identity["outputs"]
     output = output or ("logits" if "logits" in outputs else min(outputs))
-    train = Samples.load(DATA, data_root(params)).of("train")
+    samples = Samples.load(DATA, data_root(params))
+    train = samples.of("train")
     check_against_cache(opened.manifest, train, params, [output])
     number = {name: index for index, name in enumerate(opened.keys)}
     if key not in number:
         near = difflib.get_close_matches(key, opened.keys, n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(near)}?" if near else f"for example {opened.keys[0]}"
-        raise ParamsError(f"the cache has no sample {key!r}", f"it holds {len(number)} samples", hint)
+        why = f"it holds the {len(number)} of the train split"
+        split = next((f"; this one is of {row.split}" for row in samples.rows if row.key == key), "")
+        raise ParamsError(f"the cache has no sample {key!r}", why + split, hint)
     row = number[key]
     count = min(MOST, opened.layout.views)
     shots, logits = [], []

@@ -161,7 +161,9 @@ class Manifest:
             with file.open("rb") as stream:
                 text = stream.read(LARGEST + 1)
         except (FileNotFoundError, NotADirectoryError):
-            fix = f"fetch it (`dvc pull {folder}`), make it (`stillroom cache`), or give the folder of a cache"
+            fix = (
+                f"fetch it (`dvc pull {folder}`), make it (`stillroom cache`), or give the folder of a cache"
+            )
             if os.path.isabs(folder):  # no output of this project
                 fix = "give the folder of a cache"
             raise CacheError(f"{file} is not there", "every cache has one", fix) from None

@@ -37,6 +37,7 @@ _FINAL = {
     "KeyImportError",
     "InvalidURL",
     "InvalidUrlClientError",
+    "NotDvcRepoError",
 }
 
 Result = TypeVar("Result")
@@ -62,7 +63,7 @@ class Remote:
         Raises:
             CacheError: the environment variables of this module are not numbers.
         """
-        self.address = address.rstrip("/").removesuffix(f"/{NAME}")
+        self.address = re.sub(r"(?<=[^:/])/+$", "", address).removesuffix(f"/{NAME}")
         self.shown = re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", self.address)
         home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
         self._parent = Path(os.path.abspath(os.environ.get(FOLDER) or os.path.join(home, "stillroom")))
@@ -87,11 +88,7 @@ class Remote:
             with tempfile.TemporaryDirectory(prefix=".manifest-", dir=self._parent) as made:
                 fault = self._retried(lambda: self._copy(NAME, Path(made) / NAME, LARGEST))
                 if fault:
-                    raise CacheError(
-                        f"{self.shown}/{NAME} {fault}",
-                        "every cache has one",
-                        "give the address of a cache's folder, or of its manifest.json",
-                    )
+                    raise self._no_cache(fault)
                 try:
                     manifest = Manifest.load(Path(made))
                 except CacheError as error:
@@ -178,8 +175,8 @@ class Remote:
         options = {"block_size": 0} if self.address.startswith("http") else {}  # as a stream
         try:
             source = self._ask().open(f"{self._root()}/{file}", "rb", **options)
-        except FileNotFoundError as error:
-            if _true(error) is not error:
+        except Exception as error:
+            if not isinstance(_true(error), FileNotFoundError):
                 raise
             return "is not there"
         with source, target.open("wb") as stream:
@@ -241,14 +238,25 @@ class Remote:
             except (ImportError, ValueError) as error:
                 if isinstance(error, ValueError) and "rotocol" not in str(error):
                     raise
-                extra = _NEEDED.get(protocol)
-                raise CacheError(
-                    f"{self.shown} cannot be read",
-                    str(error)[:300],
-                    f"pip install 'stillroom[{extra}]'" if extra else "use s3://, ssh:// or https://",
-                ) from None
+                fix = "use s3://, ssh://, https:// or dvc://"
+                if isinstance(error, ImportError):
+                    extra = _NEEDED.get(protocol)
+                    fix = f"pip install 'stillroom[{extra}]'" if extra else "install what it names"
+                raise CacheError(f"{self.shown} cannot be read", str(error)[:300], fix) from None
             self._connected = os.getpid(), system, root.rstrip("/")
         return self._connected[1]
+
+    def _no_cache(self, fault: str) -> CacheError:
+        why = "every cache has one"
+        fix = "give the address of a cache's folder, or of its manifest.json"
+        if self.address.startswith("dvc:"):
+            if self._ask().isdvc(self._root()):
+                why = "DVC knows this output, but holds it neither here nor in this project's remote"
+                fix = "`dvc remote list` says where it looks; whoever made the cache must `dvc push` it there"
+            else:
+                why = "DVC knows no such output of this project"
+                fix = "give the path of one, as dvc://artifacts/cache"
+        return CacheError(f"{self.shown}/{NAME} {fault}", why, fix)
 
     def _root(self) -> str:
         self._ask()
@@ -320,8 +328,10 @@ def _options(protocol: str) -> dict[str, Any]:
 
 
 def _true(error: Exception) -> Exception:
-    """fsspec says of whatever ails an HTTP connection that the file was not found."""
+    """fsspec says of whatever ails an HTTP connection that the file was not found, and DVC of any remote."""
     cause = error.__cause__
+    if type(error).__name__ == "DataIndexDirError" and isinstance(cause, Exception):
+        return _true(cause)
     if isinstance(error, FileNotFoundError) and isinstance(cause, Exception):
         foreign = isinstance(cause, OSError) or type(cause).__module__.startswith("aiohttp")
         if foreign and getattr(cause, "status", None) != 404:

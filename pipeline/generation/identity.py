@@ -70,7 +70,8 @@ def read_teacher(file: Path) -> dict[str, Any]:
         found = json.loads(file.read_text(encoding="utf-8"))
         of_teacher(found)
     except FileNotFoundError:
-        raise CacheError(f"{file} is not there", fix="run `stillroom teacher`, or fetch it (`dvc pull teacher`)") from None
+        fix = "run `stillroom teacher`, or fetch it (`dvc pull teacher`)"
+        raise CacheError(f"{file} is not there", fix=fix) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CacheError(
             f"{file} cannot be read", f"{type(error).__name__}: {error}", "run `stillroom teacher`"

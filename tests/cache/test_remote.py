@@ -18,6 +18,7 @@ from pipeline.cache.manifest import NAME
 from pipeline.cache.publish import publish
 from pipeline.cache.remote import Remote
 from pipeline.errors import CacheError
+from tests.conftest import run_in
 from tests.contract.store_contract import KEYS, LABELS, VIEWS, outputs, plane_digest, staged, values
 from tests.team.servers import Web, free_port
 
@@ -242,3 +243,46 @@ def test_a_missing_plug_in_is_said_with_what_to_install() -> None:
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert said.startswith("CacheError s3://bucket/cache cannot be read")
     assert "pip install 'stillroom[s3]'" in said
+
+
+@pytest.fixture(scope="module")
+def unpushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone whose DVC knows a folder that was never pushed."""
+    maker, clone = (tmp_path_factory.mktemp("unpushed") / name for name in ("maker", "clone"))
+    maker.mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=maker, check=True)
+    run_in(maker, "dvc", "init", "-q")
+    (maker / "artifacts/cache").mkdir(parents=True)
+    (maker / "artifacts/cache/manifest.json").write_text("{}")
+    run_in(maker, "dvc", "add", "-q", "artifacts/cache")
+    who = ["-c", "user.name=member", "-c", "user.email=member@example.invalid"]
+    for words in (["add", "-A"], [*who, "commit", "-q", "-m", "cache"]):
+        subprocess.run(["git", *words], cwd=maker, check=True)
+    subprocess.run(["git", "clone", "-q", str(maker), str(clone)], check=True)
+    return clone
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "what", "advice"),
+    [
+        (None, "dvc://artifacts/cache", "is not there", "`dvc push`"),
+        ("{folder}/nothing", "dvc://artifacts/cache", "is not there", "`dvc push`"),
+        ("http://127.0.0.1:9/x", "dvc://artifacts/cache", "cannot be reached", "network"),
+        ("s3://lab/nothing", "dvc://artifacts/cache", "refuses to be read", "credentials"),
+        (None, "dvc://artifacts/cash", "is not there", "dvc://artifacts/cache"),
+        (None, "dvc://", "is not there", "dvc://artifacts/cache"),
+    ],
+)
+def test_what_dvc_lacks_is_told_from_what_it_cannot_reach(
+    unpushed: Path, url: str | None, address: str, what: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STILLROOM_FETCH_SECONDS", "1")
+    monkeypatch.chdir(unpushed)
+    (unpushed / ".dvc/config").write_text(
+        f"['remote \"lab\"']\n    url = {url.format(folder=unpushed)}\n[core]\n    remote = lab\n"
+        if url
+        else ""
+    )
+    with pytest.raises(CacheError, match=what) as caught:
+        open_store(address)
+    assert advice in caught.value.fix

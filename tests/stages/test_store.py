@@ -14,6 +14,7 @@ from pipeline.cache.backends import backend, open_store
 from pipeline.cache.checks import verify
 from pipeline.cache.manifest import array_digest
 from pipeline.progress import Progress
+from pipeline.samples import Samples
 from tests.conftest import run_in
 from tests.stages.test_cache import files, unlink_links
 
@@ -199,3 +200,5 @@ def test_show_draws_a_sample_and_a_wrong_key_is_met_with_the_nearest(project: Pa
         assert sheet.format == "PNG" and sheet.width > 400 and sheet.height > 200
     said = run_in(project, "stillroom", "store", "show", key[:-1] + "x", "--out", "no.png", code=2).stderr
     assert "did you mean" in said and not (project / "no.png").exists()
+    tested = next(row.key for row in Samples.load(project / "artifacts/data").rows if row.split == "test")
+    assert "this one is of test" in run_in(project, "stillroom", "store", "show", tested, code=2).stderr
