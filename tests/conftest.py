@@ -1,5 +1,6 @@
 """A finished tiny project, made once by `dvc repro`, and ways to run commands in a copy of it."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests import warm
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -55,14 +58,17 @@ def environment() -> dict[str, str]:
 
 def run_in(folder: Path, *command: str, code: int | None = 0) -> subprocess.CompletedProcess:
     """Run a command in a folder; the exit code must be `code` (None: any), and no traceback may be shown."""
-    done = subprocess.run(
-        [str(BIN / command[0]), *command[1:]],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    if command[0] == "stillroom":
+        done = warm.run(command, folder, environment())
+    else:
+        done = subprocess.run(
+            [str(BIN / command[0]), *command[1:]],
+            cwd=folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=warm.LONGEST,
+        )
     said = f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert code is None or done.returncode == code, said
     assert "Traceback" not in done.stdout + done.stderr, said
@@ -70,9 +76,19 @@ def run_in(folder: Path, *command: str, code: int | None = 0) -> subprocess.Comp
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A project after `dvc repro`. Not to be changed: use `project` for a copy."""
-    folder = tmp_path_factory.mktemp("finished") / "project"
+    base = tmp_path_factory.getbasetemp()
+    parent = (base if worker_id == "master" else base.parent) / "finished"  # one for all workers
+    parent.mkdir(exist_ok=True)
+    with (parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (parent / "project/repro.log").exists():
+            _finish(parent / "project")
+    return parent / "project"
+
+
+def _finish(folder: Path) -> None:
     folder.mkdir()
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", "pipeline", "stages"):
         source = ROOT / name
@@ -90,7 +106,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(["git", *command], cwd=folder, check=True)
     done = run_in(folder, "dvc", "repro")
     (folder / "repro.log").write_text(done.stdout + done.stderr)
-    return folder
 
 
 @pytest.fixture

@@ -35,8 +35,17 @@ COMMANDS = [
 @click.option("--manifests", default=200, show_default=True, help="Hostile manifests.")
 @click.option("--samples", default=1_000_000, show_default=True, help="Of the large cache, 1,000 classes.")
 @click.option("--views", default=64, show_default=True, help="Of the caches of 4,000 x 40.")
+@click.option("--only", multiple=True, metavar="START", help="Parts whose name starts so; all if left out.")
 @click.option("--json", "file", type=click.Path(path_type=Path), default=None, help="Also write this file.")
-def main(killed: int, flipped: int, manifests: int, samples: int, views: int, file: Path | None) -> None:
+def main(
+    killed: int,
+    flipped: int,
+    manifests: int,
+    samples: int,
+    views: int,
+    only: tuple[str, ...],
+    file: Path | None,
+) -> None:
     """Kill, damage, fill and measure caches; print what happened."""
     console = Console()
     folder = Path(tempfile.mkdtemp(prefix="stillroom-faults-"))
@@ -48,6 +57,8 @@ def main(killed: int, flipped: int, manifests: int, samples: int, views: int, fi
         name: str, work: Callable[[], dict], show: Callable[[dict], str], good: Callable[[dict], bool]
     ) -> None:
         nonlocal ok
+        if only and not name.startswith(only):
+            return
         began = time.monotonic()
         try:
             found = work()
@@ -112,7 +123,8 @@ def main(killed: int, flipped: int, manifests: int, samples: int, views: int, fi
             lambda f: f"stopped with a message, {f['kept']} blocks kept and not computed again",
             lambda f: not f["faults"] and f["kept"] > 0,
         )
-        for name, one in size.small(folder / "small", views).items():
+        small = size.small(folder / "small", views) if not only or "4,000".startswith(only) else {}
+        for name, one in small.items():
             part(f"4,000 x {views} x 40 {name}", lambda one=one: one, _show_small, partial(_good_small, name))
         for count in (samples // 10, samples):
             work = partial(size.large, folder / "large", count)

@@ -69,9 +69,9 @@ def test_a_large_cache_takes_the_memory_of_a_small_one(tmp_path: Path) -> None:
 
 
 def test_the_script_ends_well_and_says_what_it_did() -> None:
-    command = [sys.executable, "-m", "tests.faults", "--kills", "0", "--flips", "20", "--manifests", "4"]
-    done = subprocess.run(
-        [*command, "--samples", "2000", "--views", "2"], cwd=ROOT, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "tests.faults", "--flips", "20", "--manifests", "4", "--samples", "2000"]
+    command += [word for part in ("bit flips", "hostile", "200 ", "2,000") for word in ("--only", part)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "2,000 x 4 x 1,000 topk" in done.stdout
     assert "20 found" in done.stdout or "changed no value" in done.stdout

@@ -72,7 +72,7 @@ def test_another_teacher_does_not_replace_the_cache_unasked(project: Path) -> No
     before = files(project / "artifacts/cache")
     run_in(project, "stillroom", "teacher", "--set", "teacher.seed=1")
     said = run_in(project, "stillroom", "cache", code=1).stderr
-    assert "outputs.logits.teacher.digest: expected" in said and "--replace" in said
+    assert "outputs.logits.teacher.digest: " in said and "--replace" in said
     assert files(project / "artifacts/cache") == before
 
 

@@ -86,15 +86,15 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_taken_up(project: P
     assert "cannot be read" in said and weights(project, "vit-kd-0") == whole
 
 
-@pytest.mark.parametrize("arm", ["kd", "dist"])
-def test_several_processes_train_as_one(project: Path, arm: str) -> None:
+@pytest.mark.parametrize(("arm", "counts"), [("kd", (2, 4)), ("dist", (2,))])
+def test_several_processes_train_as_one(project: Path, arm: str, counts: tuple[int, ...]) -> None:
     """Same samples in the same order, losses within 1e-5; `dist` looks across the whole batch."""
     # 7 does not divide: parts of 80 / 12 samples among 4 processes, two parts a step
     command = ["student", "--family", "pvt", "--arm", arm, "--set", "student.train.batch_size=28"]
     command += ["--set", "student.train.drop_path=0.0", "--set", "student.train.accumulate=2"]
     command += ["--set", "student.train.opt=sgd"]
     found = {}
-    for count in (1, 2, 4):
+    for count in (1, *counts):
         start = ["torchrun", "--no-python", f"--nproc-per-node={count}", "stillroom"]
         run_in(project, *(start if count > 1 else ["stillroom"]), *command)
         folder = project / f"artifacts/students/pvt-{arm}-0"
@@ -102,9 +102,10 @@ def test_several_processes_train_as_one(project: Path, arm: str) -> None:
         logits = load_file(folder / "predictions.safetensors")["logits"]
         found[count] = described, logits, json.loads((folder / "metrics.json").read_text())
     one, logits, _ = found[1]
-    assert one["environment"]["processes"] == "1" and found[4][0]["environment"]["processes"] == "4"
-    for count in (2, 4):
+    assert one["environment"]["processes"] == "1"
+    for count in counts:
         described, theirs, _ = found[count]
+        assert described["environment"]["processes"] == str(count)
         assert described["digests"] == one["digests"]
         losses = zip(one["history"], described["history"], strict=True)
         assert all(abs(left["loss"] - right["loss"]) < 1e-5 for left, right in losses)
