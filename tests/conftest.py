@@ -15,6 +15,10 @@ from tests import warm
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 
+# Tests run side by side, one a core: threads of their own would only wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 # Small enough to run in seconds, and every stage does its real work.
 TINY = """
 data: {name: sketch40, train_per_class: 2, test_per_class: 1, image_size: 64, val_fraction: 0.0}

@@ -4,6 +4,7 @@ A command still has a process, a folder, an environment and an output of its own
 seconds that every one would spend on importing. `dvc repro`, torchrun and what is killed start from nothing.
 """
 
+import gc
 import json
 import os
 import select
@@ -47,6 +48,7 @@ def serve() -> None:
 
     from stages.cli import main
 
+    gc.freeze()  # what is imported is not looked through, nor copied for it, in any child
     while line := sys.stdin.readline():
         job = json.loads(line)
         child = os.fork()

@@ -99,10 +99,12 @@ def test_more_views_send_the_new_planes_alone(played: Played) -> None:
 
 
 def test_cleo_trains_in_another_repository_on_the_same_cache(played: Played) -> None:
-    assert ran(the(played, "cleo$ dvc repro")) == ["prepare", "student@swin-kd-0"]
+    trained = ["student@swin-ce-0", "student@swin-kd-0"]
+    assert ran(the(played, "cleo$ dvc repro")) == ["prepare", *trained]
     student = json.loads((played.project("cleo") / "artifacts/students/swin-kd-0/student.json").read_text())
     assert student["cache"] == open_store(played.project("ada") / "artifacts/cache").manifest.id
     assert not (played.project("cleo") / "artifacts/cache").exists()
+    assert "Swin" in the(played, "cleo$ stillroom report")
 
 
 def test_read_in_place_it_gives_the_same_student(played: Played) -> None:
