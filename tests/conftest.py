@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import warm
@@ -18,6 +19,12 @@ BIN = Path(sys.executable).parent
 # Tests run side by side, one a core: threads of their own would only wait for each other
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
+
+# On a busy machine a first example may take a second to draw
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy")
 
 # Small enough to run in seconds, and every stage does its real work.
 TINY = """

@@ -4,6 +4,7 @@ A command still has a process, a folder, an environment and an output of its own
 seconds that every one would spend on importing. `dvc repro`, torchrun and what is killed start from nothing.
 """
 
+import atexit
 import gc
 import json
 import os
@@ -62,7 +63,16 @@ def serve() -> None:
             os.environ.clear()
             os.environ.update(job["environment"])
             sys.argv = list(job["command"])
-            sys.exit(main())
+            code = 0
+            try:
+                main()
+            except SystemExit as ended:
+                code = ended.code
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            atexit._run_exitfuncs()
+            os._exit(code)  # to tear down what the parent imported takes a second
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 

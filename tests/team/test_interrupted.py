@@ -103,6 +103,10 @@ def test_repro_goes_on_in_every_stage(unfinished: Path) -> None:
 
 
 def test_a_stage_that_outlives_its_dvc_is_named(unfinished: Path) -> None:
+    params = unfinished / "params.yaml"
+    params.write_text(
+        params.read_text().replace("{epochs: 12,", "{epochs: 3000,")
+    )  # it shall not end by itself
     repro = Repro(unfinished)
     checkpoint = unfinished / STAGING / "teacher.checkpoint"
     repro.wait_for(checkpoint.exists)
