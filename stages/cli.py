@@ -2,6 +2,7 @@
 
 import click
 
+from stages.bench import bench
 from stages.cache import cache
 from stages.console import Group
 from stages.export import export
@@ -25,5 +26,5 @@ def main() -> None:
     """
 
 
-for command in (prepare, teacher, cache, student, report, store, plan, predict, export, preset):
+for command in (prepare, teacher, cache, student, report, store, plan, bench, predict, export, preset):
     main.add_command(command)

@@ -1,0 +1,1 @@
+"""What `stillroom bench` runs: each figure beside its comparison, both measured in the same run, in turns."""

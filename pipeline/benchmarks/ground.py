@@ -1,0 +1,124 @@
+"""What the benchmarks stand on: pictures of a photograph's size, and caches of made-up logits."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.cache.backends import open_store
+from pipeline.cache.encoding import of
+from pipeline.cache.layout import VIEWS, ArraySpec
+from pipeline.cache.publish import publish
+from pipeline.cache.staging import Staging
+from pipeline.cache.store import Store
+from pipeline.samples import Sample, Samples
+from pipeline.views.policies import make_recipe
+from pipeline.views.recipe import pack
+from pipeline.views.shots import drawn
+
+WIDTH, HEIGHT = 500, 375  # of most images of Stanford 40
+QUALITY = 90
+
+
+def photos(folder: Path, count: int, classes: int = 40, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Samples:
+    """JPEG files as large, and as slow to decode, as Stanford 40's: smooth shades, edges and grain.
+
+    Returns:
+        their table, all of the train split.
+    """
+    random = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    rows = []
+    width, height = size
+    for number in range(count):
+        coarse = Image.fromarray(random.integers(0, 256, (9, 12, 3), np.uint8))
+        values = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC), np.float32).copy()
+        for _ in range(12):
+            x, y = random.integers(0, width), random.integers(0, height)
+            w, h = random.integers(width // 25, width // 3), random.integers(height // 25, height // 3)
+            values[y : y + h, x : x + w] = random.integers(0, 256, 3)
+        values += random.normal(0, 6, values.shape)
+        file = folder / f"photo_{number:05d}.jpg"
+        Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(file, quality=QUALITY)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        rows.append(Sample(file.stem, file.name, "train", number % classes, None, size, digest))
+    return Samples("drawn photographs", tuple(f"class_{n:04d}" for n in range(classes)), tuple(rows), folder)
+
+
+def table(count: int, classes: int = 40) -> Samples:
+    """A samples table without pictures."""
+    rows = tuple(
+        Sample(f"photo_{n:07d}", f"{n}.jpg", "train", n % classes, None, (WIDTH, HEIGHT), "0" * 64)
+        for n in range(count)
+    )
+    return Samples("no photographs", tuple(f"class_{n:04d}" for n in range(classes)), rows, Path())
+
+
+def logits(random: np.random.Generator, rows: int, classes: int) -> np.ndarray:
+    """What a teacher might say, float32 [rows, classes]: one class stands out, two come near, range about
+    16."""
+    values = random.normal(-2, 2, (rows, classes)).astype(np.float32)
+    for place in range(3):
+        values[np.arange(rows), random.integers(0, classes, rows)] += random.uniform(2, 14 - 4 * place, rows)
+    return values
+
+
+def made_up_cache(
+    folder: Path,
+    samples: Samples,
+    views: int,
+    recipe: dict[str, Any],
+    backend: str = "zarr",
+    size: int = 224,
+    **output: Any,
+) -> Store:
+    """A cache of made-up logits. Where all samples are of one size, only the first view is drawn, and the
+    others have its parameters rolled over the samples.
+
+    Args:
+        folder: a new one; the cache is in its `cache`.
+        recipe: as `views.recipe`.
+        output: `encoding`, and `k` of `topk`.
+    """
+    policy = make_recipe(recipe)
+    classes = len(samples.classes)
+    entry = {
+        "kind": "logits",
+        **output,
+        "shape": [classes],
+        "teacher": {"arch": "made_up", "overrides": {}, "digest": "0" * 64, "classes": classes},
+        "input": {"size": size, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+    }
+    data = {
+        "samples": {"count": len(samples), **samples.digests()},
+        "views": {"recipe": policy.describe(), "seed": 0},
+    }
+    identity = {**data, "outputs": {"logits": entry}}
+    codec = of(entry)
+    specs = {
+        f"{VIEWS}{name}": ArraySpec(np.dtype(dtype).str, shape)
+        for name, (dtype, shape) in policy.fields().items()
+    } | codec.fields("logits", (classes,))
+    keys, labels = [row.key for row in samples.rows], samples.labels()
+    random = np.random.default_rng(0)
+    fields = list(policy.fields())
+
+    def drawn_view(view: int) -> dict[str, np.ndarray]:
+        return pack([shot.view for shot in drawn(policy, 0, samples, samples.rows, view)], fields)
+
+    alike = len({row.size for row in samples.rows}) == 1
+    first = drawn_view(0)
+    with Staging(folder / "staging", identity, specs, keys, labels, 1024) as staging:
+        for block in staging.blocks(views):
+            encoded = codec.encode("logits", logits(random, block.stop - block.start, classes))
+            plane = first if alike else drawn_view(block.view)
+            turned = block.view if alike else 0
+            parameters = {
+                f"{VIEWS}{name}": np.roll(values, turned, axis=0)[block.start : block.stop]
+                for name, values in plane.items()
+            }
+            staging.commit(block, encoded | parameters, {})
+        publish([staging], folder / "cache", backend, views, {}, [])
+    return open_store(folder / "cache")

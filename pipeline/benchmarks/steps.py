@@ -1,0 +1,135 @@
+"""A student's steps: from labels alone, from the cache, and with the teacher in the loop."""
+
+from collections.abc import Callable
+
+import torch
+from timm.loss import LabelSmoothingCrossEntropy
+from timm.task import LogitDistillationTask
+
+from pipeline.benchmarks.figure import Amp, Figure, alternate, ratios, rounded
+from pipeline.cache.store import Store
+from pipeline.config import Train
+from pipeline.device import autocast, device
+from pipeline.losses import load
+from pipeline.models.create import Model, create
+from pipeline.progress import Progress
+from pipeline.samples import Samples
+from pipeline.training.batches import Batch, CachedBatches
+from pipeline.training.loop import fit
+from pipeline.views.render import to_input
+
+KD = {"alpha": 0.9, "temperature": 2.0}
+STUDENT, TEACHER = "deit_tiny_patch16_224", "convnext_tiny"
+
+
+def steps(
+    samples: Samples,
+    store: Store,
+    batch_size: int,
+    repeats: int,
+    amp: Amp,
+    size: int = 224,
+    student: str = STUDENT,
+    teacher: str = TEACHER,
+) -> tuple[list[Figure], dict[str, float]]:
+    """Seconds a step: `kd` from the cache over `ce`, and online distillation over `kd`.
+
+    `ce` and `kd` are `fit` on `CachedBatches`, as `stillroom student` runs them: an epoch a repeat. Online is
+    timm's `LogitDistillationTask` on the same batches, optimiser, clipping and autocast.
+
+    Returns:
+        the figures, and seconds a step of `ce`, `kd` and `online`.
+    """
+    where = device()
+    config = Train(epochs=1, batch_size=batch_size, warmup_epochs=0, lr=1e-4, amp=amp)
+    classes = len(samples.classes)
+
+    def arm(name: str, settings: dict) -> tuple[Callable[[int], object], list[float]]:
+        loss = load(name, settings)
+        model = _student(student, classes, size, where)
+        source = CachedBatches(samples, store, size, batch_size, 0, loss.outputs)
+        taken: list[float] = []
+
+        def of_batch(logits: torch.Tensor, batch: Batch, progress: float) -> torch.Tensor:
+            teacher = None if batch.teacher is None else batch.teacher.to(where, non_blocking=True)
+            labels = batch.labels.to(where, non_blocking=True)
+            return loss(logits, labels, teacher, progress, config.label_smoothing)
+
+        def run(repeat: int) -> None:
+            (record,) = fit(model, source, of_batch, config, Progress(), "", lambda record: None)
+            if repeat >= 0:
+                taken.append(record["seconds"] / source.steps)
+
+        return run, taken
+
+    ce, ce_seconds = arm("ce", {})
+    kd, kd_seconds = arm("kd", KD)
+    alternate(repeats, ce, kd)
+    model = _student(student, classes, size, where)
+    with torch.random.fork_rng():
+        teaching = create(teacher, classes, {}, size=size).net.to(where).eval()
+    task = LogitDistillationTask(
+        model.net,
+        teaching,
+        criterion=LabelSmoothingCrossEntropy(0.0),
+        task_loss_weight=0.1,
+        temperature=2.0,
+        device=where,
+        verbose=False,
+    )
+    plain = CachedBatches(samples, store, size, batch_size, 0)
+    optimizer = torch.optim.AdamW(model.net.parameters(), lr=1e-4)
+
+    def online(repeat: int) -> None:
+        task.train()
+        total = torch.zeros((), device=where)
+        for batch in plain(repeat + 1):
+            optimizer.zero_grad()
+            with autocast(where, amp):
+                inputs = to_input(batch.pixels.to(where, non_blocking=True), model.mean, model.std)
+                found = task(inputs, batch.labels.to(where, non_blocking=True))["loss"]
+            found.backward()
+            torch.nn.utils.clip_grad_norm_(model.net.parameters(), config.clip_grad)
+            optimizer.step()
+            total += found.detach()
+        float(total)  # a GPU has finished when this is known
+
+    fewer = max(1, repeats // 2)
+    from_cache, with_teacher = alternate(fewer, kd, online)
+    seconds = {
+        "ce": sorted(ce_seconds)[len(ce_seconds) // 2],
+        "kd": sorted(kd_seconds)[len(kd_seconds) // 2],
+        "online": sorted(with_teacher)[len(with_teacher) // 2] / plain.steps,
+    }
+    what = f"{student}, batches of {batch_size} at {size} pixels"
+    over_ce, ce_spread = ratios(kd_seconds[:repeats], ce_seconds[:repeats])
+    over_kd, kd_spread = ratios(with_teacher, from_cache)
+    return [
+        Figure(
+            "kd step, from the cache",
+            rounded(1e3 * seconds["kd"]),
+            "ms",
+            f"ce step: {rounded(1e3 * seconds['ce'])}",
+            round(over_ce, 4),
+            "<= 1.02",
+            ce_spread,
+            what,
+        ),
+        Figure(
+            "kd step, online",
+            rounded(1e3 * seconds["online"]),
+            "ms",
+            f"from the cache: {rounded(1e3 * seconds['kd'])}",
+            round(over_kd, 3),
+            ">= 2",
+            kd_spread,
+            f"{teacher} in the loop, by timm's LogitDistillationTask",
+        ),
+    ], seconds
+
+
+def _student(name: str, classes: int, size: int, where: torch.device) -> Model:
+    with torch.random.fork_rng():
+        model = create(name, classes, {}, size=size)
+    model.net.to(where)
+    return model

@@ -1,0 +1,70 @@
+"""`stillroom bench`: each figure of speed and size beside its comparison, measured in the same run."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stages.console import about, shown
+
+if TYPE_CHECKING:
+    from pipeline.benchmarks.figure import Figure
+
+PARTS = ("views", "training", "plane", "memory", "bytes", "commands")
+
+
+@click.command(epilog=about("stillroom bench --only views --only plane"))
+@click.option("--only", type=click.Choice(PARTS), multiple=True, help="These parts; all if left out.")
+@click.option("--repeats", type=click.IntRange(1, 100), default=5, show_default=True, help="In turns.")
+@click.option(
+    "--batch-size", type=click.IntRange(1, 4096), default=None, help="Of steps; 16 on a CPU, 256 on a GPU."
+)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def bench(only: tuple[str, ...], repeats: int, batch_size: int | None, as_json: bool) -> None:
+    """Measure what the cache costs and saves, on this machine.
+
+    It makes its own pictures, of the size of Stanford 40's, and reads and writes nothing of the project's.
+    Each figure and its comparison are run in turns; shown is the median of the repeats' ratios, and their
+    range. Ten minutes on two cores.
+    """
+    from pipeline.benchmarks import run
+    from pipeline.device import environment, keep_memory
+
+    keep_memory()
+    parts = only or PARTS
+    figures: list[Figure] = []
+    folder = Path(tempfile.mkdtemp(prefix="stillroom-bench-"))
+    try:
+        with shown() as console:
+            for part in parts:
+                if not as_json:
+                    console.note(f"measuring: {part}")
+                figures += run.PARTS[part](folder / part, repeats, batch_size)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    machine = environment() | {"cores": run.cores()}
+    if as_json:
+        click.echo(json.dumps({"machine": machine, "figures": [one.to_json() for one in figures]}, indent=2))
+        return
+    _show(figures, machine)
+
+
+def _show(figures: "list[Figure]", machine: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("", "value", "against", "ratio", "goal", "", title_justify="left")
+    table.title = f"{machine['device']} ({machine['machine']}), {machine['cores']} cores"
+    for one in figures:
+        spread = f" ({one.spread[0]:g}-{one.spread[1]:g})" if one.spread and one.ratio is not None else ""
+        ratio = "" if one.ratio is None else f"{one.ratio:.4g}{spread}"
+        met = "met" if one.met else "MISSED"
+        table.add_row(one.name, f"{one.value:.4g} {one.unit}", one.comparison, ratio, one.goal, met)
+    console.print(table, markup=False, highlight=False)
+    for one in figures:
+        if one.note:
+            console.print(f"{one.name}: {one.note}", markup=False, highlight=False)

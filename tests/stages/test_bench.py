@@ -1,0 +1,33 @@
+"""`stillroom bench`: each figure beside its comparison."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import run_in
+
+KEYS = {"name", "value", "unit", "comparison", "ratio", "goal", "met"}
+
+
+def test_figures_stand_beside_their_comparisons(tmp_path: Path) -> None:
+    command = ["bench", "--only", "plane", "--only", "views", "--only", "bytes", "--repeats", "1"]
+    told = json.loads(run_in(tmp_path, "stillroom", *command, "--json").stdout)
+    assert told["machine"]["device"] == "cpu" and told["machine"]["cores"] >= 1
+    figures = {one["name"]: one for one in told["figures"]}
+    assert all(one.keys() >= KEYS for one in figures.values())
+    for name in ("reading a plane", "views rendered"):
+        one = figures[name]
+        other = float(one["comparison"].rsplit(": ", 1)[1])
+        assert one["ratio"] == pytest.approx(one["value"] / other, rel=0.01)
+    assert figures["bytes a view, float16, 40 classes"]["met"] is True
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_in_a_finished_project_dvc_is_timed_too(project: Path) -> None:
+    said = run_in(project, "stillroom", "bench", "--only", "commands", "--repeats", "1").stdout
+    assert "stillroom --help" in said and "dvc status: " in said and "MISSED" not in said
+
+
+def test_an_unknown_part_is_refused(tmp_path: Path) -> None:
+    assert "'views'" in run_in(tmp_path, "stillroom", "bench", "--only", "view", code=2).stderr
