@@ -1,5 +1,7 @@
 """Errors a user can meet: what happened, why, and what to do about it, each with its exit code."""
 
+import os
+
 
 class StillroomError(Exception):
     """The work failed or a check found damage. Ends a command with exit code 1 and one message, no traceback.
@@ -45,13 +47,22 @@ class CacheError(StillroomError):
     """A cache is missing, damaged, or was made from something else."""
 
 
+def fetch(folder: object) -> str:
+    """What to do about a cache that is not there."""
+    here = os.path.relpath(str(folder))
+    if here.startswith(".."):  # not of this project: DVC does not know it
+        return "give the folder of a cache"
+    return f"fetch it (`dvc pull {here}`), make it (`stillroom cache`), or give the folder of a cache"
+
+
 def fetch_again(place: object) -> str:
     """What to do about a cache whose files are not what was written, by where it lies."""
     if "://" in str(place):
         return "have it mended where it was made (`stillroom store repair` there), and copied or pushed again"
-    if str(place).startswith(("/", "..")):  # not of this project: DVC does not know it
+    here = os.path.relpath(str(place))
+    if here.startswith(".."):  # not of this project: DVC does not know it
         return "copy it again from where it came"
-    return f"fetch it again (`dvc pull --force {place}`; if it comes back damaged: Remotes in docs/team.md)"
+    return f"fetch it again (`dvc pull --force {here}`; if it comes back damaged: Remotes in docs/team.md)"
 
 
 def listing(names: list[str], limit: int = 20) -> str:

@@ -9,7 +9,7 @@ from pipeline.cache.backends import open_store
 from pipeline.cache.manifest import NAME
 from pipeline.cache.remote import is_address
 from pipeline.cache.store import Damage, Store
-from pipeline.errors import CacheError
+from pipeline.errors import CacheError, fetch
 from pipeline.progress import Progress
 
 _WORTHWHILE = 2**22  # bytes of a plane from which on threads gain
@@ -31,7 +31,7 @@ def verify(place: Path | str, progress: Progress | None = None) -> list[dict[str
     """
     progress = progress or Progress()
     if not is_address(place) and not Path(place).is_dir():
-        raise CacheError(f"{place} is no folder", fix="give the folder of a cache")
+        raise CacheError(f"{place} is no folder", fix=fetch(place))
     try:
         store = open_store(place)
     except CacheError as error:

@@ -14,7 +14,7 @@ from pipeline.cache.encoding import of
 from pipeline.cache.identity import canonical, identity_id
 from pipeline.cache.layout import VIEWS, ArraySpec, Block, Layout, blocks, fault_in
 from pipeline.cache.rows import LONGEST_KEY, Rows
-from pipeline.errors import CacheError, fetch_again
+from pipeline.errors import CacheError, fetch, fetch_again
 
 FORMAT = "stillroom-cache/1"
 NAME = "manifest.json"
@@ -161,12 +161,7 @@ class Manifest:
             with file.open("rb") as stream:
                 text = stream.read(LARGEST + 1)
         except (FileNotFoundError, NotADirectoryError):
-            fix = (
-                f"fetch it (`dvc pull {folder}`), make it (`stillroom cache`), or give the folder of a cache"
-            )
-            if os.path.isabs(folder):  # no output of this project
-                fix = "give the folder of a cache"
-            raise CacheError(f"{file} is not there", "every cache has one", fix) from None
+            raise CacheError(f"{file} is not there", "every cache has one", fetch(folder)) from None
         except OSError as error:
             raise CacheError(f"{file} cannot be read", error.strerror or str(error), again) from None
         if len(text) > LARGEST:

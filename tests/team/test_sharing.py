@@ -95,6 +95,7 @@ def test_a_read_only_remote_is_pulled_from_and_a_push_is_refused(ben: Path, web:
     run_in(ben, "dvc", "pull", "artifacts/data")
     said = run_in(ben, "stillroom", *PVT, code=1).stderr
     assert "artifacts/cache/manifest.json is not there" in said and "dvc pull artifacts/cache" in said
+    assert "dvc pull artifacts/cache" in run_in(ben, "stillroom", "store", "verify", code=1).stderr
     run_in(ben, "dvc", "pull", "artifacts/cache")
     run_in(ben, "stillroom", *PVT)
     assert not (ben / "artifacts/teacher").exists()
@@ -127,6 +128,7 @@ def test_a_damaged_object_is_caught_by_digest_and_named(ben: Path, shared: Path,
     run_in(ben, "dvc", "pull", "artifacts/data", "artifacts/cache")
     said = run_in(ben, "stillroom", *PVT, code=1).stderr
     assert re.search(r"view 1, samples \d+-\d+: logits/c/1/0/0: ", said)
+    assert "`dvc pull --force artifacts/cache`" in said
     assert not (ben / "artifacts/students/pvt-kd-0").exists()
 
     # the remote is mended: the page says how to get rid of DVC's own damaged copy
