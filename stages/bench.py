@@ -57,10 +57,15 @@ def _show(figures: "list[Figure]", machine: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console()
-    table = Table("", "value", "against", "ratio", "goal", "", title_justify="left")
+    table = Table("", "value", "against", title_justify="left")
+    table.add_column("ratio", overflow="fold")
+    table.add_column("goal", no_wrap=True)
+    table.add_column("")
     table.title = f"{machine['device']} ({machine['machine']}), {machine['cores']} cores"
     for one in figures:
-        spread = f" ({one.spread[0]:g}-{one.spread[1]:g})" if one.spread and one.ratio is not None else ""
+        spread = (
+            f" ({one.spread[0]:.3g} to {one.spread[1]:.3g})" if one.spread and one.ratio is not None else ""
+        )
         ratio = "" if one.ratio is None else f"{one.ratio:.4g}{spread}"
         met = "met" if one.met else "MISSED"
         table.add_row(one.name, f"{one.value:.4g} {one.unit}", one.comparison, ratio, one.goal, met)

@@ -106,23 +106,30 @@ def memory(folder: Path) -> Figure:
     )
 
 
+# The largest memory as its own status tells it: `getrusage` would count its parent's before `exec` too.
+_PROGRAM = """
+import atexit, re, sys
+from pathlib import Path
+from stages.cli import main
+
+def tell():
+    kilobytes = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
+    Path("peak").write_text(kilobytes)
+
+atexit.register(tell)
+sys.exit(main())
+"""
+
+
 def _peak(project: Path, *words: str) -> int:
     """The most memory that a `stillroom` command held, in bytes.
 
     Raises:
         StillroomError: it failed; with what it said.
     """
-    program = "import sys; from stages.cli import main; sys.exit(main())"
-    with (project / "said").open("w+") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, *words],
-            cwd=project,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-            stdout=said,
-            stderr=subprocess.STDOUT,
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        if status:
-            said.seek(0)
-            raise StillroomError(f"stillroom {' '.join(words)} failed", said.read()[-500:])
-    return used.ru_maxrss * 1024
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", _PROGRAM, *words]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StillroomError(f"stillroom {' '.join(words)} failed", done.stderr[-500:])
+    return int((project / "peak").read_text()) * 1024
