@@ -13,6 +13,7 @@ from stages.console import about, shown
 if TYPE_CHECKING:
     from pipeline.benchmarks.figure import Figure
 
+# The keys of `pipeline.benchmarks.run.PARTS`, which imports torch
 PARTS = ("views", "training", "plane", "memory", "bytes", "commands")
 
 
@@ -26,9 +27,9 @@ PARTS = ("views", "training", "plane", "memory", "bytes", "commands")
 def bench(only: tuple[str, ...], repeats: int, batch_size: int | None, as_json: bool) -> None:
     """Measure what the cache costs and saves, on this machine.
 
-    It makes its own pictures, of the size of Stanford 40's, and reads and writes nothing of the project's.
-    Each figure and its comparison are run in turns; shown is the median of the repeats' ratios, and their
-    range. Ten minutes on two cores.
+    It makes its own pictures, of the size of Stanford 40's, in a temporary folder. In a finished project it
+    also times `dvc repro`, if that has nothing to do. Each figure and its comparison are run in turns; shown
+    is the median of the repeats' ratios, and their range. About five minutes on two cores.
     """
     from pipeline.benchmarks import run
     from pipeline.device import environment, keep_memory

@@ -1,5 +1,6 @@
 """How long the command line takes to answer."""
 
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,33 +18,19 @@ def commands(repeats: int) -> list[Figure]:
         "-c",
         "import sys; sys.argv[1:] = ['--help']; from stages.cli import main; main()",
     ]
-    mine, theirs = alternate(repeats, _runner(help_), _runner(empty))
-    found = [
-        Figure(
-            "stillroom --help",
-            rounded(sorted(mine)[len(mine) // 2]),
-            "s",
-            f"an empty Python: {rounded(sorted(theirs)[len(theirs) // 2])} s",
-            None,
-            "<= 0.5",
-            (rounded(min(mine)), rounded(max(mine))),
-        )
-    ]
+    found = [_timed("stillroom --help", help_, "an empty Python", empty, "<= 0.5", repeats)]
     dvc = str(Path(sys.executable).with_name("dvc"))
     if Path("dvc.lock").exists() and "up to date" in _said([dvc, "status"]):
-        repro, status = alternate(repeats, _runner([dvc, "repro"]), _runner([dvc, "status"]))
-        found.append(
-            Figure(
-                "dvc repro with nothing to do",
-                rounded(sorted(repro)[len(repro) // 2]),
-                "s",
-                f"dvc status: {rounded(sorted(status)[len(status) // 2])} s",
-                None,
-                "<= 3",
-                (rounded(min(repro)), rounded(max(repro))),
-            )
-        )
+        name = "dvc repro with nothing to do"
+        found.append(_timed(name, [dvc, "repro"], "dvc status", [dvc, "status"], "<= 3", repeats))
     return found
+
+
+def _timed(name: str, command: list[str], other: str, against: list[str], goal: str, repeats: int) -> Figure:
+    mine, theirs = alternate(repeats, _runner(command), _runner(against))
+    value, compared = rounded(statistics.median(mine)), rounded(statistics.median(theirs))
+    spread = rounded(min(mine)), rounded(max(mine))
+    return Figure(name, value, "s", f"{other}: {compared} s", None, goal, spread)
 
 
 def _runner(command: list[str]) -> Callable[[int], None]:

@@ -9,10 +9,13 @@ from PIL import Image
 
 from pipeline.cache.backends import open_store
 from pipeline.cache.encoding import of
-from pipeline.cache.layout import VIEWS, ArraySpec
+from pipeline.cache.layout import VIEWS
 from pipeline.cache.publish import publish
 from pipeline.cache.staging import Staging
 from pipeline.cache.store import Store
+from pipeline.config import Views
+from pipeline.generation.generate import array_specs
+from pipeline.generation.identity import of_data
 from pipeline.samples import Sample, Samples
 from pipeline.views.policies import make_recipe
 from pipeline.views.recipe import pack
@@ -70,7 +73,6 @@ def made_up_cache(
     samples: Samples,
     views: int,
     recipe: dict[str, Any],
-    backend: str = "zarr",
     size: int = 224,
     **output: Any,
 ) -> Store:
@@ -91,16 +93,8 @@ def made_up_cache(
         "teacher": {"arch": "made_up", "overrides": {}, "digest": "0" * 64, "classes": classes},
         "input": {"size": size, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
     }
-    data = {
-        "samples": {"count": len(samples), **samples.digests()},
-        "views": {"recipe": policy.describe(), "seed": 0},
-    }
-    identity = {**data, "outputs": {"logits": entry}}
-    codec = of(entry)
-    specs = {
-        f"{VIEWS}{name}": ArraySpec(np.dtype(dtype).str, shape)
-        for name, (dtype, shape) in policy.fields().items()
-    } | codec.fields("logits", (classes,))
+    identity = {**of_data(samples, Views(recipe=recipe)), "outputs": {"logits": entry}}
+    codec, specs = of(entry), array_specs(identity)
     keys, labels = [row.key for row in samples.rows], samples.labels()
     random = np.random.default_rng(0)
     fields = list(policy.fields())
@@ -120,5 +114,5 @@ def made_up_cache(
                 for name, values in plane.items()
             }
             staging.commit(block, encoded | parameters, {})
-        publish([staging], folder / "cache", backend, views, {}, [])
+        publish([staging], folder / "cache", "zarr", views, {}, [])
     return open_store(folder / "cache")

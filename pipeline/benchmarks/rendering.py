@@ -1,5 +1,7 @@
 """Views drawn from decoded pixels, against the usual loader's transform of the JPEG files."""
 
+import statistics
+
 import torch
 from PIL import Image
 from timm.data import create_transform
@@ -26,9 +28,8 @@ SIZE = 224
 def rendering(samples: Samples, store: Store, repeats: int) -> Figure:
     """Views a second on one core, at 224 pixels.
 
-    Ours: a cache's stored parameters, read from the plane, and the prepared pixels; to a stacked uint8 array,
-    as a student's loader does. timm's: `create_transform` in training mode, from the file to a uint8 array
-    (what its own loader takes to the device).
+    Ours: a plane's parameters, which are in memory, and the decoded pixels, as a student's loader has them.
+    timm's: `create_transform` in training mode, from the file. Both to uint8 arrays, which a loader stacks.
 
     Args:
         samples: with pictures; the cache's.
@@ -66,7 +67,7 @@ def rendering(samples: Samples, store: Store, repeats: int) -> Figure:
     finally:
         torch.set_num_threads(threads)
     ratio, spread = ratios(usual, mine)
-    rates = [len(samples) / sorted(seconds)[len(seconds) // 2] for seconds in (mine, usual)]
+    rates = [len(samples) / statistics.median(seconds) for seconds in (mine, usual)]
     return Figure(
         "views rendered",
         rounded(rates[0]),

@@ -1,5 +1,6 @@
 """A student's steps: from labels alone, from the cache, and with the teacher in the loop."""
 
+import statistics
 from collections.abc import Callable
 
 import torch
@@ -7,6 +8,7 @@ from timm.loss import LabelSmoothingCrossEntropy
 from timm.task import LogitDistillationTask
 
 from pipeline.benchmarks.figure import Amp, Figure, alternate, ratios, rounded
+from pipeline.benchmarks.rendering import SIZE
 from pipeline.cache.store import Store
 from pipeline.config import Train
 from pipeline.device import autocast, device
@@ -28,9 +30,6 @@ def steps(
     batch_size: int,
     repeats: int,
     amp: Amp,
-    size: int = 224,
-    student: str = STUDENT,
-    teacher: str = TEACHER,
 ) -> tuple[list[Figure], dict[str, float]]:
     """Seconds a step: `kd` from the cache over `ce`, and online distillation over `kd`.
 
@@ -46,8 +45,8 @@ def steps(
 
     def arm(name: str, settings: dict) -> tuple[Callable[[int], object], list[float]]:
         loss = load(name, settings)
-        model = _student(student, classes, size, where)
-        source = CachedBatches(samples, store, size, batch_size, 0, loss.outputs)
+        model = _student(classes, where)
+        source = CachedBatches(samples, store, SIZE, batch_size, 0, loss.outputs)
         taken: list[float] = []
 
         def of_batch(logits: torch.Tensor, batch: Batch, progress: float) -> torch.Tensor:
@@ -65,9 +64,9 @@ def steps(
     ce, ce_seconds = arm("ce", {})
     kd, kd_seconds = arm("kd", KD)
     alternate(repeats, ce, kd)
-    model = _student(student, classes, size, where)
+    model = _student(classes, where)
     with torch.random.fork_rng():
-        teaching = create(teacher, classes, {}, size=size).net.to(where).eval()
+        teaching = create(TEACHER, classes, {}, size=SIZE).net.to(where).eval()
     task = LogitDistillationTask(
         model.net,
         teaching,
@@ -77,7 +76,7 @@ def steps(
         device=where,
         verbose=False,
     )
-    plain = CachedBatches(samples, store, size, batch_size, 0)
+    plain = CachedBatches(samples, store, SIZE, batch_size, 0)
     optimizer = torch.optim.AdamW(model.net.parameters(), lr=1e-4)
 
     def online(repeat: int) -> None:
@@ -97,11 +96,11 @@ def steps(
     fewer = max(1, repeats // 2)
     from_cache, with_teacher = alternate(fewer, kd, online)
     seconds = {
-        "ce": sorted(ce_seconds)[len(ce_seconds) // 2],
-        "kd": sorted(kd_seconds)[len(kd_seconds) // 2],
-        "online": sorted(with_teacher)[len(with_teacher) // 2] / plain.steps,
+        "ce": statistics.median(ce_seconds),
+        "kd": statistics.median(kd_seconds),
+        "online": statistics.median(with_teacher) / plain.steps,
     }
-    what = f"{student}, batches of {batch_size} at {size} pixels"
+    what = f"{STUDENT}, batches of {batch_size} at {SIZE} pixels"
     over_ce, ce_spread = ratios(kd_seconds[:repeats], ce_seconds[:repeats])
     over_kd, kd_spread = ratios(with_teacher, from_cache)
     return [
@@ -123,13 +122,13 @@ def steps(
             round(over_kd, 3),
             ">= 2",
             kd_spread,
-            f"{teacher} in the loop, by timm's LogitDistillationTask",
+            f"{TEACHER} in the loop, by timm's LogitDistillationTask",
         ),
     ], seconds
 
 
-def _student(name: str, classes: int, size: int, where: torch.device) -> Model:
+def _student(classes: int, where: torch.device) -> Model:
     with torch.random.fork_rng():
-        model = create(name, classes, {}, size=size)
+        model = create(STUDENT, classes, {}, size=SIZE)
     model.net.to(where)
     return model

@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from dataclasses import replace
@@ -34,7 +35,7 @@ def reading(folder: Path, repeats: int) -> Figure:
 
     mine, theirs = alternate(repeats, ours, numpy)
     ratio, spread = ratios(mine, theirs)
-    values = [1e3 * sorted(seconds)[len(seconds) // 2] / READS for seconds in (mine, theirs)]
+    values = [1e3 * statistics.median(seconds) / READS for seconds in (mine, theirs)]
     return Figure(
         "reading a plane",
         rounded(values[0]),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.benchmarks.ground import logits
 from pipeline.cache.backends import backend as reader_of
 from pipeline.cache.backends import open_store
 from pipeline.cache.checks import verify
@@ -32,14 +33,6 @@ PARAMETERS = {
 
 def drawn_view(key: str, view: int) -> View:
     return RECIPE.draw(0, Sample(key, key, "train", 0, None, (500, 375), ""), view)
-
-
-def logits(random: np.random.Generator, rows: int, classes: int) -> np.ndarray:
-    """A synthetic teacher: one class stands out, one or two more come near, in a range of about 16."""
-    values = random.normal(-2, 2, (rows, classes)).astype(np.float32)
-    for place in range(3):
-        values[np.arange(rows), random.integers(0, classes, rows)] += random.uniform(2, 14 - 4 * place, rows)
-    return values
 
 
 def small(folder: Path, views: int, samples: int = 4000) -> dict:
