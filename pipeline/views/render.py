@@ -1,22 +1,22 @@
 """Pixels + parameters -> the square that a model sees, as uint8; equal parameters give equal bytes."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image, ImageFilter
 
 from pipeline.views.recipe import NEUTRAL, View
 
-if TYPE_CHECKING:
-    import torch
-
 # Rec. 601 luma in 1/256, summing to 256
 LUMA = np.array([77, 150, 29], np.int64)
+# `recolour` multiplies pixels by fours, since BLAS is slow at products that are 3 wide, and a part at a time:
+# it stays in the processor's cache, and below 2^18 multiplications OpenBLAS wakes no other threads, which a
+# teacher or a student beside keeps busy.
+TOGETHER, ROWS = 4, 1792
 
 
 def render(image: np.ndarray, view: View, size: int) -> np.ndarray:
-    """Crop, resize (Pillow's antialiased bicubic, 8-bit fixed point), flip, filter, colour and erase, in this
-    order.
+    """Crop, resize, flip, filter, colour and erase, in this order.
 
     Args:
         image: uint8 [H, W, 3], RGB.
@@ -33,10 +33,8 @@ def render(image: np.ndarray, view: View, size: int) -> np.ndarray:
     height, width = image.shape[:2]
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
         raise ValueError(f"the box {view.box} does not fit an image of {width} x {height} pixels")
-    crop = Image.fromarray(image[y0:y1, x0:x1])
-    pixels = np.asarray(crop.resize((size, size), Image.Resampling.BICUBIC))
-    if view.flip:
-        pixels = pixels[:, ::-1]
+    resized = resize(image[y0:y1, x0:x1], size)
+    pixels = (resized.flip(1) if view.flip else resized).numpy()
     if view.filter[0]:
         pixels = filtered(pixels, *view.filter)
     if view.colour != NEUTRAL:
@@ -46,6 +44,25 @@ def render(image: np.ndarray, view: View, size: int) -> np.ndarray:
         pixels = pixels.copy()
         pixels[y0:y1, x0:x1] = view.paint
     return pixels
+
+
+def resize(crop: np.ndarray, size: int) -> torch.Tensor:
+    """Antialiased bicubic, in torch's 8-bit fixed point: whole numbers, the same with and without AVX.
+
+    It is Pillow's algorithm with weights of fewer bits, up to three levels apart from it, and several times
+    as fast.
+
+    Args:
+        crop: uint8 [H, W, 3].
+        size: side of the result.
+
+    Returns:
+        uint8 [size, size, 3].
+    """
+    # Only with these strides of a batch of one does torch take its path for interleaved channels.
+    batch = torch.from_numpy(np.array(crop))[None].permute(0, 3, 1, 2)
+    found = F.interpolate(batch, (size, size), mode="bicubic", antialias=True)
+    return found[0].permute(1, 2, 0)
 
 
 def filtered(pixels: np.ndarray, which: int, level: int) -> np.ndarray:
@@ -88,12 +105,26 @@ def recolour(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
         * (256 * saturation * np.eye(3, dtype=np.int64) + (128 - saturation) * LUMA[:, None])
     )
     matrix = (((exact >> 18) + 1) >> 1).astype(np.float32) / 1024  # 2^29 -> 2^10, rounded half up
-    values = pixels.reshape(-1, 3).astype(np.float32) @ matrix
-    values += (128 - contrast) + 0.5  # 0.5: the cast below truncates
-    return np.clip(values, 0, 255).astype(np.uint8).reshape(pixels.shape)
+    together = TOGETHER if pixels.size % (3 * TOGETHER) == 0 else 1
+    weights = np.zeros((3 * together, 3 * together), np.float32)
+    for i in range(0, 3 * together, 3):
+        weights[i : i + 3, i : i + 3] = matrix
+    given = pixels.reshape(-1, 3 * together)
+    found = np.empty_like(given)
+    before = np.empty((ROWS, 3 * together), np.float32)
+    after = np.empty_like(before)
+    for start in range(0, len(given), ROWS):
+        part = slice(start, start + ROWS)
+        count = len(given[part])
+        before[:count] = given[part]
+        values = np.matmul(before[:count], weights, out=after[:count])
+        values += (128 - contrast) + 0.5  # 0.5: the cast below truncates
+        np.clip(values, 0, 255, out=values)
+        found[part] = values
+    return found.reshape(pixels.shape)
 
 
-def to_input(pixels: "torch.Tensor", mean: tuple[float, ...], std: tuple[float, ...]) -> "torch.Tensor":
+def to_input(pixels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
     """Rendered pixels to a model's input, on the device that holds them.
 
     Args:
@@ -103,8 +134,6 @@ def to_input(pixels: "torch.Tensor", mean: tuple[float, ...], std: tuple[float, 
     Returns:
         float32 [B, 3, S, S].
     """
-    import torch
-
     scale = torch.tensor(std, device=pixels.device) * 255
     shift = torch.tensor(mean, device=pixels.device) * 255
     return ((pixels.float() - shift) / scale).permute(0, 3, 1, 2).contiguous()

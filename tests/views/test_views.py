@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import subprocess
 import sys
@@ -169,6 +170,54 @@ def test_neutral_colour_changes_nothing() -> None:
     assert (recolour(pixels, NEUTRAL) == pixels).all()
 
 
+@pytest.mark.parametrize("size", [1, 90, 224])
+def test_colour_is_the_same_in_any_shape(size: int) -> None:
+    """Squares are recoloured in parts, four pixels at a time where they can be."""
+    pixels = picture(size, size, 5)
+    alone = np.concatenate([recolour(row, (150, 100, 170)) for row in pixels.reshape(-1, 1, 3)])
+    assert (recolour(pixels, (150, 100, 170)).reshape(-1, 3) == alone).all()
+
+
+SMOOTH = np.asarray(Image.fromarray(picture(12, 16, 6)).resize((200, 150), Image.Resampling.BICUBIC))
+
+
+@settings(max_examples=30, deadline=None)
+@given(width=st.integers(2, 200), height=st.integers(2, 150), size=st.integers(8, 96))
+def test_the_resize_is_pillows_antialiased_bicubic_but_for_rounding(
+    width: int, height: int, size: int
+) -> None:
+    crop = Image.fromarray(SMOOTH[:height, :width]).resize((size, size), Image.Resampling.BICUBIC)
+    found = render(SMOOTH, View((0, 0, width, height)), size)
+    assert abs(found.astype(int) - np.asarray(crop)).max() <= 3
+
+
+def test_pixels_are_the_same_on_processors_of_several_ages() -> None:
+    """torch's kernels for AVX-512, for AVX2 and for neither: a team's machines are not alike."""
+    code = """
+import hashlib, sys
+import numpy as np
+from pipeline.views.recipe import View
+from pipeline.views.render import render
+image = np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8)
+digest = hashlib.sha256()
+for box in [(0, 0, 200, 150), (3, 5, 60, 149), (10, 20, 17, 22), (50, 50, 146, 146)]:
+    for size in (32, 96, 224):
+        digest.update(render(image, View(box, 1, (140, 120, 100)), size).tobytes())
+print(digest.hexdigest())
+"""
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"ATEN_CPU_CAPABILITY": kind},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for kind in ("default", "avx2", "avx512")
+    }
+    assert len(found) == 1
+
+
 def test_parameters_survive_packing_in_twelve_bytes() -> None:
     views = [make_recipe(RECIPE).draw(0, sample(f"k{i}", (640, 480)), 0) for i in range(20)]
     arrays = pack(views, ["box", "flip", "colour"])
@@ -177,7 +226,7 @@ def test_parameters_survive_packing_in_twelve_bytes() -> None:
 
 
 def test_rendered_pixels_are_the_golden_ones() -> None:
-    """A changed Pillow (or a changed renderer) is noticed here, not in a student's accuracy."""
+    """A changed torch (or a changed renderer) is noticed here, not in a student's accuracy."""
     ramp = np.add.outer(np.arange(90) * 2, np.arange(120)).astype(np.uint8)
     image = np.stack([ramp, ramp[::-1], ramp[:, ::-1]], axis=2)
     view = make_recipe(RECIPE).draw(11, sample("golden", (120, 90)), 5)
