@@ -32,9 +32,10 @@ def preset(name: str | None, overrides: tuple[str, ...]) -> None:
         if file.name.endswith(".yaml")
     }
     if name is None:
+        width = max(map(len, files))
         for known in sorted(files):
             click.echo(
-                f"{known:16} {files[known].read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}"
+                f"{known:{width}}  {files[known].read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}"
             )
         return
     if name not in files:

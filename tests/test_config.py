@@ -102,7 +102,12 @@ def test_a_file_that_is_no_params_file_is_refused(tmp_path: Path, content: bytes
 
 def test_every_preset_is_valid_and_the_committed_params_are_the_embedded_preset() -> None:
     files = [file for file in resources.files("pipeline.presets").iterdir() if file.name.endswith(".yaml")]
-    assert {file.name for file in files} == {"sketch40.yaml", "stanford40.yaml", "stanford40-cpu.yaml"}
+    assert {file.name for file in files} == {
+        "sketch40.yaml",
+        "stanford40.yaml",
+        "stanford40-cpu.yaml",
+        "stanford40-scratch.yaml",
+    }
     for file in files:
         check(YAML(typ="safe").load(file.read_text()), file.name)
     assert (ROOT / "params.yaml").read_text() == (ROOT / "pipeline/presets/sketch40.yaml").read_text()

@@ -119,7 +119,7 @@ def recolour(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
         before[:count] = given[part]
         values = np.matmul(before[:count], weights, out=after[:count])
         values += (128 - contrast) + 0.5  # 0.5: the cast below truncates
-        np.clip(values, 0, 255, out=values)
+        values.clip(0, 255, values)
         found[part] = values
     return found.reshape(pixels.shape)
 
