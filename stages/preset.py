@@ -34,9 +34,8 @@ def preset(name: str | None, overrides: tuple[str, ...]) -> None:
     if name is None:
         width = max(map(len, files))
         for known in sorted(files):
-            click.echo(
-                f"{known:{width}}  {files[known].read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}"
-            )
+            first = files[known].read_text(encoding="utf-8").splitlines()[0]
+            click.echo(f"{known:{width}}  {first.removeprefix('# ')}")
         return
     if name not in files:
         near = difflib.get_close_matches(name, files, n=1)
