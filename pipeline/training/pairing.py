@@ -8,7 +8,7 @@ import torch
 from pipeline.models.create import weights_digest
 from pipeline.training.batches import CachedBatches
 
-# Batches whose rendered pixels are digested: enough to see another recipe, plane, size, order or Pillow.
+# Batches whose rendered pixels are digested: enough to see another recipe, plane, size, order or torch.
 PIXEL_BATCHES = 2
 
 

@@ -59,7 +59,8 @@ def resize(crop: np.ndarray, size: int) -> torch.Tensor:
     Returns:
         uint8 [size, size, 3].
     """
-    # Only with these strides of a batch of one does torch take its path for interleaved channels.
+    # A copy, since torch takes no read-only memory; and only with these strides of a batch of one does it take
+    # its path for interleaved channels.
     batch = torch.from_numpy(np.array(crop))[None].permute(0, 3, 1, 2)
     found = F.interpolate(batch, (size, size), mode="bicubic", antialias=True)
     return found[0].permute(1, 2, 0)
@@ -83,7 +84,7 @@ def filtered(pixels: np.ndarray, which: int, level: int) -> np.ndarray:
         return np.where(pixels < 128, pixels, 255 - pixels)
     if which == 3:
         blur = ImageFilter.GaussianBlur(level / 64 * len(pixels) / 224)
-        return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).filter(blur))
+        return np.asarray(Image.fromarray(pixels).filter(blur))
     raise ValueError(f"there is no filter {which}")
 
 
