@@ -59,8 +59,8 @@ def resize(crop: np.ndarray, size: int) -> torch.Tensor:
     Returns:
         uint8 [size, size, 3].
     """
-    # A copy, since torch takes no read-only memory. Only with these strides of a batch of one does it take its
-    # path for interleaved channels.
+    # A copy, since torch takes no read-only memory. Only with these strides of a batch of one does it take
+    # its path for interleaved channels.
     batch = torch.from_numpy(np.array(crop))[None].permute(0, 3, 1, 2)
     found = F.interpolate(batch, (size, size), mode="bicubic", antialias=True)
     return found[0].permute(1, 2, 0)
