@@ -134,6 +134,7 @@ def _lead(results: dict[str, Any]) -> str:
         return f"{_listed(names)}: there is {held} so far, so there is no gain to report yet."
     measured = [line for line in summary if line["gain"] is not None]
     points, arm = figures.minus(table.signed(gain)), results["arm"]
+    changed = f"{table.percent(abs(gain))} points {'lower' if gain < 0 else 'higher'}"
     if len(measured) == 1:
         line = measured[0]
         reached = table.percent(line[f"accuracy_{arm}"])
@@ -153,8 +154,8 @@ def _lead(results: dict[str, Any]) -> str:
     said = f" ({arm})" if len({row["arm"] for row in results["rows"]}) > 2 else ""
     return (
         f"{_number(len(measured)).capitalize()} transformer families were trained on the labels alone, and "
-        f"again with a teacher’s cached logits. With the logits{said} accuracy differs by {points} points on "
-        f"average; {share}."
+        f"again with a teacher’s cached logits. With the logits{said} accuracy is {changed} on average; "
+        f"{share}."
     )
 
 

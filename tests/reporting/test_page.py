@@ -66,6 +66,22 @@ def render(
     return page(table.summarise(runs), runs.students, runs.teacher, shown, title, COMMANDS, runs.manifest)
 
 
+@pytest.mark.parametrize("families, direction", [(["vit", "pvt"], "higher"), (["swin", "mvit"], "lower")])
+def test_the_first_sentences_say_which_way_it_went(
+    tmp_path: Path, families: list[str], direction: str
+) -> None:
+    entries: list[Entry] = [(family, arm, 0) for family in families for arm in ("ce", "kd")]
+    artifacts.make(tmp_path, entries)
+    if direction == "lower":
+        for family in families:
+            arms = [tmp_path / "students" / f"{family}-{arm}-0" for arm in ("ce", "kd")]
+            for arm, accuracy in zip(arms, (60.5, 58.25), strict=True):
+                artifacts.edit(arm / "metrics.json", accuracy=accuracy)
+    gain = table.collect(tmp_path, entries)["mean_gain"]
+    text = re.sub(r"\s+", " ", Document(render(tmp_path, entries)).text)
+    assert f"accuracy is {abs(gain):.2f} points {direction} on average" in text
+
+
 def test_the_page_shows_results_provenance_and_commands(tmp_path: Path) -> None:
     html = render(artifacts.make(tmp_path))
     text = Document(html).text
