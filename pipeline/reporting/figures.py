@@ -42,6 +42,7 @@ svg.figure .bar.loss { fill: var(--muted); fill-opacity: .65; }
 LEFT, WIDTH = 19.0, 64.0  # dumbbell: where the plot begins and how wide it is, in percent of the figure
 ROW = 40  # dumbbell: height of a family in pixels
 SHORT = 9  # dumbbell: characters of a family that fit before the plot; a longer name stands above its line
+FAR = 2.0  # dumbbell: a teacher farther off than so many times the students' range is not on the axis
 LABEL = 15.0  # dumbbell: room of a number beside its mark on a narrow screen, in percent of the figure
 BARS = 40  # class_change draws at most this many classes
 NAME = 28  # class_change: characters of a class name that fit half of a narrow screen
@@ -49,6 +50,9 @@ NAME = 28  # class_change: characters of a class name that fit half of a narrow 
 
 def dumbbell(results: dict[str, Any], metric: str) -> str:
     """One line a family from `ce` (ring) to the arm with a teacher (disc), with the teacher as a dotted line.
+
+    A teacher far from all students is only named, at the side where it would be: what the figure is for, the
+    gains, would be too small to see.
 
     The whisker is the gain's interval, set off from the ring: where it does not reach the ring, the interval
     leaves out zero.
@@ -64,9 +68,10 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
     summary, teacher, main = results["summary"], results["teacher"][metric], results["arm"]
     rows = [row for row in results["rows"] if any(_counts(line, row, main) for line in summary)]
     whiskers = [_whisker(line, metric, gain) for line in summary]
-    low, high = _widen(
-        [teacher, *(row[metric] for row in rows), *(edge for pair in whiskers for edge in pair)]
-    )
+    reached = [*(row[metric] for row in rows), *(edge for pair in whiskers for edge in pair)] or [teacher]
+    off = max(min(reached) - teacher, teacher - max(reached))
+    near = off <= FAR * (max(reached) - min(reached) or 1.0)
+    low, high = _widen([teacher, *reached] if near else reached)
     top, bottom = 40, 40 + ROW * len(summary)
 
     def across(value: float) -> float:
@@ -77,11 +82,12 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
         if 0 <= tick <= 100:
             parts.append(_line(across(tick), top - 8, across(tick), bottom, "grid"))
             parts.append(_text(f"{across(tick):.2f}%", bottom + 18, f"{tick:g}", "muted small", "middle"))
-    at = across(teacher)
+    at, told = across(teacher), f"teacher {teacher:.1f}"
     side = "middle" if LEFT + 12 < at < LEFT + WIDTH - 20 else "start" if at <= LEFT + 12 else "end"
-    parts.append(
-        _text(f"{at:.2f}%", top - 16, f"teacher {teacher:.1f}", "small", side, dx=4 if side == "end" else 0)
-    )
+    if not near:
+        at = LEFT if teacher < low else LEFT + WIDTH
+        told = f"\u2190 {told}" if teacher < low else f"{told} \u2192"
+    parts.append(_text(f"{at:.2f}%", top - 16, told, "small", side, dx=4 if near and side == "end" else 0))
     if any(line[gain] is not None for line in summary):
         parts.append(_text("100%", top - 16, "gain", "muted small", "end"))
     under = len(parts)  # the teacher's line goes here, under every mark
@@ -92,7 +98,7 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
         marks = [*values.values(), *whisker]
         sides = {arm: len(values) == 2 and _is_left(arm, values, main) for arm in values}
         # the teacher's line stops around a row where it would cross a number
-        if any(
+        if near and any(
             min(marks) - teacher >= 0 and across(min(marks)) - at <= LABEL
             if left
             else teacher - max(marks) >= 0 and at - across(max(marks)) <= LABEL
@@ -136,9 +142,10 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
                 said += f", gain {minus(signed(line[gain], 1))} ({between})"
         spoken.append(f"{family_name(line['family'])} {said}")
     breaks.append(bottom)
-    parts[under:under] = [
-        _line(at, y1, at, y2, "teacher") for y1, y2 in zip(breaks[::2], breaks[1::2], strict=True)
-    ]
+    if near:
+        parts[under:under] = [
+            _line(at, y1, at, y2, "teacher") for y1, y2 in zip(breaks[::2], breaks[1::2], strict=True)
+        ]
     title = f"{metric} in percent on the test split by family; teacher {teacher:.1f}; {'; '.join(spoken)}"
     return _figure(title, bottom + 26, parts)
 

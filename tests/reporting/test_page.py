@@ -199,17 +199,34 @@ def test_figures_say_in_words_what_they_draw(tmp_path: Path) -> None:
 
 
 def test_a_dumbbell_stands_at_its_values(tmp_path: Path) -> None:
-    entries: list[Entry] = [("vit", "ce", 0), ("vit", "kd", 0)]
-    results = table.collect(artifacts.make(tmp_path, entries), entries)
+    results = table.collect(artifacts.make(tmp_path), artifacts.ENTRIES)
     drawn = Document(figures.dumbbell(results, "accuracy")).elements
-    at = {str(a["class"]): float(str(a["cx"]).rstrip("%")) for tag, a in drawn if tag == "circle"}
-    (teacher,) = [
+    ce, kd = (
+        [
+            float(str(a["cx"]).rstrip("%"))
+            for tag, a in drawn
+            if tag == "circle" and a["class"] == f"dot {arm}"
+        ]
+        for arm in ("ce", "kd")
+    )
+    (teacher,) = {
         float(str(a["x1"]).rstrip("%")) for tag, a in drawn if tag == "line" and a["class"] == "teacher"
-    ]
-    line = results["summary"][0]
-    whole = results["teacher"]["accuracy"] - line["accuracy_ce"]
-    share = (at["dot kd"] - at["dot ce"]) / (teacher - at["dot ce"])
-    assert share == pytest.approx(line["gain"] / whole, abs=1e-3)
+    }
+    for line, ring, disc in zip(results["summary"], ce, kd, strict=True):
+        whole = results["teacher"]["accuracy"] - line["accuracy_ce"]
+        assert (disc - ring) / (teacher - ring) == pytest.approx(line["gain"] / whole, abs=1e-3)
+
+
+@pytest.mark.parametrize("accuracy, told", [(99.0, "teacher 99.0 \u2192"), (2.0, "\u2190 teacher 2.0")])
+def test_a_far_teacher_does_not_squeeze_the_students(tmp_path: Path, accuracy: float, told: str) -> None:
+    artifacts.make(tmp_path)
+    artifacts.edit(tmp_path / "teacher" / "metrics.json", accuracy=accuracy)
+    results = table.collect(tmp_path, artifacts.ENTRIES)
+    drawn = Document(figures.dumbbell(results, "accuracy"))
+    at = [float(str(a["cx"]).rstrip("%")) for tag, a in drawn.elements if tag == "circle"]
+    assert max(at) - min(at) > 40  # percent of the figure's width; the plot has 64
+    assert told in drawn.text
+    assert not [a for tag, a in drawn.elements if tag == "line" and a["class"] == "teacher"]
 
 
 def test_bars_of_losses_go_left_and_of_many_classes_both_ends_are_shown() -> None:
