@@ -82,12 +82,12 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
         if 0 <= tick <= 100:
             parts.append(_line(across(tick), top - 8, across(tick), bottom, "grid"))
             parts.append(_text(f"{across(tick):.2f}%", bottom + 18, f"{tick:g}", "muted small", "middle"))
-    at, told = across(teacher), f"teacher {teacher:.1f}"
+    at = min(max(across(teacher), LEFT), LEFT + WIDTH)  # one that is far stands at the edge
     side = "middle" if LEFT + 12 < at < LEFT + WIDTH - 20 else "start" if at <= LEFT + 12 else "end"
+    told = f"teacher {teacher:.1f}"
     if not near:
-        at = LEFT if teacher < low else LEFT + WIDTH
-        told = f"\u2190 {told}" if teacher < low else f"{told} \u2192"
-    parts.append(_text(f"{at:.2f}%", top - 16, told, "small", side, dx=4 if near and side == "end" else 0))
+        told = f"\u2190 {told}" if side == "start" else f"{told} \u2192"
+    parts.append(_text(f"{at:.2f}%", top - 16, told, "small", side, dx=4 if side == "end" else 0))
     if any(line[gain] is not None for line in summary):
         parts.append(_text("100%", top - 16, "gain", "muted small", "end"))
     under = len(parts)  # the teacher's line goes here, under every mark
@@ -98,7 +98,7 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
         marks = [*values.values(), *whisker]
         sides = {arm: len(values) == 2 and _is_left(arm, values, main) for arm in values}
         # the teacher's line stops around a row where it would cross a number
-        if near and any(
+        if any(
             min(marks) - teacher >= 0 and across(min(marks)) - at <= LABEL
             if left
             else teacher - max(marks) >= 0 and at - across(max(marks)) <= LABEL
