@@ -56,6 +56,8 @@ report: {title: tiny}
 
 Run = Callable[..., subprocess.CompletedProcess]
 
+_shared: set[Path] = set()  # folders that other workers may be copying
+
 
 def environment() -> dict[str, str]:
     """No network is asked, and a stage finds the tools of this Python first."""
@@ -69,6 +71,8 @@ def environment() -> dict[str, str]:
 
 def run_in(folder: Path, *command: str, code: int | None = 0) -> subprocess.CompletedProcess:
     """Run a command in a folder; the exit code must be `code` (None: any), and no traceback may be shown."""
+    # DVC writes to its own folder even where it only looks: a copy made just then would have half a file
+    assert command[0] != "dvc" or folder not in _shared, "`dvc` in `finished`: take `project`, a copy of it"
     if command[0] == "stillroom":
         done = warm.run(command, folder, environment())
     else:
@@ -96,6 +100,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (parent / "project/repro.log").exists():
             _finish(parent / "project")
+    _shared.add(parent / "project")
     return parent / "project"
 
 

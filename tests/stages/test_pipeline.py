@@ -83,9 +83,9 @@ def test_arms_differ_in_the_target_alone(finished: Path) -> None:
         assert weights(finished, f"{family}-ce-0") != weights(finished, f"{family}-kd-0")
 
 
-def test_a_second_repro_runs_nothing(finished: Path) -> None:
-    assert stages_to_run(finished) == set()
-    assert "up to date" in run_in(finished, "dvc", "repro").stdout
+def test_a_second_repro_runs_nothing(project: Path) -> None:
+    assert stages_to_run(project) == set()
+    assert "up to date" in run_in(project, "dvc", "repro").stdout
 
 
 def test_a_changed_student_runs_no_teacher_and_no_cache(project: Path) -> None:

@@ -141,20 +141,20 @@ def test_artifacts_are_fetched_by_name_once_they_are_tagged(committed: Path, tmp
     run_in(other, "stillroom", "store", "verify", "again")
 
 
-def test_the_pipeline_file_reads_as_it_runs(finished: Path) -> None:
-    graph = run_in(finished, "dvc", "dag", "--mermaid").stdout
+def test_the_pipeline_file_reads_as_it_runs(project: Path) -> None:
+    graph = run_in(project, "dvc", "dag", "--mermaid").stdout
     for stage in ("prepare", "teacher", "cache", "student@pvt-kd-0", "report"):
         assert stage in graph
     tree = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
     drawn = {settings["template"] for plot in tree["plots"] for settings in plot.values()}
     assert drawn == {file.stem for file in (ROOT / ".dvc/plots").glob("*.json")}
-    assert run_in(finished, "dvc", "params", "diff").returncode == 0
+    assert run_in(project, "dvc", "params", "diff").returncode == 0
 
 
-def test_nothing_to_do_takes_little_more_than_to_look(finished: Path) -> None:
+def test_nothing_to_do_takes_little_more_than_to_look(project: Path) -> None:
     def seconds(*command: str) -> float:
         began = time.perf_counter()
-        run_in(finished, "dvc", *command)
+        run_in(project, "dvc", *command)
         return time.perf_counter() - began
 
     pairs = [(seconds("status"), seconds("repro")) for _ in range(3)]
