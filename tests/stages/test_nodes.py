@@ -96,7 +96,7 @@ def test_when_a_machine_dies_the_other_ends_and_one_alone_goes_on(project: Path,
 
 
 def test_students_of_a_job_array_run_side_by_side(project: Path) -> None:
-    """The script of docs/scale.md, three of its jobs at once in one clone, which others keep busy for a while."""
+    """The script of docs/scale.md, three of its jobs at once in a clone that others keep busy."""
     page = (ROOT / "docs/scale.md").read_text()
     script = next(block for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) if "--array" in block)
     text = (project / "params.yaml").read_text()
