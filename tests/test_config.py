@@ -106,6 +106,7 @@ def test_every_preset_is_valid_and_the_committed_params_are_the_embedded_preset(
         "sketch40.yaml",
         "stanford40.yaml",
         "stanford40-cpu.yaml",
+        "stanford40-cpu-views.yaml",
         "stanford40-scratch.yaml",
     }
     for file in files:
