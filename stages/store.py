@@ -325,41 +325,45 @@ def _print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
     table.add_column()
     table.add_column(overflow="fold")
     identity = manifest.identity
-    rows = {
-        "id": facts["id"],
-        "extents": f"{facts['views']} views x {facts['samples']} samples, in {facts['blocks']} blocks",
-        "size": f"{facts['bytes'] / 2**20:.2f} MiB in {facts['files']} files ({facts['backend']}): "
-        f"{facts['bytes_per_view']} bytes a view",
-    }
+    size = (
+        f"{facts['bytes'] / 2**20:.2f} MiB in {facts['files']} files ({facts['backend']}): "
+        f"{facts['bytes_per_view']} bytes a view"
+    )
+    table.add_row("id", facts["id"])
+    table.add_row(
+        "extents", f"{facts['views']} views x {facts['samples']} samples, in {facts['blocks']} blocks"
+    )
+    table.add_row("size", size)
     samples, views = identity.get("samples", {}), identity.get("views", {})
     # enough of a digest to compare by eye; --json has them whole
-    rows |= {f"samples.{name}": f"{value}"[:16] for name, value in samples.items() if name != "count"}
-    rows |= {"views.recipe": ", ".join(f"{k} {v}" for k, v in views.get("recipe", {}).items())}
-    rows |= {"views.seed": views.get("seed")}
+    for name, value in samples.items():
+        if name != "count":
+            table.add_row(f"samples.{name}", f"{value}"[:16])
+    table.add_row("views.recipe", ", ".join(f"{k} {v}" for k, v in views.get("recipe", {}).items()))
+    table.add_row("views.seed", f"{views.get('seed')}")
     for name, entry in identity["outputs"].items():
         made, seen = entry.get("teacher", {}), entry.get("input", {})
         kept = f"{entry['encoding']}{entry.get('k', '')} x {entry['shape']}"
-        rows[name] = f"{kept}, by {made.get('arch', 'unknown')} at {seen.get('size', '?')} pixels"
-        rows["  teacher"] = made.get("digest", "unknown")[:16]
+        table.add_row(name, f"{kept}, by {made.get('arch', 'unknown')} at {seen.get('size', '?')} pixels")
+        table.add_row("  teacher", made.get("digest", "unknown")[:16])
         one = facts["outputs"].get(name)
         if one is None:
             continue
         if one["accuracy"] is not None:
-            rows["  accuracy"] = (
-                f"{one['accuracy']:.2f}% over all views, "
-                f"{min(one['accuracy_by_view']):.2f}-{max(one['accuracy_by_view']):.2f}% by view"
-            )
-            rows["  calibration error"] = f"{one['calibration_error']:.2f}%"
-        rows["  entropy"] = f"{one['entropy']:.3f} nats, mean confidence {100 * one['confidence']:.1f}%"
+            by_view = f"{min(one['accuracy_by_view']):.2f}-{max(one['accuracy_by_view']):.2f}% by view"
+            table.add_row("  accuracy", f"{one['accuracy']:.2f}% over all views, {by_view}")
+            table.add_row("  calibration error", f"{one['calibration_error']:.2f}%")
+        table.add_row(
+            "  entropy", f"{one['entropy']:.3f} nats, mean confidence {100 * one['confidence']:.1f}%"
+        )
         if one["agreement"] is not None:
-            rows["  agreement between views"] = f"{one['agreement']:.2f}% of pairs"
+            table.add_row("  agreement between views", f"{one['agreement']:.2f}% of pairs")
         for temperature, kl in one["divergence"].items():
-            rows[f"  KL to float32, {temperature}"] = f"{kl['mean']:.2e} mean, {kl['max']:.2e} largest"
-    rows["written with"] = ", ".join(
-        f"{name} {value}" for name, value in manifest.environment.items() if isinstance(value, str)
-    )
-    for name, value in rows.items():
-        table.add_row(name, str(value))
+            table.add_row(
+                f"  KL to float32, {temperature}", f"{kl['mean']:.2e} mean, {kl['max']:.2e} largest"
+            )
+    kept_with = (f"{name} {value}" for name, value in manifest.environment.items() if isinstance(value, str))
+    table.add_row("written with", ", ".join(kept_with))
     Console().print(table, markup=False, highlight=False)
 
 
