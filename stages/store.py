@@ -325,15 +325,15 @@ def _print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
     table.add_column()
     table.add_column(overflow="fold")
     identity = manifest.identity
-    size = (
-        f"{facts['bytes'] / 2**20:.2f} MiB in {facts['files']} files ({facts['backend']}): "
-        f"{facts['bytes_per_view']} bytes a view"
-    )
     table.add_row("id", facts["id"])
     table.add_row(
         "extents", f"{facts['views']} views x {facts['samples']} samples, in {facts['blocks']} blocks"
     )
-    table.add_row("size", size)
+    table.add_row(
+        "size",
+        f"{facts['bytes'] / 2**20:.2f} MiB in {facts['files']} files ({facts['backend']}): "
+        f"{facts['bytes_per_view']} bytes a view",
+    )
     samples, views = identity.get("samples", {}), identity.get("views", {})
     # enough of a digest to compare by eye; --json has them whole
     for name, value in samples.items():
@@ -362,8 +362,8 @@ def _print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
             table.add_row(
                 f"  KL to float32, {temperature}", f"{kl['mean']:.2e} mean, {kl['max']:.2e} largest"
             )
-    kept_with = (f"{name} {value}" for name, value in manifest.environment.items() if isinstance(value, str))
-    table.add_row("written with", ", ".join(kept_with))
+    versions = (f"{name} {value}" for name, value in manifest.environment.items() if isinstance(value, str))
+    table.add_row("written with", ", ".join(versions))
     Console().print(table, markup=False, highlight=False)
 
 

@@ -146,9 +146,8 @@ def test_a_second_teacher_joins_and_only_its_logits_are_computed(project: Path) 
     assert verify(cache) == []
     facts = json.loads(run_in(project, "stillroom", "store", "info", "--json").stdout)["outputs"]
     said = run_in(project, "stillroom", "store", "info").stdout
-    rows = ["logits ", *(f"{facts[name]['entropy']:.3f} nats" for name in ("logits", "other"))]
-    rows.insert(2, "other ")
-    places = [said.find(f"│ {row}") if row.endswith(" ") else said.find(row) for row in rows]
+    one, other = (f"{facts[name]['entropy']:.3f} nats" for name in ("logits", "other"))
+    places = [said.find(words) for words in ("│ logits ", one, "│ other ", other)]
     assert -1 not in places and places == sorted(places)  # each output with what its own teacher says
     scores = {}
     for outputs in ("[logits]", "[other]", "[logits, other]"):
