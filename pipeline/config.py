@@ -66,6 +66,17 @@ class Data(Section):
     official: bool = True
     # share of train set aside, stratified, to look at while training; never used for fitting
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    # equal files in train and test, or in two classes: say so, stop, or go on without them
+    duplicates: Literal["warn", "refuse", "drop"] = "warn"
+    # a text file: images to leave out, one a line, as paths from data.path
+    skip: str | None = None
+    # folder: the table of the split, where it cannot lie in data.path as split.csv
+    split_file: str | None = None
+    # folder: what the names of its folders (or the words of the table) mean, as {train: train, eval: test};
+    # none: the usual names
+    splits: dict[str, Literal["train", "val", "test"]] = {}
+    # folder: a class most of whose files are of no format that is read: stop, or go on without these files
+    unread: Literal["refuse", "accept"] = "refuse"
     seed: Seed = 0  # draws the validation slice, and the pictures of sketch40
     train_per_class: Count = 15  # sketch40 only
     test_per_class: Count = 10  # sketch40 only

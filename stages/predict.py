@@ -12,9 +12,6 @@ import click
 
 from stages.console import STUDENTS, about, chosen_model
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-# Left open, Pillow would also try formats that run other programs (EPS: Ghostscript).
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 BATCH = 32
 NAME_ONE = "name files or folders, or - for a list on stdin"
 
@@ -68,6 +65,8 @@ def predict(
 
 def _files(named: Iterable[Path], unread: list[str]) -> Iterator[Path]:
     """The image files that were named, folders searched, in order."""
+    from pipeline.views.decode import SUFFIXES
+
     for path in named:
         if str(path) == "-":
             # bytes: a name need not be text
@@ -121,31 +120,14 @@ def _answers(
 
 def _decode(file: Path, unread: list[str]) -> Any:
     """An image's pixels, or None and a line in `unread`."""
-    import warnings
-    from io import BytesIO
-
-    from PIL import Image, UnidentifiedImageError
-
-    from pipeline.datasets.scan import MAX_PIXELS
-    from pipeline.views.pixels import decode
+    from pipeline.views.decode import decode
 
     try:
-        content = file.read_bytes()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of harmless damage; what matters is an error below
-            with Image.open(BytesIO(content), formats=FORMATS) as image:
-                width, height = image.size
-            if width * height <= MAX_PIXELS:
-                return decode(content)
-        reason = f"{width} x {height} pixels, more than the limit of {MAX_PIXELS:,}"
-    except UnidentifiedImageError:
-        reason = f"no image of a format that is read ({', '.join(FORMATS)})"
+        return decode(file.read_bytes())
     except OSError as error:
-        reason = error.strerror or f"a damaged image ({error})"
-    except Image.DecompressionBombError:
-        reason = f"more pixels than the limit of {MAX_PIXELS:,}"
-    except Exception as error:  # on damaged bytes Pillow raises nearly anything
-        reason = f"a damaged image ({' '.join(str(error).split())[:80] or type(error).__name__})"
+        reason = error.strerror or type(error).__name__
+    except ValueError as error:  # `UnreadableError`, or a name with a zero in it
+        reason = str(error)
     unread.append(f"{_plain(file)}: {reason}")
     return None
 

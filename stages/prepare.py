@@ -4,23 +4,43 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stages.console import DATA, about, shown, stage, whole_folder
+from stages.console import ARTIFACTS, DATA, STAGING, about, shown, stage, whole_folder, write_json
 
 if TYPE_CHECKING:
     from pipeline.config import Params
 
 
-@click.command(epilog=about("stillroom prepare --set data.name=folder --set data.path=photos", "prepare"))
+@click.command(
+    epilog=about(
+        "stillroom prepare --set data.name=folder --set data.path=photos", "prepare; source, with --look"
+    )
+)
+@click.option(
+    "--look",
+    is_flag=True,
+    help="Only digest what lies at data.path, and write artifacts/source.json, for DVC to see changes.",
+)
 @stage
-def prepare(params: "Params") -> None:
-    """Read, draw or download the images; write artifacts/data/samples.json."""
+def prepare(params: "Params", look: bool) -> None:
+    """Read, draw or download the images; write artifacts/data/: samples.json, and a report on them."""
     from collections import Counter
 
     from pipeline.datasets import prepare as prepare_data
+    from pipeline.datasets import source, summary
 
+    if look:
+        found = source.look(params.data, STAGING / "source.json")
+        ARTIFACTS.mkdir(exist_ok=True)
+        write_json(ARTIFACTS / "source.json", found)
+        return
     with shown() as console, whole_folder(DATA) as folder:
-        samples = prepare_data(params.data, folder, console)
+        prepared = prepare_data(params.data, folder, console)
+        samples = prepared.samples
         samples.save(folder)
+        report = summary.describe(prepared, folder / "samples.json")
+        write_json(folder / summary.NAME, report)
+        for name, value in summary.lines(report):
+            console.note(f"{name:<12} {value}")
         splits = Counter(row.split for row in samples.rows)
         parts = ", ".join(f"{splits[name]} {name}" for name in ("train", "val", "test") if splits[name])
         console.note(f"{samples.dataset}: {len(samples)} images of {len(samples.classes)} classes ({parts})")

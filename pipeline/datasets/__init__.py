@@ -1,14 +1,26 @@
 """Data sets: from images on disk (or drawn, or downloaded) to the samples table."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import Data
+from pipeline.datasets.duplicates import Duplicates, settle
+from pipeline.datasets.scan import Account
 from pipeline.errors import ParamsError
 from pipeline.progress import Progress
 from pipeline.samples import Samples
 
 
-def prepare(data: Data, folder: Path, progress: Progress) -> Samples:
+@dataclass(frozen=True)
+class Prepared:
+    """The samples table, and what was come across on the way to it."""
+
+    samples: Samples
+    account: Account
+    duplicates: Duplicates
+
+
+def prepare(data: Data, folder: Path, progress: Progress) -> Prepared:
     """Find, check and read the data set that `data.name` asks for, and set its validation slice aside.
 
     Args:
@@ -18,16 +30,26 @@ def prepare(data: Data, folder: Path, progress: Progress) -> Samples:
         progress: told of downloads, drawing and the scan of the images.
 
     Raises:
-        ParamsError: `data.name` is `folder` and there is no `data.path`, or a path is given that nothing
-            reads.
+        ParamsError: `data.name` is `folder` and there is no `data.path`, a key is given that the data set
+            does not take, or the validation split is told twice.
         DataError: the images, splits or annotations are missing, unreadable or not what they should be.
     """
     from pipeline.datasets.validation import hold_out
 
-    return hold_out(_read(data, folder, progress), data.val_fraction, data.seed)
+    account = Account()
+    samples = _read(data, folder, progress, account)
+    if data.val_fraction and len(samples.of("val")):
+        raise ParamsError(
+            f"data.val_fraction = {data.val_fraction}, and the data set has a validation split of its own",
+            fix="set data.val_fraction to 0",
+        )
+    samples = hold_out(samples, data.val_fraction, data.seed)
+    samples, duplicates = settle(samples, data.duplicates, data.name == "stanford40" and data.official)
+    return Prepared(samples, account, duplicates)
 
 
-def _read(data: Data, folder: Path, progress: Progress) -> Samples:
+def _read(data: Data, folder: Path, progress: Progress, account: Account) -> Samples:
+    _refuse_unused(data)
     # Imported where they are used: `folder` needs no HTTP client, and `stanford40` no drawing.
     if data.name == "sketch40":
         from pipeline.datasets import sketch40, stanford40
@@ -46,7 +68,7 @@ def _read(data: Data, folder: Path, progress: Progress) -> Samples:
             size=data.image_size,
             progress=progress,
         )
-        return stanford40.read(root, official=False, progress=progress, dataset="sketch40")
+        return stanford40.read(root, official=False, progress=progress, dataset="sketch40", account=account)
     if data.name == "stanford40":
         from pipeline.datasets import stanford40
 
@@ -55,7 +77,8 @@ def _read(data: Data, folder: Path, progress: Progress) -> Samples:
             stanford40.download(root, progress=progress)
         else:
             root = Path(data.path)
-        return stanford40.read(root, official=data.official, progress=progress)
+        skip = Path(data.skip) if data.skip else None
+        return stanford40.read(root, official=data.official, progress=progress, skip=skip, account=account)
     from pipeline.datasets import folder as class_folders
 
     if data.path is None:
@@ -63,4 +86,21 @@ def _read(data: Data, folder: Path, progress: Progress) -> Samples:
             "data.name = 'folder' needs data.path, the folder of the images",
             fix="for example --set data.path=my_images",
         )
-    return class_folders.read(Path(data.path), progress=progress)
+    options = class_folders.Options(
+        splits=dict(data.splits),
+        split_file=Path(data.split_file) if data.split_file else None,
+        skip=Path(data.skip) if data.skip else None,
+        accept_unread=data.unread == "accept",
+    )
+    return class_folders.read(Path(data.path), progress=progress, options=options, account=account)
+
+
+def _refuse_unused(data: Data) -> None:
+    """Refuse keys that the data set does not look at: they would be heeded by nobody, in silence."""
+    takes = {"sketch40": (), "stanford40": ("skip",), "folder": ("skip", "split_file", "splits")}[data.name]
+    for name in ("skip", "split_file", "splits"):
+        if getattr(data, name) and name not in takes:
+            raise ParamsError(
+                f"data.{name} = {getattr(data, name)!r}, but data.name = {data.name!r} takes no such key",
+                fix=f"remove data.{name}, or set data.name to folder",
+            )

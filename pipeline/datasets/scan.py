@@ -2,30 +2,16 @@
 
 import hashlib
 import os
-import warnings
-from collections import defaultdict
+import unicodedata
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from io import BytesIO
+from dataclasses import dataclass, field
 from pathlib import Path
-
-from PIL import Image
 
 from pipeline.errors import DataError, listing
 from pipeline.progress import Progress
 from pipeline.samples import Sample
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-
-# What may be decoded. Left open, PIL would also try formats that run other programs (EPS: Ghostscript).
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
-
-# Pixels above which PIL warns of a decompression bomb by default (a quarter of a GiB as RGB). Our own number:
-# PIL's is a global that any library may lift, and a warning stops nothing.
-MAX_PIXELS = 89_478_485
-
-EXIF_ORIENTATION = 0x0112
-SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+from pipeline.views.decode import UnreadableError, read
 
 
 @dataclass(frozen=True)
@@ -39,21 +25,44 @@ class Entry:
     box: tuple[int, int, int, int] | None = None
 
 
-def scan(entries: list[Entry], root: Path, progress: Progress) -> tuple[Sample, ...]:
-    """Open every image, in threads (PIL lets others run while it decodes).
+@dataclass
+class Account:
+    """What a reader came across beside the samples.
+
+    Attributes:
+        formats: how many images there are of each format, by Pillow's names.
+        passed_over: names of what was not read, by the reason.
+        skipped: names that `data.skip` left out.
+    """
+
+    formats: Counter[str] = field(default_factory=Counter)
+    passed_over: dict[str, list[str]] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+    def pass_over(self, why: str, names: list[str]) -> None:
+        """Note files that are not read, if there are any."""
+        if names:
+            self.passed_over.setdefault(why, []).extend(sorted(names))
+
+
+def scan(
+    entries: list[Entry], root: Path, progress: Progress, account: Account | None = None
+) -> tuple[Sample, ...]:
+    """Decode every image as training will, in threads (Pillow lets others run while it decodes).
 
     Args:
         entries: what the data set's reader found, in any order.
         root: the folder that their paths start from.
         progress: told of every image.
+        account: told of the formats.
 
     Returns:
         One row an entry, in the same order, with (width, height) after EXIF orientation and the sha256 of the
         file's bytes.
 
     Raises:
-        DataError: two entries have one key, files are missing, or files are empty, truncated, too large or no
-            image (JPEG, PNG, BMP, WebP). All of them are named, not only the first.
+        DataError: two entries have one key, files are missing, or files cannot be decoded
+            (`pipeline.views.decode`). All of them are named, not only the first.
     """
     require_distinct(entries)
     require_files(entries, root)
@@ -63,27 +72,65 @@ def scan(entries: list[Entry], root: Path, progress: Progress) -> tuple[Sample, 
     rows: list[Sample] = []
     faults: list[str] = []
     progress.start("scan", len(entries), "images")
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
-        warnings.simplefilter(
-            "ignore", Image.DecompressionBombWarning
-        )  # such an image is a fault here, not a warning
-        for entry, found in zip(
-            entries, pool.map(lambda entry: _open(root / entry.path), entries), strict=True
-        ):
+    with ThreadPoolExecutor(workers) as pool:
+        opened = pool.map(lambda entry: _open(root / entry.path), entries)
+        for entry, found in zip(entries, opened, strict=True):
             if isinstance(found, str):
                 faults.append(f"{entry.path}: {found}")
             else:
-                size, sha256 = found
+                size, sha256, kind = found
                 rows.append(Sample(entry.key, entry.path, entry.split, entry.label, entry.box, size, sha256))
+                if account is not None:
+                    account.formats[kind] += 1
             progress.advance()
     progress.finish()
     if faults:
         raise DataError(
             f"{_images(len(faults))} under {root} cannot be read:\n{listing(sorted(faults))}",
             "every image is decoded in full before anything is made from it",
-            "download or copy these files again, replace them, or take their names out of the split",
+            "download or copy these files again, replace them, or write their names into a file, one a line, "
+            "and set data.skip to it",
         )
     return tuple(rows)
+
+
+def leave_out(entries: list[Entry], skip: Path | None, root: Path, account: Account) -> list[Entry]:
+    """The entries without those that a skip list names.
+
+    Args:
+        entries: what the data set's reader found.
+        skip: a text file, UTF-8: a path from `root` a line, as messages name it; blank lines and lines that
+            begin with # are nothing. None: no such list.
+        root: the data set's folder, for the message.
+        account: told of what was left out.
+
+    Raises:
+        DataError: the file cannot be read, or a line names no file of the data set.
+    """
+    if skip is None:
+        return entries
+    try:
+        lines = skip.read_bytes().decode("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{skip}, which data.skip names, cannot be read", str(error), "give a text file in UTF-8"
+        ) from None
+    wanted = {composed(line.strip()): line.strip() for line in lines if line.strip()[:1] not in ("", "#")}
+    known = {composed(entry.path) for entry in entries}
+    unknown = [line for name, line in wanted.items() if name not in known]
+    if unknown:
+        raise DataError(
+            f"{skip} names files that are not in the data set:\n{listing(unknown)}",
+            f"a line is a path from {root}, such as {entries[0].path if entries else 'train/CLASS/IMAGE'}",
+            "mend these lines",
+        )
+    account.skipped += sorted(entry.path for entry in entries if composed(entry.path) in wanted)
+    return [entry for entry in entries if composed(entry.path) not in wanted]
+
+
+def composed(name: str) -> str:
+    """A name in Unicode's composed form (NFC): accents are written in two ways, which look the same."""
+    return unicodedata.normalize("NFC", name)
 
 
 def require_files(entries: list[Entry], root: Path) -> None:
@@ -122,31 +169,40 @@ def require_every_class(entries: list[Entry], classes: tuple[str, ...], fix: str
         if (split, label) not in present
     ]
     if faults:
-        raise DataError(f"not every class is in train and in test:\n{listing(faults)}", fix=fix)
+        raise DataError(f"not every class is in train and in test:\n{listing(faults)}", _alike(classes), fix)
 
 
-def _open(file: Path) -> tuple[tuple[int, int], str] | str:
-    """((width, height), sha256) of an image file, or what is wrong with it."""
+def _alike(classes: tuple[str, ...]) -> str:
+    """Class names that look the same, told apart."""
+    looks: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        looks["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(ascii(name))
+    alike = [" and ".join(names) for names in looks.values() if len(names) > 1]
+    return f"some names differ only in case, blanks or such: {', '.join(alike[:5])}" if alike else ""
+
+
+def require_two_classes(classes: tuple[str, ...], root: Path) -> None:
+    """Refuse a data set of one class, or of none: every answer would be right."""
+    if len(classes) < 2:
+        raise DataError(
+            f"{root} has {len(classes)} class{'' if len(classes) == 1 else 'es'}"
+            + (f": {classes[0]}" if classes else ""),
+            "there is nothing to tell apart: accuracy would be 100% whatever a model answers",
+            "add the images of another class",
+        )
+
+
+def _open(file: Path) -> tuple[tuple[int, int], str, str] | str:
+    """((width, height), sha256, format) of an image file, or what is wrong with it."""
     try:
-        data = file.read_bytes()
+        content = file.read_bytes()
+        pixels, kind = read(content)
     except OSError as error:
         return error.strerror or type(error).__name__
-    if not data:
-        return "empty file"
-    try:
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                return f"{width} x {height} pixels, more than the limit of {MAX_PIXELS:,}"
-            image.load()
-            if image.getexif().get(EXIF_ORIENTATION) in SIDEWAYS:
-                width, height = height, width
-    except Image.UnidentifiedImageError:
-        return "not a JPEG, PNG, BMP or WebP image"
-    # On damaged bytes PIL raises OSError, SyntaxError, ValueError, struct.error and more.
-    except Exception as error:
-        return " ".join(str(error).split()) or type(error).__name__
-    return (width, height), hashlib.sha256(data).hexdigest()
+    except UnreadableError as error:
+        return str(error)
+    height, width, _ = pixels.shape
+    return (width, height), hashlib.sha256(content).hexdigest(), kind
 
 
 def _images(count: int) -> str:

@@ -1,7 +1,6 @@
 """Decoded images: read once, checked against the samples table, kept in memory up to a budget."""
 
 import hashlib
-import io
 import os
 import threading
 from collections.abc import Iterable
@@ -11,20 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from pipeline.errors import DataError
 from pipeline.samples import Sample, Samples
-
-
-def decode(content: bytes) -> np.ndarray:
-    """An image file's bytes to uint8 [H, W, 3], RGB: EXIF orientation applied, alpha over black."""
-    with Image.open(io.BytesIO(content)) as opened:
-        image: Image.Image = ImageOps.exif_transpose(opened)
-        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-        return np.asarray(image.convert("RGB"))
+from pipeline.views.decode import UnreadableError, decode
 
 
 def room() -> int:
@@ -85,7 +74,14 @@ class Pixels:
                 f"sha256 expected {row.sha256[:16]}..., found {found[:16]}...",
                 "put the old file back, or run `stillroom prepare` and `stillroom cache` for the new one",
             )
-        image = decode(content)
+        try:
+            image = decode(content)
+        except UnreadableError as error:
+            raise DataError(
+                f"{file}: the image of {row.key} cannot be decoded",
+                str(error),
+                "this Pillow reads less than the one of `stillroom prepare`: install that one's version",
+            ) from None
         with self._lock:
             if image.nbytes <= self._left:
                 self._left -= image.nbytes
