@@ -1,7 +1,9 @@
 """A finished tiny project, made once by `dvc repro`, and ways to run commands in a copy of it."""
 
 import fcntl
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -88,6 +90,16 @@ def run_in(folder: Path, *command: str, code: int | None = 0) -> subprocess.Comp
     assert code is None or done.returncode == code, said
     assert "Traceback" not in done.stdout + done.stderr, said
     return done
+
+
+def ran(said: str) -> list[str]:
+    """The stages that DVC says it runs, but for `source`, which looks each time."""
+    return [name for name in re.findall(r"Running stage '([^']+)'", said) if name != "source"]
+
+
+def clean(project: Path) -> bool:
+    """Whether DVC finds nothing to do, but to look."""
+    return json.loads(run_in(project, "dvc", "status", "--json").stdout) == {"source": ["always changed"]}
 
 
 @pytest.fixture(scope="session")

@@ -155,7 +155,7 @@ def _by_folders(
         classes = [path for path in inside if path.is_dir()]
         if not classes and any(_is_image(Path(path)) for path in loose):
             raise DataError(
-                f"{root / name} has {len(loose):,} files and no class folder:\n{listing(loose, 3)}",
+                f"{root / name} has images and no class folder:\n{listing(loose, 3)}",
                 "an image's class is the folder that it lies in",
                 f"make a folder for each class: {root / name}/CLASS/IMAGE",
             )
@@ -317,7 +317,7 @@ def _counted(path: Path) -> str:
     if not path.is_dir():
         return path.name
     images = sum(_is_image(file) for file in path.rglob("*"))
-    return f"{path.name}/ ({images:,} images)" if images else f"{path.name}/"
+    return f"{path.name}/ ({images:,} image{'s' * (images > 1)})" if images else f"{path.name}/"
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import struct
-import warnings
 import zlib
 
 import pytest
@@ -76,18 +75,16 @@ def test_every_unreadable_file_is_named_with_its_reason(tmp_path, picture, liste
         "huge.png",
         "large.png",
     ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(DataError) as caught:
-            scan(entries("good.jpg", *bad), tmp_path, listener)
+    with pytest.raises(DataError) as caught:
+        scan(entries("good.jpg", *bad), tmp_path, listener)
     message = caught.value.what
     assert message.startswith("8 images")
     for name in bad:
         assert f"    {name}: " in message
     assert "good.jpg" not in message
     assert "empty.jpg: empty file" in message
-    assert "page.jpg: not a JPEG" in message
-    assert "script.jpg: not a JPEG" in message
+    assert "page.jpg: not an image" in message
+    assert "script.jpg: not an image" in message
     assert "large.png: 10000 x 10000 pixels" in message
     assert "replace" in caught.value.fix
 

@@ -347,14 +347,28 @@ class TestOfficial:
         assert "cooking_001.xml" in message
 
     @needs_real
-    def test_a_split_of_other_line_ends_says_so(self, altered):
+    @pytest.mark.parametrize("ends", [b"\n", b"\r"])
+    def test_line_ends_are_no_content(self, altered, ends):
+        root = altered("ImageSplits", "train.txt", "test.txt", "actions.txt")
+        for name in ("train.txt", "test.txt", "actions.txt"):
+            lines = (REAL / "ImageSplits" / name).read_bytes().replace(b"\r\n", ends)
+            (root / "ImageSplits" / name).write_bytes(lines)
+        assert len(read(root, official=True)) == 9_532
+
+    @needs_real
+    def test_a_split_with_another_line_is_another_split(self, altered):
         root = altered("ImageSplits", "train.txt")
         lines = (REAL / "ImageSplits" / "train.txt").read_bytes().replace(b"\r\n", b"\n")
-        (root / "ImageSplits" / "train.txt").write_bytes(lines)
+        (root / "ImageSplits" / "train.txt").write_bytes(lines.replace(b"_001.jpg", b"_001 .jpg", 1))
         message = refused(root, official=True)
-        assert "train.txt: expected sha256 e1c27a2e" in message
-        assert "only its line ends differ" in message
-        assert "test.txt" not in message
+        assert "train.txt: expected sha256 e1c27a2e" in message or "_001 .jpg" in message
+
+    @needs_real
+    def test_nothing_of_the_published_images_is_skipped(self, altered, tmp_path_factory):
+        skip = tmp_path_factory.mktemp("lists") / "skip.txt"
+        skip.write_text("JPEGImages/jumping_011.jpg\n")
+        with pytest.raises(DataError, match=r"data\.official to false"):
+            stanford40.read(REAL, official=True, progress=Progress(), skip=skip)
 
     @needs_real
     def test_a_train_image_moved_to_test_and_a_renamed_class_are_found(self, altered):
@@ -401,3 +415,16 @@ class TestRealCopy:
         with Image.open(samples.file(row)) as image:
             assert image.mode == "L"
             assert image.size == row.size
+
+
+def test_a_skip_list_leaves_images_out(layout, tmp_path):
+    root, skip = layout({"drinking": (3, 1), "applauding": (3, 2)}), tmp_path / "skip.txt"
+    (root / "JPEGImages" / "drinking_002.jpg").write_bytes(b"cut")
+    assert "JPEGImages/drinking_002.jpg" in refused(root)
+    skip.write_text("JPEGImages/drinking_002.jpg\n")
+    samples = stanford40.read(root, official=False, progress=Progress(), skip=skip)
+    assert len(samples) == 8 and "drinking_002" not in {row.key for row in samples.rows}
+
+
+def test_one_class_is_refused(layout):
+    assert "has 1 class: drinking" in refused(layout({"drinking": (3, 1)}))

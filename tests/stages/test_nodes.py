@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from pipeline.cache.backends import open_store
-from tests.conftest import BIN, ROOT, environment, run_in
+from tests.conftest import BIN, ROOT, environment, ran, run_in
 from tests.team.servers import free_port
 
 
@@ -119,4 +119,4 @@ def test_students_of_a_job_array_run_side_by_side(project: Path) -> None:
         said, _ = job.communicate(timeout=300)
         assert job.returncode == 0, said
     left = run_in(project, "dvc", "repro", "--dry").stdout
-    assert set(re.findall(r"Running stage '([^']+)'", left)) == {"student@pvt-ce-0", "report"}
+    assert set(ran(left)) == {"student@pvt-ce-0", "report"}

@@ -1,7 +1,6 @@
 """The whole pipeline through `dvc repro`, and what must and must not run again."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.cache.backends import open_store
-from tests.conftest import TINY, run_in
+from tests.conftest import TINY, clean, ran, run_in
 
 
 def change(project: Path, **sections: dict) -> None:
@@ -29,7 +28,7 @@ def change(project: Path, **sections: dict) -> None:
 
 def stages_to_run(project: Path) -> set[str]:
     said = run_in(project, "dvc", "repro", "--dry").stdout
-    return set(re.findall(r"Running stage '([^']+)'", said))
+    return set(ran(said))
 
 
 def student(project: Path, name: str) -> dict:
@@ -85,7 +84,8 @@ def test_arms_differ_in_the_target_alone(finished: Path) -> None:
 
 def test_a_second_repro_runs_nothing(project: Path) -> None:
     assert stages_to_run(project) == set()
-    assert "up to date" in run_in(project, "dvc", "repro").stdout
+    assert ran(run_in(project, "dvc", "repro").stdout) == []
+    assert clean(project)
 
 
 def test_a_changed_student_runs_no_teacher_and_no_cache(project: Path) -> None:

@@ -10,14 +10,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.cache.backends import open_store
-from tests.conftest import BIN, ROOT, environment, run_in
+from tests.conftest import BIN, ROOT, environment, ran, run_in
 from tests.team.test_sharing import git
 
 FIGURES = ["Gain by family", "Training", "Reliability", "Average precision by class", "Confusion"]
-
-
-def ran(said: str) -> list[str]:
-    return re.findall(r"Running stage '([^']+)'", said)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import BIN, TINY, environment, run_in
+from tests.conftest import BIN, TINY, clean, environment, ran, run_in
 
 STAGING = "artifacts/.staging"
 
@@ -90,13 +90,13 @@ def test_repro_goes_on_in_every_stage(unfinished: Path) -> None:
         repro.wait_for(lambda repro=repro, moment=moment: moment(repro))  # type: ignore[misc]
         repro.kill()
         said = repro.log.read_text()
-        assert re.findall(r"Running stage '([^']+)'", said)[-1] == stage, said
+        assert ran(said)[-1] == stage, said
         for earlier, told in resumed.items():  # by the run after the one that was killed there
             if list(moments).index(stage) == list(moments).index(earlier) + 1:
                 assert re.search(told, said), said
     said = run_in(unfinished, "dvc", "repro").stdout
-    assert re.findall(r"Running stage '([^']+)'", said) == ["report"]
-    assert "up to date" in run_in(unfinished, "dvc", "status").stdout
+    assert ran(said) == ["report"]
+    assert clean(unfinished)
     assert not list(staging.glob("*.checkpoint"))
     assert not list(staging.glob(f"*.{8 * '?'}"))  # temporary folders of what was killed
     run_in(unfinished, "stillroom", "store", "verify")

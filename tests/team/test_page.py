@@ -1,7 +1,6 @@
 """The team's page, line by line, each member in a fresh clone, over SSH and over S3."""
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from pipeline.cache.backends import open_store
 from pipeline.cache.checks import verify
+from tests.conftest import ran
 from tests.team.page import Team, lines, stored, team
 
 
@@ -49,10 +49,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()
     }
-
-
-def ran(said: str) -> list[str]:
-    return re.findall(r"Running stage '([^']+)'", said)
 
 
 def the(played: Played, words: str) -> str:

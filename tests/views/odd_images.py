@@ -1,7 +1,7 @@
 """Image files as people have them, each with the pixels that it holds.
 
-The right pixels come from what was put in; where torchvision's own decoders (libpng, libjpeg, giflib, libwebp,
-with no part of Pillow) read the format, `test_decode.py` asks them too.
+The right pixels come from what was put in; where torchvision's own decoders (libpng, libjpeg, giflib, libwebp)
+read the format, `test_decode.py` asks them too.
 """
 
 import io
@@ -162,8 +162,8 @@ def odd_images() -> Iterator[Odd]:
     gone = saved(few.quantize(8), "PNG", transparency=0)
     table = np.asarray(few.quantize(8))
     yield Odd("palette with a transparent colour", gone, np.where((table == 0)[:, :, None], 0, first))
-    # ink on paper: (255 - C)(255 - K) / 255. In a JPEG it is stored inverted, as Adobe does; without the marker
-    # that says so, Pillow, torchvision, ImageMagick and the browsers take it for inverted all the same
+    # ink on paper: (255 - C)(255 - K) / 255. In a JPEG it is stored inverted, as Adobe does; where the marker
+    # that says so is gone, Pillow, torchvision, ImageMagick and browsers read it so all the same
     ink = np.concatenate([255 - rgb, np.zeros_like(rgb[:, :, :1])], axis=2)
     adobe = saved(Image.fromarray(ink, "CMYK"), "JPEG", quality=100, subsampling=0)
     yield Odd("CMYK JPEG of Adobe's", adobe, rgb, 4)

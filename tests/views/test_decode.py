@@ -25,7 +25,7 @@ def test_an_odd_image_gives_the_pixels_that_it_holds(odd: Odd) -> None:
     assert off.mean() <= odd.levels / 2 and off.max() <= 4 * odd.levels
 
 
-# What torchvision has no decoder for, keeps (16 bits), leaves out (transparency) or reads otherwise (broken EXIF)
+# What torchvision has no decoder for, keeps (16 bits), leaves out (transparency) or reads its own way (EXIF)
 APART = ("TIFF", "BMP", "AVIF", "animated WEBP", "16-bit", "RGBA", "transparent", "EXIF", ", WEBP")
 OTHER = [odd for odd in ODD if not any(word in odd.name for word in APART)]
 
