@@ -52,6 +52,7 @@ def report(params: "Params", show: bool) -> None:
 
 def _write(params: "Params") -> dict:
     from pipeline.cache.remote import is_address
+    from pipeline.datasets import summary
     from pipeline.reporting import page, plots, records, table
     from pipeline.samples import Samples
 
@@ -78,6 +79,7 @@ def _write(params: "Params") -> dict:
         params.report.title,
         ["dvc repro"],
         runs.manifest,
+        summary.read(DATA) or summary.of_samples(samples),
     )
     page.write(REPORT, results, html, table.markdown(results))
     plots.write(REPORT, runs, results, samples.classes)

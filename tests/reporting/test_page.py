@@ -279,3 +279,29 @@ def test_reporting_needs_no_torch() -> None:
         subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode
         == 0
     )
+
+
+def test_the_images_are_accounted_for_and_their_names_break_nothing(tmp_path: Path) -> None:
+    artifacts.make(tmp_path)
+    runs = read(tmp_path, artifacts.ENTRIES)
+    counts = {"images": 12, "classes": {name: 2 for name in HOSTILE}}
+    data = {
+        "splits": {"train": counts, "test": counts},
+        "sizes": {"smallest": [3, 4], "median": [5, 6], "largest": [700, 800]},
+        "formats": {"JPEG": 20, "PNG": 4},
+        "passed_over": {"in no class folder": {"count": 3, "names": [HOSTILE[0], HOSTILE[2], HOSTILE[5]]}},
+        "skipped": {"count": 0, "names": []},
+        "duplicates": {"splits": {"pairs": 1, "groups": [[HOSTILE[0], HOSTILE[1]]]}},
+    }
+    results = table.summarise(runs)
+    html = page(results, runs.students, runs.teacher, [], "A title", COMMANDS, runs.manifest, data)
+    document = Document(html)
+    assert "script" not in {name for name, _ in document.elements}
+    for shown in (
+        "12 images of 6 classes, 2 each",
+        "3 x 4 to 700 x 800 pixels, median 5 x 6",
+        "JPEG 20, PNG 4",
+        f"3 in no class folder ({HOSTILE[0]}, {HOSTILE[2]}, {HOSTILE[5]})",
+        f"{HOSTILE[0]} = {HOSTILE[1]}",
+    ):
+        assert shown in document.text

@@ -1,7 +1,7 @@
 """Image files as people have them, each with the pixels that it holds.
 
-The right pixels come from what was put in; where torchvision's own decoders (libpng, libjpeg, giflib, libwebp)
-read the format, `test_decode.py` asks them too.
+The right pixels come from what was put in; where torchvision's own decoders (libpng, libjpeg, giflib,
+libwebp) read the format, `test_decode.py` asks them too.
 """
 
 import io

@@ -1,0 +1,178 @@
+"""`stillroom prepare` on images of one's own: what it says, and how changed images reach what is made."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+from tests.conftest import TINY, clean, ran, run_in
+
+FOLDER = ["--set", "data.name=folder", "--set", "data.path=photos"]
+
+
+def photo(file: Path, shade: int, size: tuple[int, int] = (40, 30)) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (shade, 255 - shade, 90)).save(file)
+
+
+@pytest.fixture
+def photos(empty: Path) -> Path:
+    """A folder of 2 x 3 x 3 images beside a params.yaml."""
+    for number, name in enumerate(
+        f"{split}/{kind}" for split in ("train", "test") for kind in ("cat", "dog", "eel")
+    ):
+        for image in range(3):
+            photo(empty / "photos" / name / f"{image}.png", 10 * number + 3 * image, (40 + image, 30))
+    return empty / "photos"
+
+
+def table(folder: Path) -> dict:
+    return json.loads((folder / "artifacts/data/samples.json").read_text())
+
+
+def report(folder: Path) -> dict:
+    return json.loads((folder / "artifacts/data/report.json").read_text())
+
+
+def test_it_ends_with_a_short_table_and_keeps_it(photos: Path) -> None:
+    project = photos.parent
+    photo(photos / "train/cat/9.jpg", 200, (640, 480))
+    (photos / "train/dog/leak.png").write_bytes((photos / "test/dog/0.png").read_bytes())
+    (photos / "train/dog/note.txt").write_text("no image")
+    (photos / "train/loose.png").write_bytes((photos / "test/dog/0.png").read_bytes())
+    said = run_in(project, "stillroom", "prepare", *FOLDER).stdout
+    told = report(project)
+    assert told["splits"]["train"] == {"images": 11, "classes": {"cat": 4, "dog": 4, "eel": 3}}
+    assert told["splits"]["test"] == {"images": 9, "classes": {"cat": 3, "dog": 3, "eel": 3}}
+    assert told["formats"] == {"PNG": 19, "JPEG": 1}
+    assert told["sizes"] == {"smallest": [40, 30], "median": [41, 30], "largest": [640, 480]}
+    assert told["passed_over"] == {
+        "in no class folder": {"count": 1, "names": ["train/loose.png"]},
+        "of no format that is read": {"count": 1, "names": ["train/dog/note.txt"]},
+    }
+    assert told["duplicates"]["splits"] == {"pairs": 1, "groups": [["test/dog/0", "train/dog/leak"]]}
+    for line in (
+        "11 images of 3 classes, 3 (eel) to 4 (dog) a class",
+        "9 images of 3 classes, 3 each",
+        "PNG 19, JPEG 1",
+        "40 x 30 to 640 x 480 pixels, median 41 x 30",
+        "1 in no class folder (train/loose.png)",
+        "1 pair in two splits, so that a model is measured on what it was trained on (test/dog/0 = ",
+        "folder: 20 images of 3 classes (11 train, 9 test)",
+    ):
+        assert line in said, said
+
+
+def test_duplicates_are_dropped_or_refused_if_one_asks(photos: Path) -> None:
+    project = photos.parent
+    (photos / "train/dog/leak.png").write_bytes((photos / "test/dog/0.png").read_bytes())
+    run_in(project, "stillroom", "prepare", *FOLDER, "--set", "data.duplicates=drop")
+    assert len(table(project)["samples"]) == 18
+    before = table(project)
+    done = run_in(project, "stillroom", "prepare", *FOLDER, "--set", "data.duplicates=refuse", code=1)
+    assert "test/dog/0 = train/dog/leak" in done.stderr and table(project) == before
+
+
+def test_a_bad_image_in_a_folder_that_cannot_be_written_to(photos: Path) -> None:
+    project = photos.parent
+    (photos / "train/dog/1.png").write_bytes((photos / "train/dog/1.png").read_bytes()[:40])
+    said = run_in(project, "stillroom", "prepare", *FOLDER, code=1).stderr
+    assert "train/dog/1.png: a damaged image" in said and "data.skip" in said
+    (project / "skip.txt").write_text("train/dog/1.png\n")
+    run_in(project, "stillroom", "prepare", *FOLDER, "--set", "data.skip=skip.txt")
+    assert len(table(project)["samples"]) == 17
+    assert report(project)["skipped"] == {"count": 1, "names": ["train/dog/1.png"]}
+
+
+def test_looking_sees_each_change_and_nothing_else(photos: Path) -> None:
+    project = photos.parent
+    digests = []
+
+    def looked() -> str:
+        run_in(project, "stillroom", "prepare", "--look", *FOLDER)
+        return json.loads((project / "artifacts/source.json").read_text())["digest"]
+
+    first = looked()
+    assert not (project / "artifacts/data").exists()
+    photo(photos / "train/cat/7.png", 5)
+    digests.append(looked())
+    (photos / "train/cat/7.png").rename(photos / "train/cat/8.png")
+    digests.append(looked())
+    stamp = (photos / "train/cat/8.png").stat()
+    photo(photos / "train/cat/8.png", 6)
+    digests.append(looked())
+    assert (photos / "train/cat/8.png").stat().st_size == stamp.st_size
+    (photos / "train/cat/8.png").unlink()
+    assert len({first, *digests}) == 4
+    for file in photos.rglob("*.png"):  # a copy with other times is no change
+        os.utime(file, (1, 1))
+    (photos / ".hidden").write_text("not looked at")
+    assert looked() == first
+    (project / "artifacts/.staging/source.json").write_text('{"/x": [1, 2, 3, "zz"]')
+    assert looked() == first
+    gone = [*FOLDER[:-1], "data.path=gone"]
+    said = run_in(project, "stillroom", "prepare", "--look", *gone, code=1)
+    assert "gone is not a folder" in said.stderr
+
+
+def test_a_file_of_old_is_digested_once(photos: Path) -> None:
+    """With its time and size put back, other bytes are not looked at: nothing is read a second time."""
+    project, file = photos.parent, photos / "train/cat/1.png"
+    for one in photos.rglob("*.png"):
+        os.utime(one, (1, 1))
+    run_in(project, "stillroom", "prepare", "--look", *FOLDER)
+    before = (project / "artifacts/source.json").read_bytes()
+    content = file.read_bytes()
+    with file.open("r+b") as stream:
+        stream.write(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(file, (1, 1))
+    run_in(project, "stillroom", "prepare", "--look", *FOLDER)
+    assert (project / "artifacts/source.json").read_bytes() == before
+
+
+@pytest.fixture
+def taught(project: Path) -> Path:
+    """A finished project whose images are a copy of the drawn ones, in a folder of their own."""
+    shutil.copytree(project / "artifacts/data/sketch40", project / "drawn")
+    tree = YAML(typ="safe").load(TINY)
+    tree["data"] = {"name": "stanford40", "path": "drawn", "official": False}
+    with (project / "params.yaml").open("w") as file:
+        YAML(typ="safe").dump(tree, file)
+    run_in(project, "dvc", "repro", "prepare")
+    return project
+
+
+def test_changed_images_reach_what_is_made_from_them(taught: Path) -> None:
+    assert ran(run_in(taught, "dvc", "repro", "prepare").stdout) == []
+    (taught / "drawn/notes.txt").write_text("a stray file")
+    before = (taught / "artifacts/data/samples.json").read_bytes()
+    assert ran(run_in(taught, "dvc", "repro", "prepare").stdout) == ["prepare"]
+    assert (taught / "artifacts/data/samples.json").read_bytes() == before
+    run_in(taught, "dvc", "commit", "--force")
+    assert clean(taught), "an equal table stops there"
+
+    image = next((taught / "drawn/JPEGImages").glob("*.jpg"))
+    Image.new("RGB", (64, 64), (1, 2, 3)).save(image)
+    said = run_in(taught, "dvc", "repro", "cache").stdout
+    assert ran(said) == ["prepare", "teacher", "cache"]
+    assert table(taught) != json.loads(before)
+
+
+def test_a_table_made_by_hand_is_not_taken_back(taught: Path) -> None:
+    image = next((taught / "drawn/JPEGImages").glob("*.jpg"))
+    Image.new("RGB", (64, 64), (1, 2, 3)).save(image)
+    run_in(taught, "stillroom", "prepare")
+    by_hand = (taught / "artifacts/data/samples.json").read_bytes()
+    run_in(taught, "dvc", "repro", "prepare")
+    assert (taught / "artifacts/data/samples.json").read_bytes() == by_hand
+
+
+def test_the_account_is_no_result(taught: Path) -> None:
+    """What was passed over is told, but DVC does not track it: it changes nothing that is made."""
+    before = (taught / "artifacts/data/report.json").read_bytes()
+    (taught / "artifacts/data/report.json").write_bytes(before + b" ")
+    assert clean(taught) or "prepare" not in run_in(taught, "dvc", "status", "prepare").stdout
