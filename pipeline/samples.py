@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -132,7 +133,10 @@ class Samples:
                     f"{file} has format {table['format']!r}, expected {FORMAT!r}",
                     fix="run `stillroom prepare`",
                 )
-            rows = tuple(_row(entry) for entry in table["samples"])
+            classes = _classes(table["classes"])
+            rows = tuple(_row(entry, len(classes)) for entry in table["samples"])
+            if len({row.key for row in rows}) < len(rows):
+                raise ValueError("a key is there twice")
             inside = table["root_is"] == "relative to this file"
             stored = None if table["root"] is None else _contained(table["root"])
             found = folder / (stored or "") if inside else root or stored
@@ -140,8 +144,8 @@ class Samples:
                 raise DataError(
                     f"{file} does not say where its images lie", fix="set data.path to their folder"
                 )
-            return cls(table["dataset"], tuple(table["classes"]), rows, Path(found))
-        except (KeyError, TypeError, ValueError) as error:
+            return cls(str(table["dataset"]), classes, rows, Path(found))
+        except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise DataError(
                 f"{file} is damaged", f"{type(error).__name__}: {error}", "run `stillroom prepare` again"
             ) from None
@@ -153,19 +157,26 @@ def _contained(path: str) -> str:
     return path
 
 
-def _row(entry: dict) -> Sample:
-    if entry["split"] not in SPLITS:
-        raise ValueError(f"unknown split {entry['split']!r}")
-    box = entry["box"]
-    return Sample(
-        key=entry["key"],
-        path=_contained(entry["path"]),
-        split=entry["split"],
-        label=int(entry["label"]),
-        box=None if box is None else (int(box[0]), int(box[1]), int(box[2]), int(box[3])),
-        size=(int(entry["size"][0]), int(entry["size"][1])),
-        sha256=entry["sha256"],
+def _classes(names: list) -> tuple[str, ...]:
+    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ValueError("the classes are not distinct names")
+    return tuple(names)
+
+
+def _row(entry: dict, classes: int) -> Sample:
+    key, path, split, label, box = (entry[name] for name in ("key", "path", "split", "label", "box"))
+    (width, height), digest = entry["size"], entry["sha256"]
+    sound = (
+        *(isinstance(text, str) for text in (key, path, digest)),
+        split in SPLITS,
+        type(label) is int and 0 <= label < classes,
+        type(width) is int and type(height) is int and 0 < width < 2**31 and 0 < height < 2**31,
+        box is None or (len(box) == 4 and all(type(edge) is int for edge in box)),
+        bool(re.fullmatch("[0-9a-f]{64}", digest)),
     )
+    if not all(sound):
+        raise ValueError(f"the sample {key!r:.80} is not one that `prepare` writes")
+    return Sample(key, _contained(path), split, label, tuple(box) if box else None, (width, height), digest)
 
 
 def _digest(lines: Iterable[str]) -> str:

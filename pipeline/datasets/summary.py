@@ -62,8 +62,9 @@ def read(folder: Path) -> dict[str, Any] | None:
     try:
         found = json.loads((folder / NAME).read_text(encoding="utf-8"))
         table = hashlib.sha256((folder / "samples.json").read_bytes()).hexdigest()
+        lines(found)  # raises where something is missing
         return dict(found) if found["format"] == FORMAT and found["table"] == table else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (AttributeError, IndexError, KeyError, OSError, TypeError, ValueError):
         return None
 
 
