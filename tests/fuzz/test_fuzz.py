@@ -1,4 +1,4 @@
-"""A few hundred of the mutated inputs; `python -m tests.fuzz.images` and the others try as many as one likes."""
+"""Some hundred of the mutated inputs; `python -m tests.fuzz.images` and its siblings try as many as one likes."""
 
 from tests.fuzz import images, tables
 

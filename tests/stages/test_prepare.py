@@ -79,7 +79,7 @@ def test_duplicates_are_dropped_or_refused_if_one_asks(photos: Path) -> None:
 
 def test_a_bad_image_in_a_folder_that_cannot_be_written_to(photos: Path) -> None:
     project = photos.parent
-    (photos / "train/dog/1.png").write_bytes((photos / "train/dog/1.png").read_bytes()[:40])
+    (photos / "train/dog/1.png").write_bytes((photos / "train/dog/1.png").read_bytes()[:-30])
     said = run_in(project, "stillroom", "prepare", *FOLDER, code=1).stderr
     assert "train/dog/1.png: a damaged image" in said and "data.skip" in said
     (project / "skip.txt").write_text("train/dog/1.png\n")
@@ -102,10 +102,8 @@ def test_looking_sees_each_change_and_nothing_else(photos: Path) -> None:
     digests.append(looked())
     (photos / "train/cat/7.png").rename(photos / "train/cat/8.png")
     digests.append(looked())
-    stamp = (photos / "train/cat/8.png").stat()
     photo(photos / "train/cat/8.png", 6)
     digests.append(looked())
-    assert (photos / "train/cat/8.png").stat().st_size == stamp.st_size
     (photos / "train/cat/8.png").unlink()
     assert len({first, *digests}) == 4
     for file in photos.rglob("*.png"):  # a copy with other times is no change
