@@ -16,8 +16,6 @@ from pipeline.views.decode import UnreadableError, decode
 from tests.views.odd_images import odd_images
 
 MOST_MEMORY = 2**30  # bytes beyond those at the start; the largest image that is read takes half of it
-    2**30
-)  # bytes beyond what the process has at the start; the largest image that is read takes a half
 
 
 def mutated(content: bytes, dice: random.Random) -> bytes:

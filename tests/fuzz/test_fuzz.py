@@ -1,4 +1,4 @@
-"""Some hundred of the mutated inputs; `python -m tests.fuzz.images` and its siblings try as many as one likes."""
+"""Some hundred of the mutated inputs; `python -m tests.fuzz.images` and its siblings try any number."""
 
 from tests.fuzz import images, tables
 
