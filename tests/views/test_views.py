@@ -266,7 +266,6 @@ def folder(tmp_path: Path) -> Samples:
     return Samples("folder", ("a",), tuple(rows), tmp_path)
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("budget", [0, 2**30])
 def test_workers_batches_and_memory_change_no_pixel(folder: Samples, workers: int, budget: int) -> None:
