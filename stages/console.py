@@ -251,9 +251,10 @@ def whole_folder(target: Path) -> Iterator[Path]:
         made = temporary / "new"
         made.mkdir()
         yield made
-        if target.exists():
-            target.rename(temporary / "old")
-        made.rename(target)
+        with stopping.blocked():  # or a signal between the two would cost the old one
+            if target.exists():
+                target.rename(temporary / "old")
+            made.rename(target)
     except OSError as error:
         raise StillroomError(
             f"{target} cannot be written", str(error), "free the disk or mend the folder, then run it again"

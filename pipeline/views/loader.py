@@ -84,6 +84,7 @@ class _Worker:
     """
 
     def __init__(self, pixels: Pixels, jobs: Sequence[Job], size: int, method: str) -> None:
+        self._parent = os.getpid()
         context: Any = multiprocessing.get_context(method)
         try:
             self._line, theirs = context.Pipe(duplex=False)
@@ -93,6 +94,7 @@ class _Worker:
             )
             with stopping.blocked():  # and so for good in the worker: its parent decides when it ends
                 self._process.start()
+                _running.add(self)
             theirs.close()  # or the end of the worker could not be seen
         except OSError as error:
             raise StillroomError(
@@ -101,7 +103,6 @@ class _Worker:
                 "set STILLROOM_WORKERS to fewer processes (0: views are rendered without any), or raise the "
                 "limit on processes, open files or memory",
             ) from None
-        _running.add(self)
 
     def receive(self, shape: tuple[int, ...], count: int) -> np.ndarray:
         """The next job's batch, uint8 of this shape, from one of `count` workers."""
@@ -128,6 +129,8 @@ class _Worker:
 
     def end(self) -> None:
         """Whatever it is at."""
+        if os.getpid() != self._parent:  # a worker that started later has copies of this
+            return
         _running.discard(self)
         self._process.kill()
         self._process.join()

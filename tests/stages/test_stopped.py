@@ -137,21 +137,6 @@ def test_a_signal_while_the_model_is_made(project: Path, number: signal.Signals)
     assert not [*project.glob(f"artifacts/.staging/pvt-kd-0.{8 * '?'}")]
 
 
-def test_a_signal_while_val_is_looked_at_keeps_the_epoch(project: Path) -> None:
-    """Its worker stands still, so the evaluation does not end by itself."""
-    val = ["--set", "data.val_fraction=0.5"]
-    for command in ("prepare", "teacher"):
-        run_in(project, "stillroom", command, *val)
-    run_in(project, "stillroom", "cache", "--replace", *val)
-    # all of an epoch is one step: after its worker there is only that of the evaluation
-    settings = [*KD, *val, "--set", "student.train.batch_size=40", "--set", "student.train.epochs=300"]
-    process = start(project, "stillroom", *settings, STILLROOM_WORKERS="1")
-    until(lambda: epochs(project) >= 1, process, project)
-    process.send_signal(signal.SIGTERM)
-    assert ended(process) == 1 and said(project) == STOPPED
-    assert len(checkpoints(project)) == 1
-
-
 def ranks_of(project: Path, process: subprocess.Popen) -> list[psutil.Process]:
     return [
         child
