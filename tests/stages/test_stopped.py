@@ -137,14 +137,10 @@ def test_a_signal_while_the_model_is_made(project: Path, number: signal.Signals)
     assert not [*project.glob(f"artifacts/.staging/pvt-kd-0.{8 * '?'}")]
 
 
-def ranks_of(project: Path, process: subprocess.Popen) -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if "stillroom" in " ".join(child.cmdline()[:3])
-        and "RANK" in child.environ()
-        and child.ppid() == process.pid
-    ]
+def ranks_of(process: subprocess.Popen) -> list[psutil.Process]:
+    """The processes that torchrun started, first and second."""
+    found = psutil.Process(process.pid).children()
+    return sorted((one for one in found if "RANK" in one.environ()), key=lambda one: one.environ()["RANK"])
 
 
 @pytest.mark.parametrize("to", ["torchrun", "group", "one"])
@@ -155,10 +151,10 @@ def test_all_processes_of_a_run_stop_after_the_same_step(project: Path, to: str)
     if to == "torchrun":
         process.send_signal(signal.SIGTERM)
     elif to == "group":  # as Slurm does
-        for one in [process, *ranks_of(project, process)]:
+        for one in [process, *ranks_of(process)]:
             one.send_signal(signal.SIGTERM)
     else:
-        next(one for one in ranks_of(project, process) if one.environ()["RANK"] == "1").terminate()
+        ranks_of(process)[1].terminate()
     assert ended(process) != 0
     assert said(project).count(STOPPED) == 1 and "error: " not in said(project)
     assert [file.suffix for file in checkpoints(project)] == [".checkpoint"]
