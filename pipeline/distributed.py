@@ -6,6 +6,7 @@ from types import TracebackType
 
 import numpy as np
 
+from pipeline import stopping
 from pipeline.errors import StillroomError
 
 # One process may compute for hours before another reaches the same point; torchrun ends all where one dies.
@@ -55,6 +56,8 @@ class Ranks:
 
             distributed.destroy_process_group()
         elif _lost(error):
+            if stopping.asked():  # so was the other
+                raise KeyboardInterrupt from None
             raise StillroomError(
                 "another process of this run is gone",
                 str(error).splitlines()[0][:200],
@@ -73,6 +76,17 @@ class Ranks:
             from torch import distributed
 
             distributed.barrier()
+
+    def any(self, here: bool) -> bool:
+        """Whether it holds in any process; all have to ask."""
+        if self.world == 1:
+            return here
+        import torch
+        from torch import distributed
+
+        found = torch.tensor([int(here)])
+        distributed.all_reduce(found, distributed.ReduceOp.MAX)
+        return bool(found)
 
     def share(self, mask: np.ndarray) -> np.ndarray:
         """The first process's bool array [n]; the others' content is not looked at."""

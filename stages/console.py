@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline import stopping
 from pipeline.errors import StillroomError
 from pipeline.progress import Progress
 
@@ -250,9 +251,10 @@ def whole_folder(target: Path) -> Iterator[Path]:
         made = temporary / "new"
         made.mkdir()
         yield made
-        if target.exists():
-            target.rename(temporary / "old")
-        made.rename(target)
+        with stopping.blocked():  # or a signal between the two would cost the old one
+            if target.exists():
+                target.rename(temporary / "old")
+            made.rename(target)
     except OSError as error:
         raise StillroomError(
             f"{target} cannot be written", str(error), "free the disk or mend the folder, then run it again"
@@ -390,11 +392,18 @@ class Group(click.Group):
     """A group whose commands end with one message and the documented exit code, not with a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        stopping.listen()
         try:
             return super().invoke(ctx)
         except StillroomError as error:
+            stopping.over()
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("stopped; finished work is kept: the same command goes on from there", err=True)
+        except BaseException as error:
+            # where a signal comes in the middle of an import, say, its exception may turn into another one
+            if not isinstance(error, KeyboardInterrupt) and not stopping.asked():
+                raise
+            stopping.over()
+            if os.environ.get("RANK", "0") == "0":  # the first process speaks for all
+                click.echo("stopped; finished work is kept: the same command goes on from there", err=True)
             ctx.exit(1)

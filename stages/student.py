@@ -134,17 +134,16 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
             return centre_logits(model, rows, train_config.batch_size, train_config.amp, shown, what, ranks)
 
         def evaluate(model: Model) -> dict[str, Any]:
-            if not len(val):
-                return {}
             found = accuracy(logits_of(model, val, Progress(), ""), np.array(val.labels()))
             return {"val_accuracy": round(found, 4)}
 
         run = {"name": name, "arch": [arch, arguments], "cache": store.manifest.id, **told, **evidence}
-        checkpoint = Checkpoint(STAGING / f"{name}.checkpoint", _digest(run))
+        checkpoint = Checkpoint(STAGING, name, _digest(run))
         title = f"{family} {arm} {seed}"
+        validate = evaluate if len(val) else None
         with epoch_log(folder, name) if folder else nullcontext(lambda record: None) as log:
             history = fit(
-                model, source, loss, train_config, console, title, log, evaluate, seed, ranks, checkpoint
+                model, source, loss, train_config, console, title, log, validate, seed, ranks, checkpoint
             )
         logits = logits_of(model, test, console, "test split")
         if folder is None:

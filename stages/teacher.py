@@ -84,14 +84,10 @@ def teacher(params: "Params") -> None:
             return ce(logits, batch.labels.to(logits.device, non_blocking=True), label_smoothing=smoothing)
 
         def evaluate(model: Model) -> dict[str, Any]:
-            if not len(val):
-                return {}
             logits = centre_logits(model, val, batch_size, amp, Progress(), "")
             return {"val_accuracy": round(accuracy(logits, np.array(val.labels())), 4)}
 
-        checkpoint = Checkpoint(
-            STAGING / "teacher.checkpoint", _run(params, train, weights_digest(model.net))
-        )
+        checkpoint = Checkpoint(STAGING, "teacher", _run(params, train, weights_digest(model.net)))
         with epoch_log(folder, "teacher") as log:
             history = fit(
                 model,
@@ -101,7 +97,7 @@ def teacher(params: "Params") -> None:
                 console,
                 f"teacher {config.arch}",
                 log,
-                evaluate,
+                evaluate if len(val) else None,
                 config.seed,
                 checkpoint=checkpoint,
             )

@@ -1,5 +1,6 @@
 """Where a training run stands: a killed one goes on from there and ends with the same weights to the bit."""
 
+import glob
 import os
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from pipeline.errors import ParamsError, StillroomError
 from pipeline.progress import Progress
 
 EVERY = 60.0
+DIGITS = 16  # of a run's digest, in its checkpoint's name
 
 
 def seconds_between() -> float:
@@ -32,38 +34,61 @@ def seconds_between() -> float:
 
 
 class Checkpoint:
-    """One file, replaced whole each time.
+    """One file a run, `NAME.<its digest>.checkpoint`, replaced whole each time: runs of one name with other
+    settings leave each other's alone.
 
     It holds tensors and plain values, and is read by torch's restricted reader (`weights_only`), which runs
     no code; it is never shared.
     """
 
-    def __init__(self, file: Path, run: str) -> None:
+    def __init__(self, folder: Path, name: str, run: str) -> None:
         """
         Args:
-            file: where it lies; its folder exists.
+            folder: where it lies; it exists.
+            name: what is trained.
             run: a digest of all that decides the run's weights: a checkpoint of another run is not taken up.
         """
-        self._file, self._run = file, run
+        self._folder, self._name, self._run = folder, name, run
+        self._file = folder / f"{name}.{run[:DIGITS]}.checkpoint"
+        self._earlier = folder / f"{name}.checkpoint"  # as earlier versions called that of any run
         self._every, self._saved = seconds_between(), time.monotonic()
+        self._mine = [self._file]
 
     def load(self, progress: Progress) -> dict[str, Any] | None:
-        """What `save` kept of this very run, or None; a damaged file is as good as none, and said."""
-        if not self._file.exists():
+        """What `save` kept of this very run, or None; a damaged file is as good as none, and said.
+
+        So is what other runs of this name have left: nobody else would find it.
+        """
+        state = self._read(self._file, progress)
+        if state is None:
+            state = self._read(self._earlier, progress)
+            if state is not None:
+                self._mine.append(self._earlier)
+        self._tell_others(progress)
+        return state
+
+    def _read(self, file: Path, progress: Progress) -> dict[str, Any] | None:
+        if not file.exists():
             return None
         try:
-            kept = torch.load(self._file, map_location="cpu", weights_only=True)
+            kept = torch.load(file, map_location="cpu", weights_only=True)
             run, state = kept["run"], kept["state"]
         except Exception as error:  # whatever a cut or damaged file makes torch raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]
+            progress.note(f"the checkpoint {file.name} cannot be read ({reason:.80}): it is left out")
+            return None
+        return dict(state) if run == self._run else None
+
+    def _tell_others(self, progress: Progress) -> None:
+        found = [*self._folder.glob(f"{glob.escape(self._name)}.{DIGITS * '[0-9a-f]'}.checkpoint")]
+        others = [file for file in (*found, self._earlier) if file not in self._mine and file.exists()]
+        if others:
+            size = sum(file.stat().st_size for file in others) / 2**20
+            many = "1 checkpoint" if len(others) == 1 else f"{len(others)} checkpoints"
             progress.note(
-                f"the checkpoint {self._file.name} cannot be read ({reason:.80}): training begins anew"
+                f"{many} of other runs of {self._name} (other parameters, data or cache), {size:.1f} MiB: "
+                f"{self._folder}/{self._name}.*checkpoint. Delete what is not to go on"
             )
-            return None
-        if run != self._run:
-            progress.note("the checkpoint that is there is of another run (other parameters, data or cache)")
-            return None
-        return dict(state)
 
     @property
     def due(self) -> bool:
@@ -83,15 +108,19 @@ class Checkpoint:
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(self._file)
+            for file in self._mine[1:]:
+                file.unlink(missing_ok=True)
         except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
-            temporary.unlink(missing_ok=True)
             raise StillroomError(
                 f"the checkpoint {self._file} cannot be written",
                 " ".join(str(error).split())[:160],
                 "free the disk, then run the same command: it goes on from the last checkpoint",
             ) from None
+        finally:
+            temporary.unlink(missing_ok=True)
         self._saved = time.monotonic()
 
     def remove(self) -> None:
         """When the run's result is in its place."""
-        self._file.unlink(missing_ok=True)
+        for file in self._mine:
+            file.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch.nn.parallel import DistributedDataParallel
 
+from pipeline import stopping
 from pipeline.config import Train
 from pipeline.device import autocast
 from pipeline.distributed import Ranks
@@ -42,6 +43,7 @@ class Place:
     seconds: float = 0.0
 
 
+@stopping.later()  # a step is taken whole or not at all
 def fit(
     model: Model,
     source: Batches,
@@ -50,12 +52,15 @@ def fit(
     progress: Progress,
     what: str,
     on_epoch: Callable[[dict[str, Any]], None],
-    evaluate: Callable[[Model], dict[str, Any]] = lambda model: {},
+    evaluate: Callable[[Model], dict[str, Any]] | None = None,
     seed: int = 0,
     ranks: Ranks | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> list[dict[str, Any]]:
     """Train a model in place.
+
+    Asked to stop (`stopping`), it finishes the step, saves the checkpoint and leaves; all processes after the
+    same step.
 
     Args:
         model: on the device where it is to be trained.
@@ -64,7 +69,7 @@ def fit(
             looks across the batch is the same as on one.
         config: optimiser, schedule and length.
         on_epoch: called with each epoch's record, also with those of a run that is gone on with.
-        evaluate: what to add to an epoch's record, from the model as it would be kept now.
+        evaluate: what to add to an epoch's record, from the model as it would be kept now; None: nothing.
         seed: of dropout and stochastic depth, the only draws here.
         ranks: the processes that train together, each with the same model; None: this one alone.
         checkpoint: where the run is kept, and taken up from; only the first process writes it.
@@ -75,6 +80,7 @@ def fit(
     Raises:
         ParamsError: timm has no such optimiser.
         StillroomError: the loss is not finite.
+        KeyboardInterrupt: the process was asked to stop.
     """
     if config.epochs == 0:
         return []
@@ -140,9 +146,14 @@ def fit(
                 average.update(net, step=update + 1)
             place.step += 1
             progress.advance(1)
-            if keeper is not None and keeper.due and place.step < source.steps:
+            stop = ranks.any(stopping.asked()) if ranks else stopping.asked()
+            if keeper is not None and (stop or (keeper.due and place.step < source.steps)):
                 place.total, place.seconds = float(total), before + time.perf_counter() - began
                 save()
+            if stop:
+                if ranks:
+                    ranks.wait()  # one that ends would take the others with it, while the first still saves
+                raise KeyboardInterrupt
         mean = float(total) / place.seen
         if not abs(mean) < float("inf"):
             raise StillroomError(
@@ -156,7 +167,15 @@ def fit(
             "lr": max(group["lr"] for group in optimizer.param_groups),
             "seconds": round(before + time.perf_counter() - began, 3),
         }
-        record |= evaluate(model if average is None else replace(model, net=average.module))
+        place.total, place.seconds = float(total), record["seconds"]
+        if evaluate is not None:
+            try:
+                with stopping.now():
+                    record |= evaluate(model if average is None else replace(model, net=average.module))
+            except BaseException:
+                if keeper is not None:  # the epoch's steps are done
+                    save()
+                raise
         on_epoch(record)
         records.append(record)
         place = Place(place.epoch + 1)

@@ -1,14 +1,20 @@
 """Lists of shots to batches of rendered pixels, in worker processes where cores are left."""
 
+import atexit
 import multiprocessing
 import os
+import signal
+import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
-from pipeline.errors import ParamsError
+from pipeline import stopping
+from pipeline.errors import ParamsError, StillroomError
 from pipeline.views.pixels import Pixels
 from pipeline.views.shots import Shot, square
 
@@ -31,19 +37,6 @@ def worker_count() -> int:
     return int(text)
 
 
-class _Jobs(Dataset):
-    def __init__(self, pixels: Pixels, jobs: Sequence[Job], size: int) -> None:
-        self._pixels, self._jobs, self._size = pixels, jobs, size
-
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(
-            np.stack([square(self._pixels, shot, self._size) for shot in self._jobs[index]])
-        )
-
-
 def batches(
     pixels: Pixels, jobs: Sequence[Job], size: int, workers: int | None = None, method: str | None = None
 ) -> Iterator[torch.Tensor]:
@@ -54,23 +47,138 @@ def batches(
             decode their own.
         jobs: the shots of each batch.
         size: side of the squares in pixels.
-        workers: processes; None: `worker_count()`.
+        workers: processes; None: `worker_count()`. They start with the first batch that is asked for.
         method: how workers start; None: `fork` where the system has it, else `spawn`.
 
     Yields:
         uint8 [B, size, size, 3].
+
+    Raises:
+        StillroomError: what rendering raised, the same as without workers; or a worker could not be started,
+            was killed, or had no memory left.
     """
-    workers = min(worker_count() if workers is None else workers, len(jobs))
+    count = min(worker_count() if workers is None else workers, len(jobs))
+    if count == 0:
+        for job in jobs:
+            yield torch.from_numpy(_squares(pixels, job, size))
+        return
     method = method or ("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
-    if workers and method == "fork":
+    if method == "fork":
         pixels.preload(row for job in jobs for shot in job for row in shot.rows())
-    return iter(
-        DataLoader(
-            _Jobs(pixels, jobs, size),
-            batch_size=None,
-            num_workers=workers,
-            multiprocessing_context=method if workers else None,
-            # DataLoader would draw a seed from torch's global generator
-            generator=torch.Generator(),
+    started: list[_Worker] = []
+    try:
+        for number in range(count):
+            started.append(_Worker(pixels, jobs[number::count], size, method))
+        for number, job in enumerate(jobs):
+            yield torch.from_numpy(started[number % count].receive((len(job), size, size, 3), count))
+    finally:
+        for worker in started:
+            worker.end()
+
+
+class _Worker:
+    """A process that renders jobs one after the other, each ready before it is asked for.
+
+    Batches come through a pipe: shared memory would be faster by some milliseconds a batch, which is nothing
+    beside rendering it, but containers have 64 MB of it.
+    """
+
+    def __init__(self, pixels: Pixels, jobs: Sequence[Job], size: int, method: str) -> None:
+        self._parent = os.getpid()
+        context: Any = multiprocessing.get_context(method)
+        try:
+            self._line, theirs = context.Pipe(duplex=False)
+            forked = self._line if method == "fork" else None
+            self._process = context.Process(
+                target=_serve, args=(pixels, jobs, size, theirs, forked), daemon=True
+            )
+            with stopping.blocked():  # and so for good in the worker: its parent decides when it ends
+                self._process.start()
+                _running.add(self)
+            theirs.close()  # or the end of the worker could not be seen
+        except OSError as error:
+            raise StillroomError(
+                "a process that renders views cannot be started",
+                error.strerror or str(error),
+                "set STILLROOM_WORKERS to fewer processes (0: views are rendered without any), or raise the "
+                "limit on processes, open files or memory",
+            ) from None
+
+    def receive(self, shape: tuple[int, ...], count: int) -> np.ndarray:
+        """The next job's batch, uint8 of this shape, from one of `count` workers."""
+        try:
+            problem = self._line.recv()
+            if problem is None:
+                squares = np.empty(shape, np.uint8)
+                self._line.recv_bytes_into(squares.data.cast("B"))
+                return squares
+        except (EOFError, OSError):
+            problem = self._lost(count)
+        raise problem
+
+    def _lost(self, count: int) -> StillroomError:
+        self._process.join()
+        code = self._process.exitcode or 0
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return StillroomError(
+            f"a process that renders views ended before its work was done ({how})",
+            "a system that is short of memory kills processes (SIGKILL, or SIGBUS in a container)",
+            f"free memory, or set STILLROOM_WORKERS to fewer than {count} (0: views are rendered without "
+            "processes of their own), then run the same command: finished work is kept",
         )
-    )
+
+    def end(self) -> None:
+        """Whatever it is at."""
+        if os.getpid() != self._parent:  # a worker that started later has copies of this
+            return
+        _running.discard(self)
+        self._process.kill()
+        self._process.join()
+        self._line.close()
+
+
+_running: set[_Worker] = set()
+
+
+@atexit.register
+def _end_all() -> None:
+    """multiprocessing would wait for those that a failed command left behind, and they for their reader."""
+    for worker in list(_running):
+        worker.end()
+
+
+def _serve(
+    pixels: Pixels, jobs: Sequence[Job], size: int, line: Connection, forked: Connection | None
+) -> None:
+    """A worker's life: batches for as long as somebody reads them, or what kept it from making one."""
+    if forked is not None:
+        forked.close()  # the reader's end: with it the pipe would outlive a killed parent
+    torch.set_num_threads(1)
+    with suppress(BrokenPipeError):
+        try:
+            for job in jobs:
+                squares = _squares(pixels, job, size)
+                line.send(None)
+                line.send_bytes(squares.data.cast("B"))
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            line.send(_told(error))
+
+
+def _told(error: Exception) -> Exception:
+    """What a worker's parent raises."""
+    if isinstance(error, StillroomError):
+        return error
+    if isinstance(error, MemoryError):
+        return StillroomError(
+            "a process that renders views has no memory left",
+            str(error),
+            "free memory, or set STILLROOM_WORKERS to fewer processes, then run the same command: finished "
+            "work is kept",
+        )
+    return RuntimeError("a process that renders views failed:\n" + "".join(traceback.format_exception(error)))
+
+
+def _squares(pixels: Pixels, job: Job, size: int) -> np.ndarray:
+    return np.stack([square(pixels, shot, size) for shot in job])

@@ -21,8 +21,14 @@ def weights(project: Path, name: str) -> bytes:
     return (project / "artifacts/students" / name / "model.safetensors").read_bytes()
 
 
-def killed(project: Path, command: list[str], checkpoint: str, count: int) -> None:
-    """Run a command and SIGKILL it, with all its processes, when its checkpoint was written `count` times."""
+def checkpoints(project: Path, name: str) -> list[Path]:
+    return sorted((project / "artifacts/.staging").glob(f"{name}.*checkpoint"))
+
+
+def killed(project: Path, command: list[str], name: str, count: int) -> None:
+    """Run a command and SIGKILL it, with all its processes, when checkpoints of its name were written `count`
+    times.
+    """
     changed = {**environment(), "STILLROOM_CHECKPOINT_SECONDS": "0"}
     process = subprocess.Popen(
         [str(BIN / "stillroom"), *command],
@@ -32,13 +38,13 @@ def killed(project: Path, command: list[str], checkpoint: str, count: int) -> No
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    file, seen = project / "artifacts/.staging" / checkpoint, set()
+    before = {file: file.stat().st_mtime_ns for file in checkpoints(project, name)}
+    seen: set[int] = set()
     began = time.monotonic()
     while len(seen) < count:
         assert process.poll() is None, process.communicate()[0].decode()
         assert time.monotonic() - began < 120
-        if file.exists():
-            seen.add(file.stat().st_mtime_ns)
+        seen |= {file.stat().st_mtime_ns for file in checkpoints(project, name)} - set(before.values())
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
@@ -48,14 +54,14 @@ def test_a_student_killed_at_any_step_ends_with_the_same_bits(project: Path) -> 
     run_in(project, "stillroom", *KD, *STEPS)
     whole, log = weights(project, "vit-kd-0"), history(project, "vit-kd-0")
     for count in (1, 7, 4):
-        killed(project, [*KD, *STEPS], "vit-kd-0.checkpoint", count)
+        killed(project, [*KD, *STEPS], "vit-kd-0", count)
     assert weights(project, "vit-kd-0") == whole  # the old result stays until the new one is whole
     said = run_in(project, "stillroom", *KD, *STEPS).stdout
     assert "resumed: " in said and "of 4 epochs (step " in said
     assert weights(project, "vit-kd-0") == whole and history(project, "vit-kd-0") == log
     curve = (project / "artifacts/students/vit-kd-0/plots/metrics/loss.tsv").read_text().splitlines()
     assert len(curve) == 1 + 4  # epochs before the kill are in the log too
-    assert not (project / "artifacts/.staging/vit-kd-0.checkpoint").exists()
+    assert not checkpoints(project, "vit-kd-0")
 
 
 def history(project: Path, name: str) -> list[dict]:
@@ -67,23 +73,50 @@ def test_a_teacher_killed_goes_on_to_the_same_bits(project: Path) -> None:
     train = ["teacher", "--set", "teacher.train.batch_size=10", "--set", "teacher.train.epochs=2"]
     run_in(project, "stillroom", *train)
     whole = (project / "artifacts/teacher/model.safetensors").read_bytes()
-    killed(project, train, "teacher.checkpoint", 5)
+    killed(project, train, "teacher", 5)
     assert "resumed: " in run_in(project, "stillroom", *train).stdout
     assert (project / "artifacts/teacher/model.safetensors").read_bytes() == whole
 
 
-def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_taken_up(project: Path) -> None:
+def test_a_damaged_checkpoint_is_not_taken_up(project: Path) -> None:
     run_in(project, "stillroom", *KD, *STEPS)
     whole = weights(project, "vit-kd-0")
-    killed(project, [*KD, *STEPS, "--set", "student.train.lr=1.0e-4"], "vit-kd-0.checkpoint", 3)
-    said = run_in(project, "stillroom", *KD, *STEPS).stdout
-    assert "of another run" in said and "resumed" not in said
-    assert weights(project, "vit-kd-0") == whole
-    killed(project, [*KD, *STEPS], "vit-kd-0.checkpoint", 3)
-    file = project / "artifacts/.staging/vit-kd-0.checkpoint"
+    killed(project, [*KD, *STEPS], "vit-kd-0", 3)
+    [file] = checkpoints(project, "vit-kd-0")
     file.write_bytes(file.read_bytes()[:-5000])
     said = run_in(project, "stillroom", *KD, *STEPS).stdout
     assert "cannot be read" in said and weights(project, "vit-kd-0") == whole
+
+
+def test_a_try_with_other_settings_leaves_a_long_run_its_checkpoint(project: Path) -> None:
+    killed(project, [*KD, *STEPS], "vit-kd-0", 7)
+    [kept] = checkpoints(project, "vit-kd-0")
+    content = kept.read_bytes()
+    said = run_in(project, "stillroom", *KD, *STEPS, "--set", "student.train.lr=1.0e-4").stdout
+    assert "resumed" not in said and "1 checkpoint of other runs of vit-kd-0" in said and "MiB" in said
+    assert checkpoints(project, "vit-kd-0") == [kept] and kept.read_bytes() == content
+    said = run_in(project, "stillroom", *KD, *STEPS).stdout
+    assert "resumed: " in said and "of other runs" not in said
+    assert not checkpoints(project, "vit-kd-0")
+
+
+def test_a_try_with_other_settings_leaves_a_teacher_its_checkpoint(project: Path) -> None:
+    train = ["teacher", "--set", "teacher.train.batch_size=10", "--set", "teacher.train.epochs=2"]
+    killed(project, train, "teacher", 5)
+    said = run_in(project, "stillroom", "teacher").stdout
+    assert "resumed" not in said and "1 checkpoint of other runs of teacher" in said
+    assert "resumed: " in run_in(project, "stillroom", *train).stdout
+
+
+def test_a_checkpoint_of_an_earlier_version_is_taken_up_by_its_run_alone(project: Path) -> None:
+    """It was called after the student alone."""
+    killed(project, [*KD, *STEPS], "vit-kd-0", 7)
+    [file] = checkpoints(project, "vit-kd-0")
+    earlier = file.rename(file.with_name("vit-kd-0.checkpoint"))
+    said = run_in(project, "stillroom", *KD, *STEPS, "--set", "student.train.lr=1.0e-4").stdout
+    assert "resumed" not in said and "1 checkpoint of other runs of vit-kd-0" in said and earlier.exists()
+    assert "resumed: " in run_in(project, "stillroom", *KD, *STEPS).stdout
+    assert not earlier.exists()
 
 
 @pytest.mark.parametrize(("arm", "counts"), [("kd", (2, 4)), ("dist", (2,))])

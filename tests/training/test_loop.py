@@ -12,11 +12,12 @@ from PIL import Image
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from pipeline.config import Train
-from pipeline.errors import ParamsError
+from pipeline.errors import DataError, ParamsError
 from pipeline.models.create import Loaded, Model
 from pipeline.progress import Progress
 from pipeline.samples import Sample, Samples
 from pipeline.training.batches import CachedBatches, Cut, FreshBatches
+from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.loop import fit
 from pipeline.views.policies import make_recipe
 
@@ -106,6 +107,40 @@ def test_the_loss_hears_how_far_training_has_come(source: FreshBatches) -> None:
 
     fit(model(), source, loss, Train(epochs=2, batch_size=6), Progress(), "", lambda record: None)
     assert heard == pytest.approx([0, 1 / 3, 2 / 3, 1])
+
+
+def test_an_evaluation_that_is_cut_off_costs_no_step(source: FreshBatches, tmp_path: Path) -> None:
+    """Ctrl-C, an image that is gone: the epoch's steps are in the checkpoint, and are not taken again."""
+    whole = model()
+    records = train(source, whole)
+    steps = []
+
+    def loss(logits: torch.Tensor, batch, progress: float) -> torch.Tensor:
+        steps.append(progress)
+        return cross_entropy(logits, batch, progress)
+
+    def run(made: Model, evaluate) -> list[dict]:
+        config = Train(epochs=4, batch_size=6, lr=1e-2, warmup_epochs=1)
+        checkpoint = Checkpoint(tmp_path, "linear", "0" * 64)
+        return fit(
+            made, source, loss, config, Progress(), "", lambda _: None, evaluate, checkpoint=checkpoint
+        )
+
+    def cut_off(error: type[BaseException]):
+        def evaluate(model: Model) -> dict:
+            raise error("cut off")
+
+        return evaluate
+
+    for error in (KeyboardInterrupt, DataError):
+        with pytest.raises(error):
+            run(model(), cut_off(error))
+        assert len(steps) == 2
+    resumed = model()
+    found = run(resumed, lambda model: {"val_accuracy": 1.0})
+    assert len(steps) == 4 * 2
+    assert [record["loss"] for record in found] == [record["loss"] for record in records]
+    assert torch.equal(resumed.net[2].weight, whole.net[2].weight)
 
 
 def test_views_take_turns() -> None:

@@ -163,7 +163,6 @@ def test_ranks_and_parts_divide_the_same_batches(samples: Samples, tmp_path: Pat
     assert len(late) == 1 and torch.equal(late[0].pixels, whole[2].pixels)
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize(("workers", "method"), [(1, "fork"), (4, "fork"), (1, "spawn"), (4, "spawn")])
 def test_workers_change_no_pixel(samples: Samples, workers: int, method: str) -> None:
     shots = drawn(make_recipe(POLICIES["both"]), 3, samples, samples.rows, 1)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, StillroomError
 from pipeline.samples import Sample, Samples
 from pipeline.views.draw import permutation, uniforms, words
 from pipeline.views.loader import batches
@@ -266,7 +266,6 @@ def folder(tmp_path: Path) -> Samples:
     return Samples("folder", ("a",), tuple(rows), tmp_path)
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("budget", [0, 2**30])
 def test_workers_batches_and_memory_change_no_pixel(folder: Samples, workers: int, budget: int) -> None:
@@ -278,6 +277,27 @@ def test_workers_batches_and_memory_change_no_pixel(folder: Samples, workers: in
     found = torch.cat(list(batches(Pixels(folder, budget), jobs, 24, workers))).numpy()
     assert (found == expected).all()
     assert (torch.get_rng_state() == before).all()
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "told"),
+    [
+        (DataError("gone", "no such file", "put it back"), DataError, "put it back"),
+        (MemoryError(), StillroomError, "fewer processes"),
+        (ZeroDivisionError("in a policy of one's own"), RuntimeError, "in a policy of one's own"),
+    ],
+)
+def test_what_a_worker_raises_its_parent_raises(
+    folder: Samples, error: Exception, raised: type[Exception], told: str
+) -> None:
+    class Failing(Pixels):
+        def __getitem__(self, row: Sample) -> np.ndarray:
+            raise error
+
+    jobs = [[Shot(row, make_recipe(RECIPE).draw(0, row, 1))] for row in folder.rows]
+    with pytest.raises(raised) as found:
+        list(batches(Failing(folder, budget=0), jobs, 24, 2))
+    assert type(found.value) is raised and told in str(found.value)
 
 
 def test_what_may_be_kept_is_shared_with_the_processes_beside(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,162 @@
+"""Processes that render views: what goes wrong in one, or with one, ends the command with one message."""
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.samples import Samples
+from tests.conftest import BIN, environment
+
+KD = ["student", "--family", "vit", "--arm", "kd"]
+LONG = ["--set", "student.train.epochs=4000", "--set", "student.train.batch_size=10"]
+
+
+def start(project: Path, *command: str, workers: int = 2, **settings: str) -> subprocess.Popen:
+    changed = {"STILLROOM_WORKERS": str(workers), "OMP_NUM_THREADS": "1", **settings}
+    return subprocess.Popen(
+        [str(BIN / "stillroom"), *command],
+        cwd=project,
+        env={**environment(), **changed},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def until(look: Callable[[], object], process: subprocess.Popen, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not look():
+        assert process.poll() is None and time.monotonic() < end, process.communicate(timeout=10)
+        time.sleep(0.002)
+
+
+def a_worker(process: subprocess.Popen) -> psutil.Process | None:
+    return next(iter(psutil.Process(process.pid).children()), None)
+
+
+def message(process: subprocess.Popen) -> str:
+    """What a command that failed said; it must have ended with exit code 1 and one message."""
+    try:
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 1, said
+    assert said.count("error: ") == 1 and said.startswith("error: ") and "Traceback" not in said, said
+    return said
+
+
+def reach(process: subprocess.Popen, number: signal.Signals) -> bool:
+    """Send a signal to a worker; they come and go with the epochs."""
+    try:
+        worker = next(iter(psutil.Process(process.pid).children()))
+        if worker.status() != psutil.STATUS_ZOMBIE:
+            worker.send_signal(number)
+    except (StopIteration, psutil.NoSuchProcess):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGBUS])
+def test_a_killed_worker_ends_the_run_and_its_checkpoint_is_kept(
+    project: Path, number: signal.Signals
+) -> None:
+    process = start(project, *KD, *LONG, STILLROOM_CHECKPOINT_SECONDS="0")
+    until(lambda: checkpoints(project), process)
+    while process.poll() is None:  # the first may have done its work already
+        reach(process, number)
+        time.sleep(0.05)
+    said = message(process)
+    assert f"killed by {number.name}" in said and "STILLROOM_WORKERS" in said and "same command" in said
+    assert checkpoints(project)
+
+
+def checkpoints(project: Path) -> list[Path]:
+    return [*project.glob("artifacts/.staging/vit-kd-0*checkpoint")]
+
+
+def test_a_killed_worker_ends_stage_one_and_blocks_are_kept(project: Path) -> None:
+    shutil.rmtree(project / "artifacts/cache")
+    shutil.rmtree(project / "artifacts/.staging")
+    process = start(project, "cache", "--set", "views.count=4000")
+    until(lambda: [*project.glob("artifacts/.staging/*/*.block")], process)
+    while process.poll() is None:
+        reach(process, signal.SIGKILL)
+        time.sleep(0.05)
+    assert "killed by SIGKILL" in message(process)
+    assert [*project.glob("artifacts/.staging/*/*.block")]
+
+
+@pytest.mark.parametrize("damage", ["vanished", "replaced"])
+def test_an_image_that_a_worker_cannot_use_is_named_as_without_workers(project: Path, damage: str) -> None:
+    samples = Samples.load(project / "artifacts/data").of("test")
+    image = samples.file(samples.rows[0])
+    if damage == "vanished":
+        image.unlink()
+    else:
+        image.write_bytes(image.read_bytes() + b" ")
+    with_workers, without = (message(start(project, *KD, workers=workers)) for workers in (2, 0))
+    assert with_workers == without and image.stem in with_workers
+
+
+def test_workers_end_with_a_killed_parent(project: Path) -> None:
+    process = start(project, *KD, *LONG)
+    until(lambda: a_worker(process), process)
+    time.sleep(0.2)
+    parent = psutil.Process(process.pid)
+    parent.suspend()  # its workers of this moment
+    workers = parent.children()
+    parent.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert not alive
+
+
+def test_where_no_process_can_be_started_the_message_says_what_to_set(project: Path) -> None:
+    """Too few open files: a pipe for each."""
+    command = " ".join([str(BIN / "stillroom"), *KD, "--set", "student.train.batch_size=2"])
+    script = f"ulimit -n 30; exec {command}"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=project,
+        env={**environment(), "STILLROOM_WORKERS": "60"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "cannot be started" in done.stderr and "set STILLROOM_WORKERS to fewer" in done.stderr
+
+
+def private_mounts() -> bool:
+    done = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True)
+    return done.returncode == 0
+
+
+@pytest.mark.skipif(
+    not shutil.which("unshare") or not private_mounts(), reason="needs root: mounts a /dev/shm"
+)
+def test_no_shared_memory_is_needed(project: Path) -> None:
+    """Batches of 64 squares of 224 pixels are 9.6 MB; a container has 64 MB, this one a page."""
+    big = ["--set", "views.size=224", "--set", "views.count=1", "--set", "teacher.train.batch_size=64"]
+    big += ["--set", "teacher.overrides.patch_size=32", "--set", "student.train.batch_size=64"]
+    big += ["--set", "student.train.epochs=1", "--set", "student.train.warmup_epochs=0"]
+    big += ["--set", "cache.batch_size=64"]
+    lines = ["mount -t tmpfs -o size=4k tmpfs /dev/shm"]
+    for command in (["teacher"], ["cache", "--replace"], KD):
+        lines.append(" ".join([str(BIN / "stillroom"), *command, *big]))
+    done = subprocess.run(
+        ["unshare", "-m", "bash", "-ec", "\n".join(lines)],
+        cwd=project,
+        env={**environment(), "STILLROOM_WORKERS": "4", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0 and "vit kd 0: accuracy" in done.stdout, done.stdout + done.stderr
