@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stages.console import ARTIFACTS, DATA, REPORT, about, cache_to_read, data_root, stage
+from stages.console import ARTIFACTS, DATA, REPORT, about, cache_to_read, data_root, stage, whole_folder
 
 if TYPE_CHECKING:
     from pipeline.cache.store import Store
@@ -45,12 +45,13 @@ def report(params: "Params", show: bool) -> None:
                 "run `stillroom report`, or `dvc repro`",
             ) from None
     else:
-        shown = table.rich_table(_write(params))
+        with whole_folder(REPORT) as folder:
+            shown = table.rich_table(_write(params, folder))
     Console().print(shown)
     click.echo(f"report: {REPORT / 'index.html'}")
 
 
-def _write(params: "Params") -> dict:
+def _write(params: "Params", folder: Path) -> dict:
     from pipeline.cache.remote import is_address
     from pipeline.reporting import page, plots, records, table
     from pipeline.samples import Samples
@@ -79,8 +80,8 @@ def _write(params: "Params") -> dict:
         ["dvc repro"],
         runs.manifest,
     )
-    page.write(REPORT, results, html, table.markdown(results))
-    plots.write(REPORT, runs, results, samples.classes)
+    page.write(folder, results, html, table.markdown(results))
+    plots.write(folder, runs, results, samples.classes)
     return results
 
 

@@ -185,13 +185,13 @@ def repair(params: "Params", path: Path | str, as_json: bool) -> None:
     """
     from pipeline.cache.backends import open_store
     from pipeline.cache.checks import verify as check
-    from pipeline.device import keep_memory
+    from pipeline.device import settle
     from pipeline.errors import CacheError
     from pipeline.generation.repair import repair as mend
     from pipeline.progress import Progress
     from pipeline.samples import Samples
 
-    keep_memory()
+    settle()
     opened = open_store(path)
     if opened.remote:
         raise CacheError(
@@ -245,7 +245,7 @@ def audit(
     than float arithmetic and the encoding explain.
     """
     from pipeline.cache.backends import open_store
-    from pipeline.device import device, keep_memory
+    from pipeline.device import device, settle
     from pipeline.errors import CacheError
     from pipeline.generation.audit import audit as look
     from pipeline.generation.identity import check_against_cache, read_teacher
@@ -253,7 +253,7 @@ def audit(
     from pipeline.progress import Progress
     from pipeline.samples import Samples
 
-    keep_memory()
+    settle()
     opened = open_store(path)
     train = Samples.load(DATA, data_root(params)).of("train")
     check_against_cache(opened.manifest, train, params)

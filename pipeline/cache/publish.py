@@ -4,6 +4,7 @@ import fcntl
 import glob
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import time
@@ -24,7 +25,13 @@ from pipeline.cache.rows import Rows
 from pipeline.cache.staging import Staging, sync
 from pipeline.cache.store import Kept, Reader
 from pipeline.errors import CacheError, listing
+from pipeline.folders import carry
 from pipeline.progress import Progress
+
+# every file of a store of either kind, of any number of views
+_STORE_FILES = re.compile(
+    r"manifest\.json|store\.h5|blocks/plane-\d+-\d+\.h5|zarr\.json|(views/)?\w+/(zarr\.json|c(/\d+)+)"
+)
 
 
 def publish(
@@ -56,7 +63,7 @@ def publish(
             full. What was in `folder` is untouched, and nothing else is left behind.
     """
     target = Path(os.path.abspath(folder))
-    _refuse_other_content(target)
+    refuse_other_content(target)
     owners: dict[str, Staging] = {}
     for staging in reversed(stagings):
         owners |= dict.fromkeys(staging.arrays, staging)
@@ -217,23 +224,33 @@ def _describe(
     )
 
 
-def _refuse_other_content(target: Path) -> None:
-    """A store replaces a store or nothing: a mistyped path must not cost anybody their files."""
-    taken = target.exists() and not target.is_dir()
-    if taken or (target.is_dir() and any(target.iterdir()) and not (target / NAME).exists()):
+def refuse_other_content(target: Path) -> None:
+    """A store replaces a store or nothing: a mistyped path must not mix anybody's files with one.
+
+    Raises:
+        CacheError: there is something else; names it. Hidden files do not count.
+    """
+    found = [target.name] if target.exists() and not target.is_dir() else []
+    if target.is_dir() and not (target / NAME).exists():
+        found = sorted(file.name for file in target.iterdir() if not file.name.startswith("."))
+    if found:
         raise CacheError(
-            f"{target} holds something that is no cache",
-            f"there is no {NAME} in it, and publishing would replace it",
+            f"{target} holds something that is no cache:\n{listing(found, 6)}",
+            f"there is no {NAME} in it, and a cache is to be there",
             "move it away, or choose another place for the store",
         )
 
 
 def _replace(temporary: Path, target: Path) -> None:
-    """Move what is at `target` aside, put `temporary` there, remove the old; undone if it fails half-way."""
+    """Move what is at `target` aside, put `temporary` there, remove the old; undone if it fails half-way.
+
+    What is no part of the old store stays.
+    """
     aside = temporary.with_suffix(".old")
     try:
         if target.is_dir():
             target.rename(aside)
+            carry(aside, temporary, _STORE_FILES)
         temporary.rename(target)
         sync(target.parent)
     finally:

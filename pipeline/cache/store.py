@@ -16,6 +16,7 @@ from pipeline.cache.manifest import NAME, Manifest, array_digest, rows_digest
 from pipeline.cache.remote import Remote
 from pipeline.cache.rows import Rows, unpack_keys
 from pipeline.errors import CacheError, fetch_again, listing
+from pipeline.machine import cores
 from pipeline.progress import Progress
 
 # A file is not believed to hold more than this many times its size, beyond a start that does no harm: a small
@@ -56,7 +57,7 @@ class Store(ABC):
         place: where it lies, for messages.
     """
 
-    threads = min(4, os.cpu_count() or 1)  # that may read at once and gain by it
+    threads = min(4, cores().used)  # that may read at once and gain by it
 
     def __init__(self, folder: Path, manifest: Manifest, remote: Remote | None = None) -> None:
         self.folder = Path(os.path.abspath(folder))

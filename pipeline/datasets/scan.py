@@ -1,7 +1,6 @@
 """The scan: every image is read, decoded in full and digested before anything trusts it."""
 
 import hashlib
-import os
 import warnings
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline.errors import DataError, listing
+from pipeline.machine import cores
 from pipeline.progress import Progress
 from pipeline.samples import Sample
 
@@ -57,9 +57,7 @@ def scan(entries: list[Entry], root: Path, progress: Progress) -> tuple[Sample, 
     """
     require_distinct(entries)
     require_files(entries, root)
-    workers = min(
-        16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    workers = min(16, cores().used)
     rows: list[Sample] = []
     faults: list[str] = []
     progress.start("scan", len(entries), "images")

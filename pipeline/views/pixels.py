@@ -2,18 +2,16 @@
 
 import hashlib
 import io
-import os
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from pipeline.errors import DataError
+from pipeline.machine import cores, room
 from pipeline.samples import Sample, Samples
 
 
@@ -25,17 +23,6 @@ def decode(content: bytes) -> np.ndarray:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
         return np.asarray(image.convert("RGB"))
-
-
-def room() -> int:
-    """Bytes of decoded images that this process may keep: a quarter of the memory that it may use, shared
-    with the processes that torchrun started beside it.
-    """
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = Path("/sys/fs/cgroup/memory.max")  # of a container
-    with suppress(OSError, ValueError):  # none, or "max"
-        memory = min(memory, int(limit.read_text()))
-    return memory // 4 // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 class Pixels:
@@ -102,6 +89,6 @@ class Pixels:
             if left < 0:
                 break
             room.append(row)
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(cores().used) as pool:
             for _ in pool.map(self.__getitem__, room):
                 pass
