@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.console import CACHE, DATA, STAGING, about, data_root, shown, stage
+from stages.console import CACHE, DATA, STAGING, about, data_root, shown, stage, tell_locks
 
 if TYPE_CHECKING:
     from pipeline.config import Params
@@ -82,6 +82,8 @@ def cache(params: "Params", replace: bool) -> None:
     )
     with Ranks() as ranks, ExitStack() as stack:
         console = stack.enter_context(shown()) if ranks.first else Progress()
+        if ranks.first:
+            tell_locks()
         if told:
             console.note(told)
         stagings = []

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.errors import StillroomError
+from pipeline.errors import AccessError, StillroomError
 from pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ TEACHER = ARTIFACTS / "teacher"
 CACHE = ARTIFACTS / "cache"
 STUDENTS = ARTIFACTS / "students"
 REPORT = ARTIFACTS / "report"
-# What stages write into each, as relative paths; all else is somebody's own, and stays
+# What stages write into each, as relative paths: all else is somebody's own, and stays
 _SKETCHES = r"sketch40/(JPEGImages/\w+\.jpg|ImageSplits/\w+\.txt|XMLAnnotations/\w+\.xml)"
 _DATA_FILES = re.compile(rf"samples\.json|{_SKETCHES}")
 _MODEL_FILES = re.compile(
@@ -252,6 +252,14 @@ def shown() -> Iterator[Console]:
     console.finish()
 
 
+def tell_locks() -> None:
+    """Say so where the environment has switched locks off."""
+    from pipeline.cache.lock import SWITCH, locks_off
+
+    if locks_off():
+        click.echo(f"locks are off ({SWITCH}=off): run one command at a time in this project", err=True)
+
+
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """A temporary folder that takes `target`'s place when the block ends well, and is removed otherwise.
@@ -265,6 +273,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
     """
     from pipeline.cache.lock import Lock
     from pipeline.folders import carry
+
+    tell_locks()
 
     ours = {DATA: _DATA_FILES, REPORT: _REPORT_FILES}.get(target, _MODEL_FILES)
 
@@ -382,9 +392,10 @@ def write_predictions(folder: Path, logits: "np.ndarray", test: "Samples") -> No
     """
     import csv
 
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    save_file({"logits": logits}, folder / "predictions.safetensors")
+    # `save_file` gives nobody else the right to read it, whatever the umask
+    (folder / "predictions.safetensors").write_bytes(save({"logits": logits}))
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
     with (plots / "confusion.csv").open("w", newline="", encoding="utf-8") as stream:
@@ -441,6 +452,9 @@ class Group(click.Group):
         except StillroomError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except PermissionError as error:
+            click.echo(f"error: {AccessError(error.filename or 'a file')}", err=True)
+            ctx.exit(AccessError.exit_code)
         except KeyboardInterrupt:
             click.echo("stopped; finished work is kept: the same command goes on from there", err=True)
             ctx.exit(1)

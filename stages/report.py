@@ -25,13 +25,15 @@ def report(params: "Params", show: bool) -> None:
     """Write artifacts/report/ (results.json, results.md, index.html, plots) and print the table."""
     from rich.console import Console
 
-    from pipeline.errors import DataError
+    from pipeline.errors import AccessError, DataError
     from pipeline.reporting import table
 
     if show:
         file = REPORT / "results.json"
         try:
             results = json.loads(file.read_text(encoding="utf-8"))
+        except PermissionError:
+            raise AccessError(file) from None
         except (OSError, ValueError):
             raise DataError(
                 f"there is no report in {REPORT}", fix="run `stillroom report`, or `dvc repro`"

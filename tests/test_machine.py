@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -127,37 +126,6 @@ def ask(*groups: Path, bound: set[int] | None = None, code: str = ASK) -> list[s
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
 def test_a_bound_process_uses_its_cores_alone() -> None:
     assert ask(bound={min(os.sched_getaffinity(0))})[0] == "1"
-
-
-@pytest.fixture
-def limited() -> Iterator[list[Path]]:
-    """Real control groups of half a gibibyte and one core, each inside another without a limit."""
-    if not Path("/sys/fs/cgroup").is_dir():
-        pytest.skip("no control groups here")
-    hierarchies = {"memory": "memory.limit_in_bytes", "cpu": "cpu.cfs_quota_us"}
-    if (Path("/sys/fs/cgroup") / "cgroup.controllers").exists():
-        hierarchies = {"": ""}
-    made: list[Path] = []
-    inner = []
-    try:
-        for name, file in hierarchies.items():
-            outer = Path("/sys/fs/cgroup") / name / f"stillroom-test-{os.getpid()}"
-            for folder in (outer, outer / "inner"):
-                folder.mkdir()
-                made.append(folder)
-            limits = {file: 2**29 if name == "memory" else 100_000}
-            if not file:
-                (outer / "cgroup.subtree_control").write_text("+memory +cpu")
-                limits = {"memory.max": 2**29, "cpu.max": "100000 100000"}
-            for one, value in limits.items():
-                (outer / one).write_text(str(value))
-            inner.append(outer / "inner")
-        yield inner
-    except OSError as error:
-        pytest.skip(f"control groups cannot be made here: {error}")
-    finally:
-        for folder in reversed(made):
-            folder.rmdir()
 
 
 def test_a_real_limit_of_an_outer_group_is_found(limited: list[Path]) -> None:

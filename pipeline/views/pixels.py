@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from pipeline.errors import DataError
+from pipeline.errors import AccessError, DataError
 from pipeline.machine import cores, room
 from pipeline.samples import Sample, Samples
 
@@ -53,12 +53,15 @@ class Pixels:
 
         Raises:
             DataError: the file is missing, unreadable, or not the one that `prepare` saw.
+            AccessError: this user may not read it.
         """
         if row.key in self._kept:
             return self._kept[row.key]
         file = self._samples.file(row)
         try:
             content = file.read_bytes()
+        except PermissionError:
+            raise AccessError(file) from None
         except OSError as error:
             raise DataError(
                 f"{file}: the image of {row.key} cannot be read",
