@@ -149,14 +149,16 @@ def check_inputs(params: "Params") -> None:
         inputs["data.path"] = params.data.path
     for name, path in inputs.items():
         folder = replaced(Path(path), (DATA, TEACHER, CACHE, STUDENTS, REPORT, STAGING))
-        if folder is not None:
-            raise ParamsError(
-                f"{name} = {path!r} lies in {folder}",
-                "stages replace what is in that folder: nothing in it may be an input",
-                f"move the images out of it (mv {path} images), and set {name} to where they are"
-                if name == "data.path"
-                else f"copy the file out of it (cp {path} start.safetensors), and set {name} to the copy",
-            )
+        if folder is None:
+            continue
+        if name == "data.path":
+            fix = f"move the images out of it (mv {path} images), and set {name} to where they are"
+        else:
+            fix = f"copy the file out of it (cp {path} start.safetensors), and set {name} to the copy"
+            if not Path(path).exists():  # DVC removes a stage's outputs before it runs the command
+                fix += f"; what a stage wrote there, `dvc checkout {path}` brings back"
+        why = "stages replace what is in that folder: nothing in it may be an input"
+        raise ParamsError(f"{name} = {path!r} lies in {folder}", why, fix)
 
 
 def check_family(family: str, where: str) -> None:

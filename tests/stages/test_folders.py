@@ -89,6 +89,14 @@ def test_dvc_deletes_no_input_before_it_is_refused(project: Path) -> None:
     done = run_in(project, "dvc", "repro", code=None)
     assert done.returncode != 0 and "lies in artifacts/teacher" in done.stdout + done.stderr
     assert (project / "artifacts/teacher/mine.safetensors").read_bytes() == b"mine"
+    # by the very name of an output DVC removes a file before any command runs; it has kept what a stage wrote
+    own = "artifacts/teacher/model.safetensors"
+    params.write_text(text.replace("  arch: convnext_atto\n", f"  weights: {own}\n  arch: convnext_atto\n"))
+    before = {own: (project / own).read_bytes()}
+    done = run_in(project, "dvc", "repro", code=None)
+    assert done.returncode != 0 and f"dvc checkout {own}" in done.stdout + done.stderr
+    run_in(project, "dvc", "checkout", "--force", own)
+    assert {own: (project / own).read_bytes()} == before
 
 
 @pytest.mark.parametrize("name", FOLDERS)
