@@ -1,5 +1,6 @@
 """Folders that are written anew as a whole: what else lies in them stays, and no input may lie in them."""
 
+import errno
 import os
 import re
 import shutil
@@ -35,10 +36,10 @@ def carry(old: Path, new: Path, ours: re.Pattern[str]) -> None:
     for path in others(old, ours):
         source, target = old / path, new / path
         target.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(source))
         try:
             os.link(source, target, follow_symlinks=False)
-        except FileExistsError:
-            raise
         except OSError:  # a file system without hard links
             shutil.copy2(source, target, follow_symlinks=False)
 
