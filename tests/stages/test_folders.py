@@ -90,6 +90,7 @@ def test_dvc_deletes_no_input_before_it_is_refused(project: Path) -> None:
     assert done.returncode != 0 and "lies in artifacts/teacher" in done.stdout + done.stderr
     assert (project / "artifacts/teacher/mine.safetensors").read_bytes() == b"mine"
     # by the very name of an output DVC removes a file before any command runs; it has kept what a stage wrote
+    shutil.rmtree(project / "artifacts/data/mine")
     own = "artifacts/teacher/model.safetensors"
     params.write_text(text.replace("  arch: convnext_atto\n", f"  weights: {own}\n  arch: convnext_atto\n"))
     before = {own: (project / own).read_bytes()}
