@@ -5,6 +5,8 @@ import platform
 import sys
 from typing import TYPE_CHECKING, Any
 
+from pipeline.machine import cores
+
 if TYPE_CHECKING:
     import torch
 
@@ -29,6 +31,22 @@ def keep_memory() -> None:
     if mallopt is not None:
         mallopt(mmap_max, 0)
         mallopt(trim_threshold, 2**31 - 1)
+
+
+def settle() -> None:
+    """Make the most of this machine; said once, before a command computes."""
+    keep_memory()
+    keep_to_quota()
+
+
+def keep_to_quota() -> None:
+    """Let torch run no more threads than a container's quota pays for: more would wait for each other.
+
+    To what cores the process is bound torch knows itself.
+    """
+    import torch
+
+    torch.set_num_threads(min(torch.get_num_threads(), cores().used))
 
 
 def autocast(where: "torch.device", amp: str) -> Any:

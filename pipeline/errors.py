@@ -47,6 +47,25 @@ class CacheError(StillroomError):
     """A cache is missing, damaged, or was made from something else."""
 
 
+DENIED = "permission denied"
+ALLOW = "have its owner allow it: chmod -R a+rX on the folder (and `umask 022` before what is written next)"
+
+
+class AccessError(StillroomError):
+    """A file or folder may not be read by this user; it says nothing of what is in it.
+
+    Args:
+        place: the file or folder.
+    """
+
+    def __init__(self, place: object) -> None:
+        super().__init__(
+            f"{place} cannot be read",
+            DENIED,
+            ALLOW,
+        )
+
+
 def fetch(folder: object) -> str:
     """What to do about a cache that is not there."""
     here = os.path.relpath(str(folder))

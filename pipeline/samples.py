@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pipeline.errors import DataError
+from pipeline.errors import AccessError, DataError
 
 FORMAT = "stillroom-samples/1"
 SPLITS = ("train", "val", "test")
@@ -117,6 +117,7 @@ class Samples:
 
         Raises:
             DataError: there is no table, or it is not one that this version reads.
+            AccessError: this user may not read it.
         """
         file = folder / "samples.json"
         try:
@@ -125,6 +126,8 @@ class Samples:
             raise DataError(
                 f"{file} is not there", fix=f"run `stillroom prepare`, or fetch it (`dvc pull {folder}`)"
             ) from None
+        except PermissionError:
+            raise AccessError(file) from None
         except (OSError, ValueError) as error:
             raise DataError(f"{file} cannot be read", str(error), "run `stillroom prepare` again") from None
         try:

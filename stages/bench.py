@@ -32,9 +32,10 @@ def bench(only: tuple[str, ...], repeats: int, batch_size: int | None, as_json: 
     is the median of the repeats' ratios, and their range. About five minutes on two cores.
     """
     from pipeline.benchmarks import run
-    from pipeline.device import environment, keep_memory
+    from pipeline.device import environment, settle
+    from pipeline.machine import cores
 
-    keep_memory()
+    settle()
     parts = only or PARTS
     figures: list[Figure] = []
     folder = Path(tempfile.mkdtemp(prefix="stillroom-bench-"))
@@ -46,7 +47,7 @@ def bench(only: tuple[str, ...], repeats: int, batch_size: int | None, as_json: 
                 figures += run.PARTS[part](folder / part, repeats, batch_size)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    machine = environment() | {"cores": run.cores()}
+    machine = environment() | {"cores": cores().used}
     if as_json:
         click.echo(json.dumps({"machine": machine, "figures": [one.to_json() for one in figures]}, indent=2))
         return

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.console import CACHE, DATA, STAGING, about, data_root, shown, stage
+from stages.console import CACHE, DATA, STAGING, about, data_root, shown, stage, tell_locks
 
 if TYPE_CHECKING:
     from pipeline.config import Params
@@ -24,9 +24,9 @@ def cache(params: "Params", replace: bool) -> None:
     from pipeline.cache.backends import open_store
     from pipeline.cache.estimate import estimate
     from pipeline.cache.manifest import NAME
-    from pipeline.cache.publish import publish
+    from pipeline.cache.publish import publish, refuse_other_content
     from pipeline.cache.staging import Staging
-    from pipeline.device import device, environment, keep_memory
+    from pipeline.device import device, environment, settle
     from pipeline.distributed import Ranks
     from pipeline.errors import CacheError, fetch_again
     from pipeline.evaluation.metrics import accuracy
@@ -38,7 +38,8 @@ def cache(params: "Params", replace: bool) -> None:
     from pipeline.samples import Samples
     from pipeline.views.policies import make_recipe
 
-    keep_memory()
+    settle()
+    refuse_other_content(CACHE)
     described = {
         name: read_teacher(Path(folder) / "teacher.json") for name, folder in params.cache.teachers.items()
     }
@@ -81,6 +82,8 @@ def cache(params: "Params", replace: bool) -> None:
     )
     with Ranks() as ranks, ExitStack() as stack:
         console = stack.enter_context(shown()) if ranks.first else Progress()
+        if ranks.first:
+            tell_locks()
         if told:
             console.note(told)
         stagings = []

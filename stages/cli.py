@@ -5,6 +5,7 @@ import click
 from stages.bench import bench
 from stages.cache import cache
 from stages.console import Group
+from stages.doctor import doctor
 from stages.export import export
 from stages.plan import plan
 from stages.predict import predict
@@ -26,5 +27,18 @@ def main() -> None:
     """
 
 
-for command in (prepare, teacher, cache, student, report, store, plan, bench, predict, export, preset):
+for command in (
+    prepare,
+    teacher,
+    cache,
+    student,
+    report,
+    store,
+    plan,
+    bench,
+    predict,
+    export,
+    preset,
+    doctor,
+):
     main.add_command(command)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import stopping
-from pipeline.errors import StillroomError
+from pipeline.errors import AccessError, StillroomError
 from pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -33,6 +34,13 @@ TEACHER = ARTIFACTS / "teacher"
 CACHE = ARTIFACTS / "cache"
 STUDENTS = ARTIFACTS / "students"
 REPORT = ARTIFACTS / "report"
+# What stages write into each, as relative paths: all else is somebody's own, and stays
+_SKETCHES = r"sketch40/(JPEGImages/\w+\.jpg|ImageSplits/\w+\.txt|XMLAnnotations/\w+\.xml)"
+_DATA_FILES = re.compile(rf"(samples|report)\.json|{_SKETCHES}")
+_MODEL_FILES = re.compile(
+    r"(model|predictions)\.safetensors|(teacher|student|metrics)\.json|plots/confusion\.csv|plots/metrics/\w+\.tsv"
+)
+_REPORT_FILES = re.compile(r"results\.(json|md)|index\.html|metrics\.json|plots/\w+\.csv")
 # No DVC output: DVC deletes outputs before it runs a stage, and committed blocks must outlive that.
 STAGING = ARTIFACTS / ".staging"
 
@@ -99,6 +107,7 @@ def stage(command: Callable) -> Callable:
 
         params = load_params(params_file, overrides)
         check_choices(params, f"--set {' '.join(overrides)}" if overrides else str(params_file))
+        check_inputs(params)
         return command(params=params, **arguments)
 
     return wrapped
@@ -122,6 +131,35 @@ def check_choices(params: "Params", source: str) -> None:
         (name, f"student.losses.{name}") for name in own
     ]:
         losses.check(name, f"{source}: {key}")
+
+
+def check_inputs(params: "Params") -> None:
+    """Refuse images or weights in a folder that a stage replaces: it would delete what it is to read.
+
+    Raises:
+        ParamsError: names the parameter, the folder and what to do.
+    """
+    from pipeline.errors import ParamsError
+    from pipeline.folders import replaced
+
+    model = params.student.model
+    weights = {"teacher.weights": params.teacher.weights, "student.model.weights": model.weights}
+    weights |= {f"student.model.family_weights.{name}": file for name, file in model.family_weights.items()}
+    inputs = {name: file for name, file in weights.items() if file not in ("hub", "none")}
+    if params.data.path is not None:
+        inputs["data.path"] = params.data.path
+    for name, path in inputs.items():
+        folder = replaced(Path(path), (DATA, TEACHER, CACHE, STUDENTS, REPORT, STAGING))
+        if folder is None:
+            continue
+        if name == "data.path":
+            fix = f"move the images out of it (mv {path} images), and set {name} to where they are"
+        else:
+            fix = f"copy the file out of it (cp {path} start.safetensors), and set {name} to the copy"
+            if not Path(path).exists():  # DVC removes a stage's outputs before it runs the command
+                fix += f"; what a stage wrote there, `dvc checkout {path}` brings back"
+        why = "stages replace what is in that folder: nothing in it may be an input"
+        raise ParamsError(f"{name} = {path!r} lies in {folder}", why, fix)
 
 
 def check_family(family: str, where: str) -> None:
@@ -217,27 +255,44 @@ def shown() -> Iterator[Console]:
     console.finish()
 
 
+def tell_locks() -> None:
+    """Say so where the environment has switched locks off."""
+    from pipeline.cache.lock import SWITCH, locks_off
+
+    if locks_off():
+        click.echo(f"locks are off ({SWITCH}=off): run one command at a time in this project", err=True)
+
+
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """A temporary folder that takes `target`'s place when the block ends well, and is removed otherwise.
 
     It lies in the staging folder, so that not even a kill leaves anything half-written among DVC's outputs;
-    what a kill left there is cleared away by the next run.
+    what a kill left there is cleared away by the next run. What lies in `target` and no stage wrote stays.
 
     Raises:
         StillroomError: the place cannot be written to, or another process is at it; said before the work
             begins.
     """
     from pipeline.cache.lock import Lock
+    from pipeline.folders import carry
+
+    tell_locks()
+
+    ours = {DATA: _DATA_FILES, REPORT: _REPORT_FILES}.get(target, _MODEL_FILES)
 
     try:
         STAGING.mkdir(parents=True, exist_ok=True)
         target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not target.is_dir():
+            raise FileExistsError(errno.EEXIST, f"{target} is a file; move it away")
         if not os.access(target.parent, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, f"no permission to write in {target.parent}")
         lock = Lock(STAGING / f"{target.name}.lock", str(target))
         for left in STAGING.glob(f"{target.name}.{8 * '?'}"):
-            if (left / "old").exists() and not target.exists():  # killed between the two renames
+            if os.path.lexists(left / "old") and not os.path.lexists(
+                target
+            ):  # killed between the two renames
                 (left / "old").rename(target)
             shutil.rmtree(left, ignore_errors=True)
         temporary = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=STAGING))
@@ -247,19 +302,22 @@ def whole_folder(target: Path) -> Iterator[Path]:
             error.strerror or str(error),
             "make the folder writable, or free the disk",
         ) from None
+    made, old = temporary / "new", temporary / "old"
     try:
-        made = temporary / "new"
         made.mkdir()
         yield made
         with stopping.blocked():  # or a signal between the two would cost the old one
-            if target.exists():
-                target.rename(temporary / "old")
+            if target.exists() or target.is_symlink():
+                target.rename(old)
+                carry(old, made, ours)
             made.rename(target)
     except OSError as error:
         raise StillroomError(
             f"{target} cannot be written", str(error), "free the disk or mend the folder, then run it again"
         ) from None
     finally:
+        if os.path.lexists(old) and not os.path.lexists(target):
+            old.rename(target)
         shutil.rmtree(temporary, ignore_errors=True)
         lock.release()
 
@@ -338,9 +396,10 @@ def write_predictions(folder: Path, logits: "np.ndarray", test: "Samples") -> No
     """
     import csv
 
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    save_file({"logits": logits}, folder / "predictions.safetensors")
+    # `save_file` gives nobody else the right to read it, whatever the umask
+    (folder / "predictions.safetensors").write_bytes(save({"logits": logits}))
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
     with (plots / "confusion.csv").open("w", newline="", encoding="utf-8") as stream:
@@ -399,6 +458,10 @@ class Group(click.Group):
             stopping.over()
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)
+        except PermissionError as error:
+            stopping.over()
+            click.echo(f"error: {AccessError(error.filename or 'a file')}", err=True)
+            ctx.exit(AccessError.exit_code)
         except BaseException as error:
             # where a signal comes in the middle of an import, say, its exception may turn into another one
             if not isinstance(error, KeyboardInterrupt) and not stopping.asked():

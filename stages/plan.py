@@ -39,13 +39,13 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
     epochs of students, in all of the matrix together.
     """
     from pipeline.cache.estimate import estimate
-    from pipeline.device import environment, keep_memory
+    from pipeline.device import environment, settle
     from pipeline.errors import DataError
     from pipeline.generation.generate import array_specs
     from pipeline.generation.identity import of_data, of_output
     from pipeline.samples import Samples
 
-    keep_memory()
+    settle()
     train = Samples.load(DATA, data_root(params)).of("train")
     if not len(train):
         raise DataError(

@@ -34,10 +34,11 @@ def predict(
     It looks at the centre square of each, at the precision (amp) of the model's evaluation. An image that
     cannot be read is named, the others are still predicted, and the exit code is then 1.
     """
-    from pipeline.device import device
+    from pipeline.device import device, settle
     from pipeline.errors import ParamsError
     from pipeline.models.load import load
 
+    settle()
     if not images and sys.stdin.isatty():
         raise ParamsError("there is no image to look at", fix=NAME_ONE)
     model, described = load(chosen_model(student))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stages.console import ARTIFACTS, DATA, REPORT, about, cache_to_read, data_root, stage
+from stages.console import ARTIFACTS, DATA, REPORT, about, cache_to_read, data_root, stage, whole_folder
 
 if TYPE_CHECKING:
     from pipeline.cache.store import Store
@@ -25,13 +25,15 @@ def report(params: "Params", show: bool) -> None:
     """Write artifacts/report/ (results.json, results.md, index.html, plots) and print the table."""
     from rich.console import Console
 
-    from pipeline.errors import DataError
+    from pipeline.errors import AccessError, DataError
     from pipeline.reporting import table
 
     if show:
         file = REPORT / "results.json"
         try:
             results = json.loads(file.read_text(encoding="utf-8"))
+        except PermissionError:
+            raise AccessError(file) from None
         except (OSError, ValueError):
             raise DataError(
                 f"there is no report in {REPORT}", fix="run `stillroom report`, or `dvc repro`"
@@ -45,12 +47,13 @@ def report(params: "Params", show: bool) -> None:
                 "run `stillroom report`, or `dvc repro`",
             ) from None
     else:
-        shown = table.rich_table(_write(params))
+        with whole_folder(REPORT) as folder:
+            shown = table.rich_table(_write(params, folder))
     Console().print(shown)
     click.echo(f"report: {REPORT / 'index.html'}")
 
 
-def _write(params: "Params") -> dict:
+def _write(params: "Params", folder: Path) -> dict:
     from pipeline.cache.remote import is_address
     from pipeline.datasets import summary
     from pipeline.reporting import page, plots, records, table
@@ -81,8 +84,8 @@ def _write(params: "Params") -> dict:
         runs.manifest,
         summary.read(DATA) or summary.of_samples(samples),
     )
-    page.write(REPORT, results, html, table.markdown(results))
-    plots.write(REPORT, runs, results, samples.classes)
+    page.write(folder, results, html, table.markdown(results))
+    plots.write(folder, runs, results, samples.classes)
     return results
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.console import CACHE, DATA, STAGING, about, data_root, shown, stage
+from stages.console import CACHE, DATA, STAGING, about, data_root, shown, stage, tell_locks
 
 if TYPE_CHECKING:
     from pipeline.config import Params
@@ -155,7 +155,8 @@ def verify(ctx: click.Context, path: Path | str, as_json: bool) -> None:
     """
     from pipeline.cache.checks import verify as check
     from pipeline.cache.remote import is_address
-    from pipeline.errors import fetch_again
+    from pipeline.cache.store import UNALLOWED
+    from pipeline.errors import ALLOW, fetch_again
 
     if as_json:
         damage = check(path)
@@ -165,7 +166,9 @@ def verify(ctx: click.Context, path: Path | str, as_json: bool) -> None:
             damage = check(path, console)
         for entry in damage:
             click.echo(f"damaged: {_where(entry['block'])}{entry['file']}: {entry['reason']}")
-        if damage:
+        if damage and all(entry["reason"] == UNALLOWED for entry in damage):
+            click.echo(f"  do:  {ALLOW}")
+        elif damage:
             mend = "" if is_address(path) else f", or run `stillroom store repair {path}`"
             click.echo(f"  do:  {fetch_again(path)}{mend}")
         else:
@@ -185,13 +188,13 @@ def repair(params: "Params", path: Path | str, as_json: bool) -> None:
     """
     from pipeline.cache.backends import open_store
     from pipeline.cache.checks import verify as check
-    from pipeline.device import keep_memory
+    from pipeline.device import settle
     from pipeline.errors import CacheError
     from pipeline.generation.repair import repair as mend
     from pipeline.progress import Progress
     from pipeline.samples import Samples
 
-    keep_memory()
+    settle()
     opened = open_store(path)
     if opened.remote:
         raise CacheError(
@@ -200,6 +203,7 @@ def repair(params: "Params", path: Path | str, as_json: bool) -> None:
             "run it where the cache lies",
         )
     train = Samples.load(DATA, data_root(params)).of("train")
+    tell_locks()
     with shown() as console:
         progress = Progress() if as_json else console
         damage = check(path, progress)
@@ -245,7 +249,7 @@ def audit(
     than float arithmetic and the encoding explain.
     """
     from pipeline.cache.backends import open_store
-    from pipeline.device import device, keep_memory
+    from pipeline.device import device, settle
     from pipeline.errors import CacheError
     from pipeline.generation.audit import audit as look
     from pipeline.generation.identity import check_against_cache, read_teacher
@@ -253,7 +257,7 @@ def audit(
     from pipeline.progress import Progress
     from pipeline.samples import Samples
 
-    keep_memory()
+    settle()
     opened = open_store(path)
     train = Samples.load(DATA, data_root(params)).of("train")
     check_against_cache(opened.manifest, train, params)
@@ -299,6 +303,7 @@ def convert(path: Path | str, target: Path, backend: str, as_json: bool) -> None
     from pipeline.cache.convert import convert as write
     from pipeline.progress import Progress
 
+    tell_locks()
     with shown() as console:
         manifest = write(open_store(path), target, backend, Progress() if as_json else console)
     if as_json:

@@ -63,7 +63,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
 
     import numpy as np
 
-    from pipeline.device import device, environment, keep_memory
+    from pipeline.device import device, environment, settle
     from pipeline.distributed import Ranks
     from pipeline.evaluation.cost import flops, latency, parameters
     from pipeline.evaluation.forward import centre_logits
@@ -78,7 +78,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     from pipeline.training.loop import fit
     from pipeline.training.pairing import digests
 
-    keep_memory()
+    settle()
     config = params.student
     chosen = losses.load(arm, config.losses.of(arm))
     train_config = config.train_of(family)

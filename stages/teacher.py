@@ -34,7 +34,7 @@ def teacher(params: "Params") -> None:
     """Train the teacher, or adopt it; write artifacts/teacher/. A stopped run goes on where it was."""
     import numpy as np
 
-    from pipeline.device import device, environment, keep_memory
+    from pipeline.device import device, environment, settle
     from pipeline.errors import WeightsError, listing
     from pipeline.evaluation.cost import flops, parameters
     from pipeline.evaluation.forward import centre_logits
@@ -48,7 +48,7 @@ def teacher(params: "Params") -> None:
     from pipeline.training.loop import fit
     from pipeline.views.policies import make_recipe
 
-    keep_memory()
+    settle()
     config = params.teacher
     samples = Samples.load(DATA, data_root(params))
     train, val, test = samples.of("train"), samples.of("val"), samples.of("test")

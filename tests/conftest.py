@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -102,6 +103,15 @@ def clean(project: Path) -> bool:
     return json.loads(run_in(project, "dvc", "status", "--json").stdout) == {"source": ["always changed"]}
 
 
+def until(condition: Callable[[], bool], process: subprocess.Popen | None = None) -> None:
+    """Wait for something to come to pass, however slow the machine is, while a process lives."""
+    end = time.monotonic() + warm.LONGEST
+    while not condition():
+        assert process is None or process.poll() is None, "the process ended before"
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.005)
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A project after `dvc repro`. Not to be changed: use `project` for a copy."""
@@ -149,3 +159,34 @@ def empty(tmp_path: Path) -> Path:
     """A folder with parameters and nothing else."""
     (tmp_path / "params.yaml").write_text(TINY)
     return tmp_path
+
+
+@pytest.fixture
+def limited() -> Iterator[list[Path]]:
+    """Real control groups of half a gibibyte and one core, each inside another without a limit."""
+    if not Path("/sys/fs/cgroup").is_dir():
+        pytest.skip("no control groups here")
+    hierarchies = {"memory": "memory.limit_in_bytes", "cpu": "cpu.cfs_quota_us"}
+    if (Path("/sys/fs/cgroup") / "cgroup.controllers").exists():
+        hierarchies = {"": ""}
+    made: list[Path] = []
+    inner = []
+    try:
+        for name, file in hierarchies.items():
+            outer = Path("/sys/fs/cgroup") / name / f"stillroom-test-{os.getpid()}"
+            for folder in (outer, outer / "inner"):
+                folder.mkdir()
+                made.append(folder)
+            limits = {file: 2**29 if name == "memory" else 100_000}
+            if not file:
+                (outer / "cgroup.subtree_control").write_text("+memory +cpu")
+                limits = {"memory.max": 2**29, "cpu.max": "100000 100000"}
+            for one, value in limits.items():
+                (outer / one).write_text(str(value))
+            inner.append(outer / "inner")
+        yield inner
+    except OSError as error:
+        pytest.skip(f"control groups cannot be made here: {error}")
+    finally:
+        for folder in reversed(made):
+            folder.rmdir()

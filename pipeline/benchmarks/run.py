@@ -1,6 +1,5 @@
 """The parts of `stillroom bench`, each a function of a folder to work in."""
 
-import os
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -16,11 +15,6 @@ from pipeline.config import load_params
 from pipeline.device import device
 
 Part = Callable[[Path, int, int | None], list[Figure]]
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _views(folder: Path, repeats: int, batch_size: int | None) -> list[Figure]:

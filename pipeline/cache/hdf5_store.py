@@ -173,7 +173,8 @@ def _open(path: str) -> Iterator[tuple[h5py.h5f.FileID, FileIO]]:
 
 
 def _create(file: Path) -> h5py.File:
-    return h5py.File(file, "w", libver=_VERSION)
+    # locking: the file is nobody else's, and some network file systems have no locks
+    return h5py.File(file, "w", libver=_VERSION, locking=False)
 
 
 def _packed(name: str, dtype: np.dtype) -> bool:

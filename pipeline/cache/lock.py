@@ -1,11 +1,19 @@
-"""A lock that ends with its process, however that ends: `flock` on a file that holds the process id."""
+"""A lock that ends with its process, however that ends: `flock` on a file that holds the process id.
 
-import fcntl
+Some network and cluster file systems have no such locks. STILLROOM_LOCKS=off does without.
+"""
+
 import os
 from pathlib import Path
 
-from pipeline.errors import CacheError
+from pipeline.errors import CacheError, ParamsError, StillroomError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+SWITCH = "STILLROOM_LOCKS"
 _open: set[int] = set()  # descriptors of the locks that this process holds
 
 
@@ -16,7 +24,52 @@ def _forget() -> None:
     _open.clear()
 
 
-os.register_at_fork(after_in_child=_forget)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def locks_off() -> bool:
+    """Whether the environment variable STILLROOM_LOCKS does without locks.
+
+    Raises:
+        ParamsError: it is neither `on` nor `off`.
+    """
+    text = os.environ.get(SWITCH, "on")
+    if text not in ("on", "off"):
+        raise ParamsError(f"{SWITCH}={text!r} is neither on nor off", fix="set it to off, or leave it out")
+    return text == "off"
+
+
+def claim(descriptor: int, file: Path, shared: bool = False) -> None:
+    """Lock an open file or folder at once, until its last descriptor is closed; nothing if locks are off.
+
+    Args:
+        file: its name, for the message.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        StillroomError: its file system, or this system, has no such locks.
+    """
+    if locks_off():
+        return
+    if fcntl is None:
+        raise StillroomError(
+            f"{file} cannot be locked",
+            "this system has no flock, which keeps two processes from writing the same thing",
+            f"use Linux, macOS or WSL; or set {SWITCH}=off and run one command at a time",
+        )
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:  # for want of space it never fails
+        raise StillroomError(
+            f"{file} cannot be locked",
+            f"flock: {error.strerror or error}; it keeps two processes from writing the same thing, and some "
+            "network file systems do not have it",
+            "move the project to a file system that has it (NFS: mount option local_lock=flock), or set "
+            f"{SWITCH}=off and run one command at a time",
+        ) from None
 
 
 class Lock:
@@ -32,11 +85,12 @@ class Lock:
 
         Raises:
             CacheError: another process holds it; names that process.
+            StillroomError: there are no locks here.
         """
         self._pid = os.getpid()
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            claim(descriptor, file, shared)
         except BlockingIOError:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)

@@ -14,7 +14,7 @@ from pipeline.cache.encoding import of
 from pipeline.cache.identity import canonical, identity_id
 from pipeline.cache.layout import VIEWS, ArraySpec, Block, Layout, blocks, fault_in
 from pipeline.cache.rows import LONGEST_KEY, Rows
-from pipeline.errors import CacheError, fetch, fetch_again
+from pipeline.errors import AccessError, CacheError, fetch, fetch_again
 
 FORMAT = "stillroom-cache/1"
 NAME = "manifest.json"
@@ -162,6 +162,8 @@ class Manifest:
                 text = stream.read(LARGEST + 1)
         except (FileNotFoundError, NotADirectoryError):
             raise CacheError(f"{file} is not there", "every cache has one", fetch(folder)) from None
+        except PermissionError:
+            raise AccessError(file) from None
         except OSError as error:
             raise CacheError(f"{file} cannot be read", error.strerror or str(error), again) from None
         if len(text) > LARGEST:

@@ -1,9 +1,9 @@
 """From staged blocks to a store: assembled beside its place, manifest last, then put there by one rename."""
 
-import fcntl
 import glob
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import time
@@ -19,12 +19,19 @@ from pipeline.cache.backends import backend as backend_class
 from pipeline.cache.backends import open_store
 from pipeline.cache.divergence import merge
 from pipeline.cache.layout import ArraySpec, Block, Layout, blocks_per_file, runs
+from pipeline.cache.lock import claim
 from pipeline.cache.manifest import NAME, Manifest, rows_digest
 from pipeline.cache.rows import Rows
 from pipeline.cache.staging import Staging, sync
 from pipeline.cache.store import Kept, Reader
 from pipeline.errors import CacheError, listing
+from pipeline.folders import carry, others
 from pipeline.progress import Progress
+
+# every file of a store of either kind, of any number of views
+_STORE_FILES = re.compile(
+    r"manifest\.json|store\.h5|blocks/plane-\d+-\d+\.h5|zarr\.json|(views/)?\w+/(zarr\.json|c(/\d+)+)"
+)
 
 
 def publish(
@@ -56,7 +63,7 @@ def publish(
             full. What was in `folder` is untouched, and nothing else is left behind.
     """
     target = Path(os.path.abspath(folder))
-    _refuse_other_content(target)
+    refuse_other_content(target)
     owners: dict[str, Staging] = {}
     for staging in reversed(stagings):
         owners |= dict.fromkeys(staging.arrays, staging)
@@ -91,10 +98,11 @@ def assemble(
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target)
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
-        temporary.mkdir()
-        claim = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+        mark = temporary.with_suffix(".lock")
+        held = os.open(mark, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells `_sweep` that somebody is at work here
+            claim(held, mark)  # tells `_sweep` that somebody is at work here
+            temporary.mkdir()
             progress.start(
                 "publishing", layout.views * sum(len(layout.parts(name)) for name in layout.arrays), "parts"
             )
@@ -107,10 +115,11 @@ def assemble(
             _sync_all(temporary)
             manifest.save(temporary)
             sync(temporary)
-            _replace(temporary, target)
+            _replace(temporary, target, progress)
         finally:
-            os.close(claim)
             _surely(_discard, temporary)
+            mark.unlink(missing_ok=True)
+            os.close(held)
     except OSError as error:
         raise CacheError(
             f"the store cannot be written to {target}",
@@ -217,29 +226,50 @@ def _describe(
     )
 
 
-def _refuse_other_content(target: Path) -> None:
-    """A store replaces a store or nothing: a mistyped path must not cost anybody their files."""
-    taken = target.exists() and not target.is_dir()
-    if taken or (target.is_dir() and any(target.iterdir()) and not (target / NAME).exists()):
+def refuse_other_content(target: Path) -> None:
+    """A store replaces a store or nothing: a mistyped path must not mix anybody's files with one.
+
+    Raises:
+        CacheError: there is something else; names it. Hidden files do not count.
+    """
+    found = [target.name] if target.exists() and not target.is_dir() else []
+    if target.is_dir() and not (target / NAME).exists():
+        found = sorted(file.name for file in target.iterdir() if not file.name.startswith("."))
+    if found:
         raise CacheError(
-            f"{target} holds something that is no cache",
-            f"there is no {NAME} in it, and publishing would replace it",
+            f"{target} holds something that is no cache:\n{listing(found, 6)}",
+            f"there is no {NAME} in it, and a cache is to be there",
             "move it away, or choose another place for the store",
         )
 
 
-def _replace(temporary: Path, target: Path) -> None:
-    """Move what is at `target` aside, put `temporary` there, remove the old; undone if it fails half-way."""
+def _replace(temporary: Path, target: Path, progress: Progress) -> None:
+    """Move what is at `target` aside, put `temporary` there, remove the old; undone if it fails half-way.
+
+    Somebody's own files in the old store are put beside the new one: in a store each file counts.
+    """
     aside = temporary.with_suffix(".old")
     try:
         if target.is_dir():
             target.rename(aside)
+            _keep_others(aside, target, progress)
         temporary.rename(target)
         sync(target.parent)
     finally:
         if aside.exists() and not target.exists():
             aside.rename(target)
         _surely(_remove, aside)
+
+
+def _keep_others(old: Path, target: Path, progress: Progress) -> None:
+    found = sorted(others(old, _STORE_FILES))
+    if not found:
+        return
+    number = 1
+    while (place := target.with_name(f"{target.name}.others{number}")).exists():
+        number += 1
+    carry(old, place, _STORE_FILES)
+    progress.note(f"no part of the cache, and moved to {place}:\n{listing(found, 6)}")
 
 
 def _surely(clear: Callable[[Path], None], folder: Path) -> None:
@@ -258,15 +288,19 @@ def _sweep(target: Path) -> None:
             _remove(aside)
         else:
             aside.rename(target)
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*.new"):
-        claim = os.open(left, os.O_RDONLY | os.O_CLOEXEC)
+    beside = f".{glob.escape(target.name)}.*"
+    lefts = [*target.parent.glob(f"{beside}.new"), *target.parent.glob(f"{beside}.lock")]
+    for left in {file.with_suffix(".new") for file in lefts}:
+        mark = left.with_suffix(".lock")  # no lock on the folder: NFS locks only what is open for writing
+        held = os.open(mark, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            claim(held, mark)
             _remove(left)
+            mark.unlink(missing_ok=True)
         except BlockingIOError:
             pass  # its writer lives
         finally:
-            os.close(claim)
+            os.close(held)
 
 
 def _discard(temporary: Path) -> None:

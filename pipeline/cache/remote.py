@@ -5,14 +5,14 @@ there like any other cache's. What lies in that folder is trusted no more than t
 """
 
 import errno
-import fcntl
 import os
 import re
+import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -160,15 +160,14 @@ class Remote:
     def _fetch(self, file: str, most: int) -> str:
         target = self._folder / file
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, made = tempfile.mkstemp(prefix=".part-", dir=self._folder)
-        os.close(descriptor)
+        made = self._folder / f".part-{secrets.token_hex(8)}"  # `mkstemp` passes over the umask
         try:
-            fault = self._retried(lambda: self._copy(file, Path(made), most))
+            fault = self._retried(lambda: self._copy(file, made, most))
             if not fault:
                 os.replace(made, target)
             return fault
         finally:
-            Path(made).unlink(missing_ok=True)
+            made.unlink(missing_ok=True)
 
     def _copy(self, file: str, target: Path, most: int) -> str:
         """Fetch a file, never more of it than it may have; why it is not to be had, or nothing."""
@@ -266,7 +265,11 @@ class Remote:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         with (self._folder / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            # without locks two may fetch the same file, and each puts a whole one in its place
+            with suppress(OSError, ImportError):
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def _shrink(self, fetched: list[str]) -> None:

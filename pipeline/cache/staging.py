@@ -22,7 +22,7 @@ from pipeline.cache.lock import Lock
 from pipeline.cache.manifest import array_digest, rows_digest
 from pipeline.cache.rows import pack
 from pipeline.cache.store import Store
-from pipeline.errors import CacheError
+from pipeline.errors import AccessError, CacheError
 
 FORMAT = "stillroom-staging/2"
 _TABLE = "staging.json"
@@ -136,7 +136,11 @@ class Staging:
         return list(blocks(views, len(self.rows.labels), self.block_samples))
 
     def committed(self) -> set[Block]:
-        """The blocks that are there and whole: every byte is read. Damaged ones are removed and counted."""
+        """The blocks that are there and whole: every byte is read. Damaged ones are removed and counted.
+
+        Raises:
+            AccessError: this user may not read one that another has written.
+        """
         whole = set()
         for file in sorted(self.folder.iterdir()):
             match = _BLOCK_FILE.fullmatch(file.name)
@@ -274,6 +278,8 @@ class Staging:
             why = "it was never committed, or its file was deleted"
             fix = "run the command again; it computes what is missing"
             raise CacheError(f"the staged block {block} is not there: {file}", why, fix) from None
+        except PermissionError:  # not damaged: `committed` must not remove it
+            raise AccessError(file) from None
         except OSError as error:
             raise self._damaged(block, error.strerror or str(error)) from error
         with stream:
@@ -354,6 +360,8 @@ class Staging:
             size = found["block_samples"]
             if type(size) is not int or not 1 <= size <= len(self.rows.labels):
                 raise ValueError
+        except PermissionError:
+            raise AccessError(file) from None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             found = (
                 None  # new, or damaged: the block files know what they are, this table only keeps their size

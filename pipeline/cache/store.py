@@ -15,7 +15,8 @@ from pipeline.cache.layout import VIEWS, Block, Layout, runs
 from pipeline.cache.manifest import NAME, Manifest, array_digest, rows_digest
 from pipeline.cache.remote import Remote
 from pipeline.cache.rows import Rows, unpack_keys
-from pipeline.errors import CacheError, fetch_again, listing
+from pipeline.errors import DENIED, AccessError, CacheError, StillroomError, fetch_again, listing
+from pipeline.machine import cores
 from pipeline.progress import Progress
 
 # A file is not believed to hold more than this many times its size, beyond a start that does no harm: a small
@@ -56,7 +57,7 @@ class Store(ABC):
         place: where it lies, for messages.
     """
 
-    threads = min(4, os.cpu_count() or 1)  # that may read at once and gain by it
+    threads = min(4, cores().used)  # that may read at once and gain by it
 
     def __init__(self, folder: Path, manifest: Manifest, remote: Remote | None = None) -> None:
         self.folder = Path(os.path.abspath(folder))
@@ -321,9 +322,12 @@ class Store(ABC):
         ranges = runs(start, stop, self.layout.block_samples)
         return [Damage(Block(view, first, last), file, reason) for first, last in ranges]
 
-    def refusal(self, damage: list[Damage]) -> CacheError:
-        """The error that names all of the damage."""
+    def refusal(self, damage: list[Damage]) -> StillroomError:
+        """The error that names all of the damage; of files that may not be read, the first alone."""
         lines = list(dict.fromkeys(str(fault) for fault in damage))
+        denied = [fault.file for fault in damage if fault.reason == UNALLOWED]
+        if denied:
+            return AccessError(self.folder / denied[0])
         then = fetch_again(self.place) + ("" if self.remote else ", or run `stillroom store repair`")
         return CacheError(
             f"the cache in {self.place} is damaged:\n{listing(lines)}",
@@ -423,6 +427,7 @@ def _file_digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+UNALLOWED = f"cannot be read: {DENIED}"
 UNDECODABLE = "cannot be decoded: its bytes are not what was written"
 
 
@@ -434,6 +439,8 @@ def unreadable(error: BaseException) -> str:
     """Why a file cannot be read, for people: no library's own words, but for a short hint."""
     if isinstance(error, UnsoundError):
         return str(error)
+    if isinstance(error, PermissionError):
+        return UNALLOWED
     if isinstance(error, OSError) and error.errno:
         return f"cannot be read: {os.strerror(error.errno)}"
     return f"{UNDECODABLE} ({type(error).__name__})"

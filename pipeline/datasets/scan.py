@@ -1,7 +1,6 @@
 """The scan: every image is read, decoded in full and digested before anything trusts it."""
 
 import hashlib
-import os
 import unicodedata
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import DataError, listing
+from pipeline.machine import cores
 from pipeline.progress import Progress
 from pipeline.samples import Sample
 from pipeline.views.decode import UnreadableError, read
@@ -66,9 +66,7 @@ def scan(
     """
     require_distinct(entries)
     require_files(entries, root)
-    workers = min(
-        16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    workers = min(16, cores().used)
     rows: list[Sample] = []
     faults: list[str] = []
     progress.start("scan", len(entries), "images")

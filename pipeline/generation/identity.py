@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.cache import identity as identities
 from pipeline.cache.manifest import Manifest
 from pipeline.config import Cache, Params, Views
-from pipeline.errors import CacheError
+from pipeline.errors import AccessError, CacheError
 from pipeline.samples import Samples
 from pipeline.views.policies import make_recipe
 
@@ -65,6 +65,7 @@ def read_teacher(file: Path) -> dict[str, Any]:
 
     Raises:
         CacheError: it is missing or damaged.
+        AccessError: this user may not read it.
     """
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
@@ -72,6 +73,8 @@ def read_teacher(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         fix = "run `stillroom teacher`, or fetch it (`dvc pull teacher`)"
         raise CacheError(f"{file} is not there", fix=fix) from None
+    except PermissionError:
+        raise AccessError(file) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CacheError(
             f"{file} cannot be read", f"{type(error).__name__}: {error}", "run `stillroom teacher`"

@@ -9,11 +9,12 @@ from functools import partial
 import torch
 
 from pipeline.generation.forward import Forward
+from pipeline.machine import room
 from pipeline.models.create import Model
 from pipeline.progress import Progress
 from pipeline.samples import Sample, Samples
 from pipeline.views.loader import Job, batches
-from pipeline.views.pixels import Pixels, room
+from pipeline.views.pixels import Pixels
 from pipeline.views.recipe import Policy
 from pipeline.views.shots import drawn, square
 

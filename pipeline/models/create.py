@@ -16,11 +16,11 @@ import timm
 import torch
 from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from timm.data import resolve_model_data_config
 from timm.models import mvitv2
 
-from pipeline.errors import ParamsError, WeightsError, listing
+from pipeline.errors import AccessError, ParamsError, WeightsError, listing
 
 # timm takes an MViT's shape from this table only; half a million parameters for inputs of 64 pixels.
 mvitv2.model_cfgs["mvitv2_micro"] = mvitv2.MultiScaleVitCfg(depths=(1, 1, 2, 1), embed_dim=24, num_heads=1)
@@ -145,6 +145,7 @@ def read_weights(file: Path) -> dict[str, torch.Tensor]:
 
     Raises:
         WeightsError: missing, or not a safetensors file. Pickled files (.pt, .pth, .bin) are never opened.
+        AccessError: this user may not read it.
     """
     if not file.is_file():
         raise WeightsError(
@@ -157,7 +158,10 @@ def read_weights(file: Path) -> dict[str, torch.Tensor]:
             "convert it where you trust it: save_file(torch.load(FILE, weights_only=True), ...)",
         )
     try:
+        file.open("rb").close()  # the library says of one that may not be read that it is not there
         return load_file(file)
+    except PermissionError:
+        raise AccessError(file) from None
     except (SafetensorError, OSError, struct.error) as error:
         raise WeightsError(
             f"{file} is damaged or no safetensors file", str(error), "fetch it again"
@@ -217,7 +221,8 @@ def _head_names(net: torch.nn.Module) -> set[str]:
 
 def save_weights(net: torch.nn.Module, file: Path) -> None:
     """Write the weights under timm's plain names, float as they are, as safetensors."""
-    save_file({name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}, file)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    file.write_bytes(save(tensors))  # `save_file` gives nobody else the right to read it, whatever the umask
 
 
 def weights_digest(net: torch.nn.Module) -> str:

@@ -10,7 +10,7 @@ import timm
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.errors import DataError, ParamsError, WeightsError, listing
+from pipeline.errors import AccessError, DataError, ParamsError, WeightsError, listing
 from pipeline.models.create import Model, create, read_weights
 
 LARGEST = 64 * 2**20  # bytes of a student.json
@@ -68,6 +68,7 @@ def load(folder: Path) -> tuple[Model, Described]:
     Raises:
         DataError: there is no such folder, or its JSON is missing, damaged, or describes no model of timm's.
         WeightsError: the weights are missing, damaged, or not of this model: names the tensors.
+        AccessError: this user may not read them.
     """
     files = [folder / name for name in ("student.json", "teacher.json") if (folder / name).is_file()]
     if not files:
@@ -85,6 +86,8 @@ def load(folder: Path) -> tuple[Model, Described]:
         raise DataError(
             f"{files[0]} does not describe a model:\n{listing(faults)}", fix="fetch it again"
         ) from None
+    except PermissionError:
+        raise AccessError(files[0]) from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{files[0]} cannot be read", str(error)[:200], "fetch it again") from None
     tensors = read_weights(folder / "model.safetensors")

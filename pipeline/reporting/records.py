@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from pipeline.cache.identity import identity_id
-from pipeline.errors import CacheError, DataError, listing
+from pipeline.errors import AccessError, CacheError, DataError, listing
 from pipeline.samples import Samples
 
 Entry = tuple[str, str, int]  # family, arm, seed
@@ -275,6 +275,10 @@ def _logits(file: Path, rows: int, classes: int) -> np.ndarray:
     expected = 4 * rows * classes
     if file.stat().st_size > expected + 65536:
         raise ValueError(f"it has {file.stat().st_size} bytes, expected about {expected}")
+    try:
+        file.open("rb").close()  # the library says of one that may not be read that it is not there
+    except PermissionError:
+        raise AccessError(file) from None
     with safe_open(file, framework="numpy") as tensors:
         if list(tensors.keys()) != ["logits"]:
             raise ValueError("it does not hold one tensor `logits`")
@@ -304,6 +308,8 @@ def _parse(file: Path, faults: dict[Path, str]) -> Any:
     """The JSON in a file; NaN and Infinity are no JSON and no result to average."""
     try:
         return json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except PermissionError:
+        raise AccessError(file) from None
     except (OSError, ValueError, RecursionError) as error:
         faults[file] = f"not JSON: {error}"
         return None

@@ -14,27 +14,12 @@ import numpy as np
 import torch
 
 from pipeline import stopping
-from pipeline.errors import ParamsError, StillroomError
+from pipeline.errors import StillroomError
+from pipeline.machine import worker_count
 from pipeline.views.pixels import Pixels
 from pipeline.views.shots import Shot, square
 
 Job = Sequence[Shot]
-
-
-def worker_count() -> int:
-    """Processes that render: the environment variable STILLROOM_WORKERS, else the cores that two leave over,
-    up to 8.
-
-    A machine's setting, not a parameter: it changes no pixel.
-    """
-    text = os.environ.get("STILLROOM_WORKERS")
-    if text is None:
-        return min(8, max(0, (os.cpu_count() or 1) - 2))
-    if not text.isdigit():
-        raise ParamsError(
-            f"STILLROOM_WORKERS={text!r} is not a number of processes", fix="set it to 0 or more"
-        )
-    return int(text)
 
 
 def batches(

@@ -1,30 +1,17 @@
 """Decoded images: read once, checked against the samples table, kept in memory up to a budget."""
 
 import hashlib
-import os
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.errors import DataError
+from pipeline.errors import AccessError, DataError
+from pipeline.machine import cores, room
 from pipeline.samples import Sample, Samples
 from pipeline.views.decode import UnreadableError, decode
-
-
-def room() -> int:
-    """Bytes of decoded images that this process may keep: a quarter of the memory that it may use, shared
-    with the processes that torchrun started beside it.
-    """
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = Path("/sys/fs/cgroup/memory.max")  # of a container
-    with suppress(OSError, ValueError):  # none, or "max"
-        memory = min(memory, int(limit.read_text()))
-    return memory // 4 // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 class Pixels:
@@ -55,12 +42,15 @@ class Pixels:
 
         Raises:
             DataError: the file is missing, unreadable, or not the one that `prepare` saw.
+            AccessError: this user may not read it.
         """
         if row.key in self._kept:
             return self._kept[row.key]
         file = self._samples.file(row)
         try:
             content = file.read_bytes()
+        except PermissionError:
+            raise AccessError(file) from None
         except OSError as error:
             raise DataError(
                 f"{file}: the image of {row.key} cannot be read",
@@ -98,6 +88,6 @@ class Pixels:
             if left < 0:
                 break
             room.append(row)
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(cores().used) as pool:
             for _ in pool.map(self.__getitem__, room):
                 pass

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,12 +133,10 @@ def test_an_unknown_encoding_or_output_is_refused(tmp_path: Path) -> None:
         '{"format": "x"}',
     ],
 )
-def test_what_is_no_manifest_is_refused_quickly(tmp_path: Path, text: str) -> None:
+def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text, encoding="latin-1")
-    start = time.perf_counter()
     with pytest.raises(CacheError, match="no manifest that this version reads"):
         Manifest.load(tmp_path)
-    assert time.perf_counter() - start < 1
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder"])

@@ -5,7 +5,6 @@ import pickle
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,7 +104,8 @@ def test_a_damaged_local_copy_is_fetched_again(web: Web) -> None:
     np.testing.assert_array_equal(again.rows.keys, rows.keys)
 
 
-def test_a_lost_connection_is_tried_again(web: Web) -> None:
+def test_a_lost_connection_is_tried_again(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STILLROOM_FETCH_SECONDS", "600")
     file = f"cache/{open_store(web.folder / 'cache').file('logits', 0, 0)}"
     web.faults = {f"cache/{NAME}": [503, "cut"], file: ["cut", 500]}
     np.testing.assert_array_equal(open_store(f"{web.url}/cache").logits(0), outputs(0)["logits"])
@@ -116,10 +116,9 @@ def test_a_lost_server_ends_in_one_message_and_what_was_fetched_stays(web: Web) 
     store = open_store(f"{web.url}/cache")
     store.logits(0)
     web.always = 503
-    began = time.monotonic()
     with pytest.raises(CacheError, match="cannot be reached") as caught:
         store.logits(1)
-    assert 1 < time.monotonic() - began < 15
+    assert "(tried " in caught.value.why
     assert "run the same command again" in caught.value.fix and web.url in caught.value.what
     store.logits(0)
     web.always = None

@@ -22,7 +22,7 @@ HOLDER = (
     "staging = staged(Path(sys.argv[1]), 1)\n"
     "child = os.fork() if len(sys.argv) > 2 else 1\n"  # as a data loader's worker is made
     "print(child if child else '', flush=True)\n"
-    "time.sleep(60)\n"
+    "time.sleep(3600)\n"
 )
 
 

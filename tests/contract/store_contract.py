@@ -442,7 +442,7 @@ class StoreContract(ABC):
         )
         done = subprocess.run([sys.executable, "-c", script, str(tmp_path), self.backend], check=False)
         assert done.returncode == -signal.SIGKILL
-        assert len(os.listdir(tmp_path / "out")) == 1  # what is to be swept up
+        assert os.listdir(tmp_path / "out")  # what is to be swept up
         with staged(tmp_path / "staging") as staging:
             publish([staging], tmp_path / "out" / "cache", self.backend, 1, {}, [])
         assert os.listdir(tmp_path / "out") == ["cache"]

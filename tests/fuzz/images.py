@@ -15,11 +15,11 @@ import numpy as np
 from pipeline.views.decode import UnreadableError, decode
 from tests.views.odd_images import odd_images
 
-MOST_MEMORY = 2**30  # bytes beyond those at the start; the largest image that is read takes half of it
+MOST_MEMORY = 2**30  # bytes beyond those at the start; the largest image that is read takes half
 
 
 def mutated(content: bytes, dice: random.Random) -> bytes:
-    """A file with some bits flipped, bytes set, a piece gone, doubled, moved or zeroed, or its end cut off."""
+    """A file with some bits flipped, bytes set, a piece gone, doubled, moved or zeroed, or its end gone."""
     broken = bytearray(content)
     for _ in range(dice.choice((1, 1, 2, 4, 16))):
         if not broken:

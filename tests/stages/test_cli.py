@@ -3,13 +3,13 @@
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.conftest import BIN, environment, run_in
+from tests.conftest import BIN, environment, run_in, until
+from tests.warm import LONGEST
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -21,16 +21,23 @@ def leftovers(folder: Path) -> list[str]:
     )
 
 
-def test_help_answers_at_once_and_imports_nothing_heavy(tmp_path: Path) -> None:
-    seconds = []
-    for _ in range(5):
-        began = time.perf_counter()
-        done = subprocess.run([BIN / "stillroom", "--help"], capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 0.5
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    done = subprocess.run([BIN / "stillroom", "--help"], capture_output=True, text=True, check=True)
     for command in ("prepare", "teacher", "cache", "student", "report", "store", "preset"):
         assert f"\n  {command} " in done.stdout
-    heavy = ("torch", "timm", "zarr", "h5py", "sklearn", "dvclive")
+    heavy = (
+        "torch",
+        "timm",
+        "numpy",
+        "PIL",
+        "zarr",
+        "h5py",
+        "sklearn",
+        "scipy",
+        "dvc",
+        "dvclive",
+        "pydantic",
+    )
     code = f"import sys, stages.cli; print([name for name in {heavy} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() == "[]"
@@ -110,7 +117,12 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(empty: Path) -> None
 def test_progress_is_a_bar_on_a_terminal(empty: Path) -> None:
     script = ["script", "-qec", f"{BIN / 'stillroom'} prepare", "/dev/null"]
     done = subprocess.run(
-        script, cwd=empty, env={**environment(), "TERM": "xterm"}, capture_output=True, text=True, timeout=60
+        script,
+        cwd=empty,
+        env={**environment(), "TERM": "xterm"},
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
     )
     assert done.returncode == 0 and "\x1b[" in done.stdout and "120/120" in done.stdout
 
@@ -128,14 +140,9 @@ def test_ctrl_c_ends_a_stage_cleanly(project: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
-        for _ in range(600):
-            if list((project / "artifacts").glob(".staging/live/teacher/plots/metrics/loss.tsv")):
-                break
-            time.sleep(0.1)
-        else:
-            pytest.fail("the teacher did not start to train")
+        until(lambda: (project / "artifacts/.staging/live/teacher/plots/metrics/loss.tsv").exists(), process)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=LONGEST)
     finally:
         process.kill()
     assert process.returncode == 1 and "stopped" in said and "Traceback" not in said

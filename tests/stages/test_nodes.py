@@ -14,6 +14,7 @@ import pytest
 from pipeline.cache.backends import open_store
 from tests.conftest import BIN, ROOT, environment, ran, run_in
 from tests.team.servers import free_port
+from tests.warm import LONGEST
 
 
 class Nodes:
@@ -45,7 +46,7 @@ class Nodes:
         for process in [agent, *agent.children(recursive=True)]:
             process.send_signal(signal.SIGKILL)
 
-    def ended(self, rank: int, seconds: float = 120) -> int:
+    def ended(self, rank: int, seconds: float = LONGEST) -> int:
         return self.agents[rank].wait(seconds)
 
     def close(self) -> None:
@@ -55,7 +56,7 @@ class Nodes:
                 agent.wait()
 
 
-def until(condition, seconds: float = 120) -> None:  # type: ignore[no-untyped-def]
+def until(condition, seconds: float = LONGEST) -> None:  # type: ignore[no-untyped-def]
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come to pass"
@@ -117,7 +118,7 @@ def test_students_of_a_job_array_run_side_by_side(project: Path) -> None:
         ]
         time.sleep(8)  # longer than DVC's own patience of three seconds after its start
     for job in jobs:
-        said, _ = job.communicate(timeout=300)
+        said, _ = job.communicate(timeout=LONGEST)
         assert job.returncode == 0, said
     left = run_in(project, "dvc", "repro", "--dry").stdout
     assert set(ran(left)) == {"student@pvt-ce-0", "report"}

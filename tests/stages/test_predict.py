@@ -21,6 +21,7 @@ from pipeline.models.load import load
 from pipeline.progress import Progress
 from pipeline.samples import Samples
 from tests.conftest import BIN, environment, run_in
+from tests.warm import LONGEST
 
 VIT = ["--student", "artifacts/students/vit-kd-0"]
 
@@ -244,7 +245,7 @@ def test_no_image_is_an_error_and_a_closed_pipe_is_none(project: Path) -> None:
     images = " ".join(["artifacts/data"] * 20)
     line = f"'{BIN}/stillroom' predict {images} {' '.join(VIT)} | head -n 1"
     done = subprocess.run(
-        ["bash", "-c", line], capture_output=True, text=True, cwd=project, env=environment(), timeout=120
+        ["bash", "-c", line], capture_output=True, text=True, cwd=project, env=environment(), timeout=LONGEST
     )
     assert "Traceback" not in done.stderr and "Broken" not in done.stderr
 
@@ -262,6 +263,6 @@ def test_ctrl_c_ends_without_a_traceback(project: Path) -> None:
     process.stdout.readline()
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=LONGEST)
     assert b"Traceback" not in said and process.returncode == 1
     assert b"stopped" in said and b"goes on" not in said

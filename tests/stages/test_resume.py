@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.conftest import BIN, environment, run_in
+from tests.warm import LONGEST
 
 # small batches: many steps to be killed in. drop_path and the average have a state that must go on too
 STEPS = ["--set", "student.train.batch_size=10", "--set", "student.train.ema=0.9"]
@@ -40,10 +41,10 @@ def killed(project: Path, command: list[str], name: str, count: int) -> None:
     )
     before = {file: file.stat().st_mtime_ns for file in checkpoints(project, name)}
     seen: set[int] = set()
-    began = time.monotonic()
+    end = time.monotonic() + LONGEST
     while len(seen) < count:
         assert process.poll() is None, process.communicate()[0].decode()
-        assert time.monotonic() - began < 120
+        assert time.monotonic() < end
         seen |= {file.stat().st_mtime_ns for file in checkpoints(project, name)} - set(before.values())
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGKILL)
@@ -160,7 +161,7 @@ def test_parts_of_a_batch_add_up_to_it(project: Path) -> None:
 
 
 def test_two_runs_of_one_student_do_not_mix(project: Path) -> None:
-    command = [*KD, *STEPS, "--set", "student.train.epochs=400"]
+    command = [*KD, *STEPS, "--set", "student.train.epochs=100000"]
     process = subprocess.Popen(
         [str(BIN / "stillroom"), *command], cwd=project, env=environment(), stdout=subprocess.DEVNULL
     )

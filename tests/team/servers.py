@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.warm import LONGEST
+
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
 BUCKET = "lab"
 
@@ -28,7 +30,8 @@ def free_port() -> int:
 
 
 def wait_for(port: int, process: subprocess.Popen) -> None:
-    for _ in range(300):
+    end = time.monotonic() + LONGEST
+    while time.monotonic() < end:
         assert process.poll() is None, f"the server ended with {process.returncode}"
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

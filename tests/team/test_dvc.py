@@ -3,14 +3,13 @@
 import json
 import re
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from pipeline.cache.backends import open_store
-from tests.conftest import BIN, ROOT, environment, ran, run_in
+from tests.conftest import BIN, ROOT, environment, ran, run_in, until
 from tests.team.test_sharing import git
 
 FIGURES = ["Gain by family", "Training", "Reliability", "Average precision by class", "Confusion"]
@@ -52,10 +51,13 @@ def test_a_queued_experiment_takes_the_cache_from_dvc(committed: Path) -> None:
     """In a folder of its own, where no block is staged: the old planes are adopted, the new one computed."""
     run_in(committed, "dvc", "exp", "run", "--queue", "--name", "more", "-S", "views.count=4", "cache")
     run_in(committed, "dvc", "queue", "start")
-    end = time.monotonic() + 200
-    while "Success" not in (told := run_in(committed, "dvc", "queue", "status").stdout):
-        assert "Failed" not in told and time.monotonic() < end, told
-        time.sleep(1)
+
+    def succeeded() -> bool:
+        told = run_in(committed, "dvc", "queue", "status").stdout
+        assert "Failed" not in told, told
+        return "Success" in told
+
+    until(succeeded)
     log = run_in(committed, "dvc", "queue", "logs", "more").stdout
     assert ran(log) == ["cache"] and "resumed: 9 of 12 blocks" in log
     assert open_store(committed / "artifacts/cache").layout.views == 3
@@ -102,16 +104,13 @@ def test_the_plots_say_what_the_report_says(committed: Path) -> None:
 
 def test_curves_are_seen_while_they_grow(project: Path) -> None:
     live = project / "artifacts/.staging/live"
-    command = ["student", "--family", "pvt", "--arm", "kd", "--set", "student.train.epochs=400"]
+    command = ["student", "--family", "pvt", "--arm", "kd", "--set", "student.train.epochs=100000"]
     with subprocess.Popen(
         [str(BIN / "stillroom"), *command], cwd=project, env=environment(), stdout=subprocess.DEVNULL
     ) as training:
         try:
             log = live / "pvt-kd-0/plots/metrics/loss.tsv"
-            end = time.monotonic() + 120
-            while not log.exists() or len(log.read_text().splitlines()) < 6:
-                assert training.poll() is None and time.monotonic() < end
-                time.sleep(0.05)
+            until(lambda: log.exists() and len(log.read_text().splitlines()) > 5, training)
             run_in(project, "dvc", "plots", "show", "artifacts/.staging/live", "--out", "now")
         finally:
             training.kill()
@@ -147,13 +146,6 @@ def test_the_pipeline_file_reads_as_it_runs(project: Path) -> None:
     assert run_in(project, "dvc", "params", "diff").returncode == 0
 
 
-def test_nothing_to_do_takes_little_more_than_to_look(project: Path) -> None:
-    def seconds(*command: str) -> float:
-        began = time.perf_counter()
-        run_in(project, "dvc", *command)
-        return time.perf_counter() - began
-
-    pairs = [(seconds("status"), seconds("repro")) for _ in range(3)]
-    status, repro = (sorted(times)[1] for times in zip(*pairs, strict=True))
-    print(f"dvc status {status:.2f} s, dvc repro {repro:.2f} s")
-    assert repro - status < 3
+def test_nothing_to_do_runs_nothing(project: Path) -> None:
+    said = run_in(project, "dvc", "repro")
+    assert ran(said.stdout + said.stderr) == [] and "up to date" in said.stdout

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.conftest import BIN, TINY, clean, environment, ran, run_in
+from tests.warm import LONGEST
 
 STAGING = "artifacts/.staging"
 
@@ -44,7 +45,7 @@ class Repro:
         )
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + 200
+        end = time.monotonic() + LONGEST
         while not condition():
             assert self.process.poll() is None and time.monotonic() < end, self.log.read_text()
             time.sleep(0.01)

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.errors import DataError, StillroomError
+from pipeline.machine import room
 from pipeline.samples import Sample, Samples
 from pipeline.views.draw import permutation, uniforms, words
 from pipeline.views.loader import batches
-from pipeline.views.pixels import Pixels, decode, room
+from pipeline.views.pixels import Pixels, decode
 from pipeline.views.policies import make_recipe
 from pipeline.views.recipe import NEUTRAL, View, centre, pack, unpack
 from pipeline.views.render import recolour, render

@@ -1,0 +1,131 @@
+"""What this process may use of its machine: cores and memory, within what containers and schedulers allow.
+
+Limits are those of every control group from the process's own up to the mount, in both versions
+(https://docs.kernel.org/admin-guide/cgroup-v2.html), and the cores that it is bound to. No result depends on
+any of it. Each function takes the `root` of the file tree to look into.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ParamsError
+
+ROOT = Path("/")
+WORKERS = "STILLROOM_WORKERS"
+MOST_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Cores of the machine, those that the process is bound to, and its quota of their time (None: none)."""
+
+    machine: int
+    bound: int
+    quota: float | None
+
+    @property
+    def used(self) -> int:
+        """What is left of them, in whole cores, at least 1."""
+        return max(1, min(self.bound, int(self.bound if self.quota is None else self.quota)))
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of the machine, and of its smallest control group (None: no limit)."""
+
+    machine: int
+    limit: int | None
+
+    @property
+    def used(self) -> int:
+        """What this process and its kin may take."""
+        return self.machine if self.limit is None else min(self.machine, self.limit)
+
+
+def cores(root: Path = ROOT) -> Cores:
+    """The cores, and what limits them: `taskset`, Slurm, a container's `--cpus`."""
+    machine = os.cpu_count() or 1
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine
+    quotas = [quota for folder in _groups(root, "cpu") for quota in _quotas(folder)]
+    return Cores(machine, bound, min(quotas, default=None))
+
+
+def memory(root: Path = ROOT) -> Memory:
+    """The memory, and what limits it: a container's `--memory`, Slurm, systemd."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limits = []
+    for folder in _groups(root, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            with suppress(OSError, ValueError):  # not there, or "max"
+                limits.append(int((folder / name).read_text()))
+    found = min(limits, default=machine)
+    return Memory(machine, found if found < machine else None)  # version 1 says "none" by a huge number
+
+
+def room(root: Path = ROOT) -> int:
+    """Bytes of decoded images that this process may keep: a quarter of the memory that it may use, shared
+    with the processes that torchrun started beside it.
+    """
+    return memory(root).used // 4 // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def worker_count(root: Path = ROOT) -> int:
+    """Processes that render: the environment variable STILLROOM_WORKERS, else the cores that two leave over,
+    up to 8.
+
+    A machine's setting, not a parameter: it changes no pixel.
+
+    Raises:
+        ParamsError: the variable is no number.
+    """
+    text = os.environ.get(WORKERS)
+    if text is None:
+        return min(MOST_WORKERS, max(0, cores(root).used - 2))
+    if not text.isdigit():
+        raise ParamsError(f"{WORKERS}={text!r} is not a number of processes", fix="set it to 0 or more")
+    return int(text)
+
+
+def _quotas(folder: Path) -> Iterator[float]:
+    """A control group's share of time in cores, where it has one: version 2, then version 1."""
+    with suppress(OSError, ValueError):  # not there, or "max"
+        quota, period = (folder / "cpu.max").read_text().split()
+        yield int(quota) / int(period)
+    with suppress(OSError, ValueError):
+        quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        if int(quota) > 0:  # -1: none
+            yield int(quota) / int(period)
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
+    """The folders of the control groups that this process is in, of both versions, each up to its mount."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+        mounts = [line.split() for line in (root / "proc/self/mountinfo").read_text().splitlines()]
+    except OSError:  # no Linux
+        return
+    for line in lines:
+        _, names, path = line.split(":", 2)
+        if names and controller not in names.split(","):
+            continue
+        for mount in mounts:
+            kind, _, options = mount[mount.index("-") + 1 :][:3]
+            if kind != ("cgroup" if names else "cgroup2"):
+                continue
+            if names and controller not in options.split(","):
+                continue
+            top, place = (_plain(text) for text in mount[3:5])
+            start = root / place.lstrip("/")
+            # a container may see its own group as the top of the mount, by a path that is not below it
+            below = os.path.relpath(path, top) if path.startswith("/") else "."
+            inner = start if below.startswith("..") else start / below
+            yield from (folder for folder in (inner, *inner.parents) if folder.is_relative_to(start))
+
+
+def _plain(text: str) -> str:
+    """A path of mountinfo, in which spaces and the like are octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
