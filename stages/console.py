@@ -103,24 +103,52 @@ def stage(command: Callable) -> Callable:
     return wrapped
 
 
+# Asked of timm only where they are not these: its import takes seconds
+USUAL_OPTIMISERS = ("adam", "adamw", "lamb", "lion", "muon", "sgd")
+USUAL_TEACHERS = ("convnext_atto", "convnext_nano", "convnext_tiny", "convnext_base", "vit_tiny_patch16_224")
+
+
 def check_choices(params: "Params", source: str) -> None:
-    """Refuse a policy, loss or family that is not there.
+    """Refuse a policy, loss, family, teacher or optimiser that is not there, and a teacher of random weights.
 
     Raises:
         ParamsError: names the nearest valid one.
     """
     from pipeline import losses
+    from pipeline.errors import ParamsError
     from pipeline.views.policies import make_recipe
 
     make_recipe(params.views.recipe, source)
     student = params.student
-    for family in (*student.families, *student.family_train, *student.model.family_weights):
-        check_family(family, f"{source}: student.families")
+    for key, names in (
+        ("families", student.families),
+        ("family_train", student.family_train),
+        ("model.family_weights", student.model.family_weights),
+    ):
+        for family in names:
+            check_family(family, f"{source}: student.{key}")
     own = student.losses.model_extra or {}
     for name, key in [(arm, "student.arms") for arm in student.arms] + [
         (name, f"student.losses.{name}") for name in own
     ]:
         losses.check(name, f"{source}: {key}")
+    opts = {"teacher.train.opt": params.teacher.train.opt, "student.train.opt": student.train.opt}
+    opts |= {f"student.family_train.{name}.opt": student.train_of(name).opt for name in student.family_train}
+    for key, opt in opts.items():
+        if opt not in USUAL_OPTIMISERS:
+            from pipeline.training.loop import check_optimiser
+
+            check_optimiser(opt, f"{source}: {key}")
+    if params.teacher.arch not in USUAL_TEACHERS:
+        from pipeline.models.create import check_model
+
+        check_model(params.teacher.arch, f"{source}: teacher.arch")
+    if params.teacher.train.epochs == 0 and params.teacher.weights == "none":
+        raise ParamsError(
+            f"{source}: teacher.train.epochs = 0 with teacher.weights = 'none'",
+            "the teacher would keep its random weights, and students would learn from noise",
+            "set teacher.train.epochs to 1 or more, or teacher.weights to hub or a .safetensors file",
+        )
 
 
 def check_family(family: str, where: str) -> None:

@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import inspect
 import json
+import os
 import struct
 import sys
 from collections.abc import Callable
@@ -102,17 +103,29 @@ def create(
     if weights == "hub":
         loaded = fill(net, read_weights(_hub_file(arch)), "hub", arch)
     elif weights != "none":
-        loaded = fill(net, read_weights(Path(weights)), Path(weights).name, arch)
+        loaded = fill(net, read_weights(Path(os.path.expanduser(weights))), Path(weights).name, arch)
     return Model(
         net, arch, overrides, size or config["input_size"][-1], config["mean"], config["std"], loaded
     )
 
 
-def _create(arch: str, num_classes: int, overrides: dict[str, Any], drop_path: float) -> torch.nn.Module:
+def check_model(arch: str, where: str = "") -> None:
+    """Refuse what is no timm model.
+
+    Args:
+        where: what names it, for the message.
+
+    Raises:
+        ParamsError: names the nearest ones.
+    """
     if not timm.is_model(arch):
         near = difflib.get_close_matches(arch, timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "`timm.list_models()` lists the names"
-        raise ParamsError(f"timm has no model {arch!r}", fix=hint)
+        raise ParamsError(f"{where}{': ' if where else ''}timm has no model {arch!r}", fix=hint)
+
+
+def _create(arch: str, num_classes: int, overrides: dict[str, Any], drop_path: float) -> torch.nn.Module:
+    check_model(arch)
     extra: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
     try:
         return timm.create_model(arch, num_classes=num_classes, **overrides, **extra)
