@@ -409,6 +409,26 @@ def cache_to_read(params: "Params") -> "Store":
         raise
 
 
+def samples_to_read(params: "Params") -> "Samples":
+    """The samples table, which is of the data set that the parameters name.
+
+    Raises:
+        DataError: it is missing or damaged.
+        ParamsError: it is of another data set.
+    """
+    from pipeline.errors import ParamsError
+    from pipeline.samples import Samples
+
+    samples = Samples.load(DATA, data_root(params))
+    if samples.dataset != params.data.name:
+        raise ParamsError(
+            f"data.name = {params.data.name!r}, and {DATA} holds {samples.dataset!r}",
+            "`stillroom prepare` was run with other parameters",
+            f"run `stillroom prepare`, or set data.name to {samples.dataset}",
+        )
+    return samples
+
+
 def data_root(params: "Params") -> Path | None:
     """Where this machine's images lie, if the parameters say."""
     return Path(params.data.path) if params.data.path else None
