@@ -1,6 +1,8 @@
 """What every command shares: where artifacts lie, how params are read, how progress and errors are shown."""
 
+import codecs
 import errno
+import io
 import json
 import os
 import shutil
@@ -434,10 +436,53 @@ def data_root(params: "Params") -> Path | None:
     return Path(params.data.path) if params.data.path else None
 
 
+def _spelled(error: UnicodeError) -> tuple[str | bytes, int]:
+    """A letter that an encoding lacks as an escape, and the dots of a shortened name as one."""
+    if isinstance(error, UnicodeEncodeError) and error.object[error.start] == "…":
+        return ".", error.start + 1
+    return codecs.backslashreplace_errors(error)
+
+
+codecs.register_error("spelled", _spelled)
+
+
+class Output(io.TextIOWrapper):
+    """Standard output that no work fails by: where its reader has gone (`| head -1`) the rest is dropped, and
+    a letter that the terminal's encoding lacks is written as an escape.
+    """
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except BrokenPipeError:
+            return self._drop(len(text))
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except BrokenPipeError:
+            self._drop(0)
+
+    def _drop(self, count: int) -> int:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())  # what is buffered still, and whatever comes, goes there
+        os.close(nowhere)
+        return count
+
+
+def sturdy(stream: Any) -> Any:
+    """`sys.stdout` as an `Output`; what is no file (a test's, a notebook's) as it is."""
+    if type(stream) is not io.TextIOWrapper:
+        return stream
+    lines, encoding = stream.line_buffering, stream.encoding
+    return Output(stream.detach(), encoding=encoding, errors="spelled", line_buffering=lines)
+
+
 class Group(click.Group):
     """A group whose commands end with one message and the documented exit code, not with a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        sys.stdout = sturdy(sys.stdout)
         try:
             return super().invoke(ctx)
         except StillroomError as error:

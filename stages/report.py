@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stages.console import ARTIFACTS, DATA, REPORT, about, cache_to_read, data_root, stage
+from stages.console import ARTIFACTS, DATA, REPORT, STUDENTS, about, cache_to_read, data_root, stage
 
 if TYPE_CHECKING:
     from pipeline.cache.store import Store
-    from pipeline.config import Params
+    from pipeline.config import Params, Student
     from pipeline.reporting.page import Picture
     from pipeline.samples import Samples
 
@@ -47,7 +47,20 @@ def report(params: "Params", show: bool) -> None:
     else:
         shown = table.rich_table(_write(params))
     Console().print(shown)
+    if left_out := ", ".join(_left_out(params)):
+        click.echo(f"note: not in the table: {left_out} (student.families, arms and seeds do not name them)")
     click.echo(f"report: {REPORT / 'index.html'}")
+
+
+def _left_out(params: "Params") -> list[str]:
+    """The finished students that the parameters do not name."""
+    matrix = params.student
+    named = {f"{family}-{arm}-{seed}" for family, arm, seed in _entries(matrix)}
+    return sorted({file.parent.name for file in STUDENTS.glob("*/student.json")} - named)
+
+
+def _entries(matrix: "Student") -> list[tuple[str, str, int]]:
+    return [(family, arm, seed) for family in matrix.families for arm in matrix.arms for seed in matrix.seeds]
 
 
 def _write(params: "Params") -> dict:
@@ -55,10 +68,7 @@ def _write(params: "Params") -> dict:
     from pipeline.reporting import page, plots, records, table
     from pipeline.samples import Samples
 
-    matrix = params.student
-    entries = [
-        (family, arm, seed) for family in matrix.families for arm in matrix.arms for seed in matrix.seeds
-    ]
+    entries = _entries(params.student)
     # all that is missing is named at once, before the table is looked for
     samples = Samples.load(DATA, data_root(params)) if (DATA / "samples.json").exists() else None
     test = samples.of("test") if samples is not None else None
