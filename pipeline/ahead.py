@@ -88,7 +88,8 @@ def smallest_part(count: int, train: Train, where: str) -> int:
     batch = count // -(-count // train.batch_size) if count else 0
     if batch < train.accumulate:
         raise ParamsError(
-            f"{where}.accumulate = {train.accumulate}, and a batch has {batch} samples",
+            f"{where}.accumulate = {train.accumulate}: a batch of {batch} samples cannot be cut into "
+            f"{train.accumulate} parts",
             f"batch_size is {train.batch_size}, and there are {count} training samples",
             "lower accumulate",
         )

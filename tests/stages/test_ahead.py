@@ -67,7 +67,7 @@ def test_a_part_of_a_batch_is_what_a_loss_looks_across(project: Path) -> None:
 
 def test_a_batch_that_cannot_be_cut_is_told_before_the_teacher(project: Path) -> None:
     done = run_in(project, "stillroom", "teacher", *options("student.train.accumulate=41"), code=2)
-    assert "student.train.accumulate = 41, and a batch has 40 samples" in done.stderr
+    assert "accumulate = 41: a batch of 40 samples cannot be cut into 41 parts" in done.stderr
 
 
 def test_more_logits_than_classes_are_told_before_the_teacher(project: Path) -> None:
