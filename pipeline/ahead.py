@@ -23,8 +23,9 @@ def check_students(params: Params, samples: Samples, size: int) -> list[str]:
     """
     student, notes = params.student, []
     _check_sizes(params, student.model.image_size or size)
+    one_each = {student.train_of(family).model_dump_json(): family for family in student.families}
     for arm in student.arms:
-        for family in student.families:
+        for family in one_each.values():  # of those that are trained alike, one
             notes += check_arm(arm, params, samples, family)
     for family in student.families:
         notes += late(student.train_of(family), _where(params, family))
