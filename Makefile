@@ -15,6 +15,7 @@ install: .venv/installed
 	@touch $@
 
 demo: install
+	@git rev-parse --git-dir > /dev/null 2>&1 || dvc config --local core.no_scm true    # unpacked, not cloned
 	dvc repro
 	@stillroom report --show
 

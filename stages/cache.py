@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.console import CACHE, DATA, STAGING, about, data_root, shown, stage, tell_locks
+from stages.console import CACHE, STAGING, TEACHER, about, samples_to_read, shown, stage, tell_locks
 
 if TYPE_CHECKING:
     from pipeline.config import Params
@@ -21,6 +21,7 @@ def cache(params: "Params", replace: bool) -> None:
     """
     from contextlib import ExitStack
 
+    from pipeline.ahead import check_students
     from pipeline.cache.backends import open_store
     from pipeline.cache.estimate import estimate
     from pipeline.cache.manifest import NAME
@@ -31,11 +32,19 @@ def cache(params: "Params", replace: bool) -> None:
     from pipeline.errors import CacheError, fetch_again
     from pipeline.evaluation.metrics import accuracy
     from pipeline.generation.generate import array_specs, divide, generate
-    from pipeline.generation.identity import check_growth, of_data, of_output, read_teacher, shares
+    from pipeline.generation.identity import (
+        check_growth,
+        check_size,
+        input_size,
+        of_data,
+        of_output,
+        other_teacher,
+        read_teacher,
+        shares,
+    )
     from pipeline.generation.probes import check_probes, make_probes
     from pipeline.generation.teacher import load_teacher
     from pipeline.progress import Progress
-    from pipeline.samples import Samples
     from pipeline.views.policies import make_recipe
 
     settle()
@@ -43,7 +52,13 @@ def cache(params: "Params", replace: bool) -> None:
     described = {
         name: read_teacher(Path(folder) / "teacher.json") for name, folder in params.cache.teachers.items()
     }
-    train = Samples.load(DATA, data_root(params)).of("train")
+    check_size(described, params.views)
+    samples = samples_to_read(params)
+    train = samples.of("train")
+    notes = check_students(params, samples, input_size(described))
+    for name, folder in params.cache.teachers.items():
+        if Path(folder) == TEACHER:
+            notes += other_teacher(described[name], params.teacher)
     data = of_data(train, params.views)
     outputs = {name: of_output(teacher, params.cache) for name, teacher in described.items()}
     identity = {**data, "outputs": outputs}
@@ -84,8 +99,8 @@ def cache(params: "Params", replace: bool) -> None:
         console = stack.enter_context(shown()) if ranks.first else Progress()
         if ranks.first:
             tell_locks()
-        if told:
-            console.note(told)
+        for line in filter(None, [*notes, told]):
+            console.note(line)
         stagings = []
         for turn in (True, False):  # the first process opens, the others join it
             if ranks.first == turn:

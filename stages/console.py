@@ -1,6 +1,8 @@
 """What every command shares: where artifacts lie, how params are read, how progress and errors are shown."""
 
+import codecs
 import errno
+import io
 import json
 import os
 import re
@@ -113,24 +115,52 @@ def stage(command: Callable) -> Callable:
     return wrapped
 
 
+# Asked of timm only where they are not these: its import takes seconds
+USUAL_OPTIMISERS = ("adam", "adamw", "lamb", "lion", "muon", "sgd")
+USUAL_TEACHERS = ("convnext_atto", "convnext_nano", "convnext_tiny", "convnext_base", "vit_tiny_patch16_224")
+
+
 def check_choices(params: "Params", source: str) -> None:
-    """Refuse a policy, loss or family that is not there.
+    """Refuse a policy, loss, family, teacher or optimiser that is not there, and a teacher of random weights.
 
     Raises:
         ParamsError: names the nearest valid one.
     """
     from pipeline import losses
+    from pipeline.errors import ParamsError
     from pipeline.views.policies import make_recipe
 
     make_recipe(params.views.recipe, source)
     student = params.student
-    for family in (*student.families, *student.family_train, *student.model.family_weights):
-        check_family(family, f"{source}: student.families")
+    for key, names in (
+        ("families", student.families),
+        ("family_train", student.family_train),
+        ("model.family_weights", student.model.family_weights),
+    ):
+        for family in names:
+            check_family(family, f"{source}: student.{key}")
     own = student.losses.model_extra or {}
     for name, key in [(arm, "student.arms") for arm in student.arms] + [
         (name, f"student.losses.{name}") for name in own
     ]:
         losses.check(name, f"{source}: {key}")
+    opts = {"teacher.train.opt": params.teacher.train.opt, "student.train.opt": student.train.opt}
+    opts |= {f"student.family_train.{name}.opt": student.train_of(name).opt for name in student.family_train}
+    for key, opt in opts.items():
+        if opt not in USUAL_OPTIMISERS:
+            from pipeline.training.loop import check_optimiser
+
+            check_optimiser(opt, f"{source}: {key}")
+    if params.teacher.arch not in USUAL_TEACHERS:
+        from pipeline.models.create import check_model
+
+        check_model(params.teacher.arch, f"{source}: teacher.arch")
+    if params.teacher.train.epochs == 0 and params.teacher.weights == "none":
+        raise ParamsError(
+            f"{source}: teacher.train.epochs = 0 with teacher.weights = 'none'",
+            "the teacher would keep its random weights, and students would learn from noise",
+            "set teacher.train.epochs to 1 or more, or teacher.weights to hub or a .safetensors file",
+        )
 
 
 def check_inputs(params: "Params") -> None:
@@ -146,14 +176,17 @@ def check_inputs(params: "Params") -> None:
     weights = {"teacher.weights": params.teacher.weights, "student.model.weights": model.weights}
     weights |= {f"student.model.family_weights.{name}": file for name, file in model.family_weights.items()}
     inputs = {name: file for name, file in weights.items() if file not in ("hub", "none")}
-    if params.data.path is not None:
-        inputs["data.path"] = params.data.path
+    data = params.data
+    images = {"data.path": data.path, "data.skip": data.skip, "data.split_file": data.split_file}
+    inputs |= {name: path for name, path in images.items() if path is not None}
     for name, path in inputs.items():
         folder = replaced(Path(path), (DATA, TEACHER, CACHE, STUDENTS, REPORT, STAGING))
         if folder is None:
             continue
         if name == "data.path":
             fix = f"move the images out of it (mv {path} images), and set {name} to where they are"
+        elif name in images:
+            fix = f"move the file out of it, and set {name} to where it is"
         else:
             fix = f"copy the file out of it (cp {path} start.safetensors), and set {name} to the copy"
             if not Path(path).exists():  # DVC removes a stage's outputs before it runs the command
@@ -442,9 +475,71 @@ def cache_to_read(params: "Params") -> "Store":
         raise
 
 
+def samples_to_read(params: "Params") -> "Samples":
+    """The samples table, which is of the data set that the parameters name.
+
+    Raises:
+        DataError: it is missing or damaged.
+        ParamsError: it is of another data set.
+    """
+    from pipeline.errors import ParamsError
+    from pipeline.samples import Samples
+
+    samples = Samples.load(DATA, data_root(params))
+    if samples.dataset != params.data.name:
+        raise ParamsError(
+            f"data.name = {params.data.name!r}, and {DATA} holds {samples.dataset!r}",
+            "`stillroom prepare` was run with other parameters",
+            f"run `stillroom prepare`, or set data.name to {samples.dataset}",
+        )
+    return samples
+
+
 def data_root(params: "Params") -> Path | None:
     """Where this machine's images lie, if the parameters say."""
     return Path(params.data.path) if params.data.path else None
+
+
+def _spelled(error: UnicodeError) -> tuple[str | bytes, int]:
+    """A letter that an encoding lacks as an escape, and the dots of a shortened name as one."""
+    if isinstance(error, UnicodeEncodeError) and error.object[error.start] == "…":
+        return ".", error.start + 1
+    return codecs.backslashreplace_errors(error)
+
+
+codecs.register_error("spelled", _spelled)
+
+
+class Output(io.TextIOWrapper):
+    """Standard output that no work fails by: where its reader has gone (`| head -1`) the rest is dropped, and
+    a letter that the terminal's encoding lacks is written as an escape.
+    """
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except BrokenPipeError:
+            return self._drop(len(text))
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except BrokenPipeError:
+            self._drop(0)
+
+    def _drop(self, count: int) -> int:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())  # what is buffered still, and whatever comes, goes there
+        os.close(nowhere)
+        return count
+
+
+def sturdy(stream: Any) -> Any:
+    """`sys.stdout` as an `Output`; what is no file (a test's, a notebook's) as it is."""
+    if type(stream) is not io.TextIOWrapper:
+        return stream
+    lines, encoding = stream.line_buffering, stream.encoding
+    return Output(stream.detach(), encoding=encoding, errors="spelled", line_buffering=lines)
 
 
 class Group(click.Group):
@@ -452,6 +547,7 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         stopping.listen()
+        sys.stdout = sturdy(sys.stdout)
         try:
             return super().invoke(ctx)
         except StillroomError as error:

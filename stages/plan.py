@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.console import DATA, about, data_root, stage
+from stages.console import DATA, TEACHER, about, samples_to_read, stage
 
 if TYPE_CHECKING:
     from pipeline.config import Params
@@ -38,15 +38,16 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
 
     epochs of students, in all of the matrix together.
     """
+    from pipeline.ahead import check_students, late
     from pipeline.cache.estimate import estimate
     from pipeline.device import environment, settle
     from pipeline.errors import DataError
     from pipeline.generation.generate import array_specs
-    from pipeline.generation.identity import of_data, of_output
-    from pipeline.samples import Samples
+    from pipeline.generation.identity import check_size, input_size, of_data, of_output, other_teacher
 
     settle()
-    train = Samples.load(DATA, data_root(params)).of("train")
+    samples_table = samples_to_read(params)
+    train = samples_table.of("train")
     if not len(train):
         raise DataError(
             f"{DATA / 'samples.json'} has no training sample", fix="mend the split, run `stillroom prepare`"
@@ -54,6 +55,13 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
     taught, epochs = _students(params)
     cache, views, samples = params.cache, params.views.count, len(train)
     teachers = {name: _describe(Path(folder), params, train) for name, folder in cache.teachers.items()}
+    check_size(teachers, params.views)
+    notes = check_students(params, samples_table, input_size(teachers))
+    for name, folder in cache.teachers.items():
+        if not (Path(folder) / "teacher.json").exists():
+            notes += late(params.teacher.train, "teacher.train")
+        elif Path(folder) == TEACHER:
+            notes += other_teacher(teachers[name], params.teacher)
     outputs = {name: of_output(described, cache) for name, described in teachers.items()}
     identity = {**of_data(train, params.views), "outputs": outputs}
     specs = array_specs(identity)
@@ -96,12 +104,15 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
         "bytes_per_view_at_most": size.bytes_per_view,
         "student_epochs": epochs,
         **_times(rates, taught, train, views, epochs),
+        "notes": notes,
         "environment": environment(),
     }
     if as_json:
         click.echo(json.dumps(facts, indent=2))
     else:
         _show(facts, params)
+        for line in notes:
+            click.echo(line)
 
 
 def _students(params: "Params") -> tuple[list[str], int]:
@@ -130,19 +141,20 @@ def _students(params: "Params") -> tuple[list[str], int]:
 def _describe(folder: Path, params: "Params", train: "Samples") -> dict[str, Any]:
     """What `teacher.json` says, or will say of a teacher as `teacher` describes it."""
     from pipeline.generation.identity import read_teacher
-    from pipeline.models.create import data_config
+    from pipeline.models.create import data_config, sized
 
     if (folder / "teacher.json").exists():
         return read_teacher(folder / "teacher.json")
     config = params.teacher
     found = data_config(config.arch, config.overrides)
+    size = params.views.size or found["input_size"][-1]
     return {
         "arch": config.arch,
-        "overrides": config.overrides,
+        "overrides": sized(config.arch, config.overrides, size),
         "digest": "0" * 64,
         "classes": list(train.classes),
         "input": {
-            "size": params.views.size or found["input_size"][-1],
+            "size": size,
             "mean": list(found["mean"]),
             "std": list(found["std"]),
         },

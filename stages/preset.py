@@ -1,8 +1,10 @@
 """`stillroom preset`: a whole params.yaml for a named experiment."""
 
+import sys
+
 import click
 
-from stages.console import about, check_choices, some_keys, some_presets
+from stages.console import Output, about, check_choices, some_keys, some_presets
 
 
 @click.command(epilog=about("stillroom preset stanford40 --set views.count=64 > params.yaml"))
@@ -52,4 +54,6 @@ def preset(name: str | None, overrides: tuple[str, ...]) -> None:
         yaml.dump(tree, out)
         text = out.getvalue()
     check_choices(check(YAML(typ="safe").load(text), f"preset {name}"), f"preset {name}")
+    if isinstance(sys.stdout, Output):
+        sys.stdout.reconfigure(encoding="utf-8")  # whatever the terminal has: that is how the file is read
     click.echo(text, nl=False)

@@ -6,11 +6,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stages.console import ARTIFACTS, DATA, REPORT, about, cache_to_read, data_root, stage, whole_folder
+from stages.console import (
+    ARTIFACTS,
+    DATA,
+    REPORT,
+    STUDENTS,
+    about,
+    cache_to_read,
+    data_root,
+    stage,
+    whole_folder,
+)
 
 if TYPE_CHECKING:
     from pipeline.cache.store import Store
-    from pipeline.config import Params
+    from pipeline.config import Params, Student
     from pipeline.reporting.page import Picture
     from pipeline.samples import Samples
 
@@ -50,7 +60,20 @@ def report(params: "Params", show: bool) -> None:
         with whole_folder(REPORT) as folder:
             shown = table.rich_table(_write(params, folder))
     Console().print(shown)
+    if left_out := ", ".join(_left_out(params)):
+        click.echo(f"note: not in the table: {left_out} (student.families, arms and seeds do not name them)")
     click.echo(f"report: {REPORT / 'index.html'}")
+
+
+def _left_out(params: "Params") -> list[str]:
+    """The finished students that the parameters do not name."""
+    matrix = params.student
+    named = {f"{family}-{arm}-{seed}" for family, arm, seed in _entries(matrix)}
+    return sorted({file.parent.name for file in STUDENTS.glob("*/student.json")} - named)
+
+
+def _entries(matrix: "Student") -> list[tuple[str, str, int]]:
+    return [(family, arm, seed) for family in matrix.families for arm in matrix.arms for seed in matrix.seeds]
 
 
 def _write(params: "Params", folder: Path) -> dict:
@@ -59,10 +82,7 @@ def _write(params: "Params", folder: Path) -> dict:
     from pipeline.reporting import page, plots, records, table
     from pipeline.samples import Samples
 
-    matrix = params.student
-    entries = [
-        (family, arm, seed) for family in matrix.families for arm in matrix.arms for seed in matrix.seeds
-    ]
+    entries = _entries(params.student)
     # all that is missing is named at once, before the table is looked for
     samples = Samples.load(DATA, data_root(params)) if (DATA / "samples.json").exists() else None
     test = samples.of("test") if samples is not None else None

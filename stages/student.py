@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stages.console import (
-    DATA,
     STAGING,
     STUDENTS,
     about,
     cache_to_read,
     check_family,
-    data_root,
     epoch_log,
+    samples_to_read,
     shown,
     some_arms,
     some_families,
@@ -28,6 +27,7 @@ from stages.console import (
 
 if TYPE_CHECKING:
     from pipeline.config import Params
+    from pipeline.samples import Samples
 
 
 @click.command(
@@ -54,15 +54,15 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     student ...
     """
     from pipeline import losses
-    from pipeline.samples import Samples
 
     check_family(family, "--family")  # what is wrong or missing is said before torch is loaded
     losses.check(arm, "--arm")
-    samples = Samples.load(DATA, data_root(params))
+    samples = samples_to_read(params)
     store = cache_to_read(params)
 
     import numpy as np
 
+    from pipeline.ahead import check_arm, late
     from pipeline.device import device, environment, settle
     from pipeline.distributed import Ranks
     from pipeline.evaluation.cost import flops, latency, parameters
@@ -86,12 +86,13 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     check_against_cache(store.manifest, train, params, chosen.outputs)
     size = config.model.image_size or input_of(store.manifest)["size"]
     arch, arguments = student_arch(family, config.model.size, size, config.model.overrides)
+    notes = [*check_arm(arm, params, samples, family), *late(train_config, "student.train")]
     name = f"{family}-{arm}-{seed}"
 
     with Ranks() as ranks, ExitStack() as stack:
         console = stack.enter_context(shown()) if ranks.first else Progress()
         folder = stack.enter_context(whole_folder(STUDENTS / name)) if ranks.first else None
-        for line in (*ignored(store.manifest, params), check_probes(store, train)):
+        for line in (*notes, *ignored(store.manifest, params), check_probes(store, train)):
             if line:
                 console.note(line)
         model = create(
@@ -130,7 +131,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
             labels = batch.labels.to(where, non_blocking=True)
             return chosen(logits, labels, teacher, progress, train_config.label_smoothing)
 
-        def logits_of(model: Model, rows: Samples, shown: Progress, what: str) -> Any:
+        def logits_of(model: Model, rows: "Samples", shown: Progress, what: str) -> Any:
             return centre_logits(model, rows, train_config.batch_size, train_config.amp, shown, what, ranks)
 
         def evaluate(model: Model) -> dict[str, Any]:
@@ -172,6 +173,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
                 **cost,
                 "latency_ms": {str(count): latency(model.net, size, count) for count in (1, 32)},
                 "config": told,
+                "notes": notes,
                 "history": history,
                 "seconds": round(sum(epoch["seconds"] for epoch in history), 3),
                 "per_class_ap": scores.pop("per_class_ap"),

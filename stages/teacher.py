@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stages.console import (
-    DATA,
     STAGING,
     TEACHER,
     about,
-    data_root,
     epoch_log,
+    samples_to_read,
     shown,
     stage,
     tell_weights,
@@ -34,15 +33,15 @@ def teacher(params: "Params") -> None:
     """Train the teacher, or adopt it; write artifacts/teacher/. A stopped run goes on where it was."""
     import numpy as np
 
+    from pipeline.ahead import check_k, check_students, late
     from pipeline.device import device, environment, settle
     from pipeline.errors import WeightsError, listing
     from pipeline.evaluation.cost import flops, parameters
     from pipeline.evaluation.forward import centre_logits
     from pipeline.evaluation.metrics import accuracy, summarise
     from pipeline.losses.ce import ce
-    from pipeline.models.create import Model, create, data_config, save_weights, weights_digest
+    from pipeline.models.create import Model, create, data_config, save_weights, sized, weights_digest
     from pipeline.progress import Progress
-    from pipeline.samples import Samples
     from pipeline.training.batches import Batch, Cut, FreshBatches
     from pipeline.training.checkpoint import Checkpoint
     from pipeline.training.loop import fit
@@ -50,18 +49,23 @@ def teacher(params: "Params") -> None:
 
     settle()
     config = params.teacher
-    samples = Samples.load(DATA, data_root(params))
+    samples = samples_to_read(params)
     train, val, test = samples.of("train"), samples.of("val"), samples.of("test")
     size = params.views.size or data_config(config.arch, config.overrides)["input_size"][-1]
+    arguments = sized(config.arch, config.overrides, size)
+    check_k(params.cache, len(samples.classes))
+    notes = [*late(config.train, "teacher.train"), *check_students(params, samples, size)]
     recipe = make_recipe(params.views.recipe)
 
     with ExitStack() as stack:
         console = stack.enter_context(shown())
         folder = stack.enter_context(whole_folder(TEACHER))
+        for line in notes:
+            console.note(line)
         model = create(
             config.arch,
             len(samples.classes),
-            config.overrides,
+            arguments,
             size=size,
             weights=config.weights,
             drop_path=config.train.drop_path,

@@ -30,18 +30,20 @@ def hold_out(samples: Samples, fraction: float, seed: int) -> Samples:
         if row.split == "train":
             members[row.label].append(row)
     taken: set[str] = set()
-    faults = []
+    faults, single = [], False
     for label, rows in sorted(members.items()):
         count = min(round(len(rows) * fraction), len(rows) - 1)
         if count == 0:
             faults.append(f"{samples.classes[label]}: {len(rows)} in train")
+            single = single or len(rows) == 1
         ranked = sorted(rows, key=lambda row: hashlib.sha256(f"{seed} {row.key}".encode()).digest())
         taken.update(row.key for row in ranked[:count])
     if faults:
         raise DataError(
             f"data.val_fraction = {fraction} takes no image of some classes:\n{listing(faults)}",
             "every class gives round(images * fraction), and keeps at least one in train",
-            "raise data.val_fraction, add images to these classes, or set data.val_fraction to 0",
+            f"{'' if single else 'raise data.val_fraction, '}add images to these classes, "
+            "or set data.val_fraction to 0",
         )
     return replace(
         samples, rows=tuple(replace(row, split="val") if row.key in taken else row for row in samples.rows)

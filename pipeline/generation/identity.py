@@ -7,8 +7,8 @@ from typing import Any
 
 from pipeline.cache import identity as identities
 from pipeline.cache.manifest import Manifest
-from pipeline.config import Cache, Params, Views
-from pipeline.errors import AccessError, CacheError
+from pipeline.config import Cache, Params, Teacher, Views
+from pipeline.errors import AccessError, CacheError, ParamsError
 from pipeline.samples import Samples
 from pipeline.views.policies import make_recipe
 
@@ -129,13 +129,19 @@ def check_against_cache(
         )
     expected = of_data(train, params.views)
     known: dict[str, Any] = {}
+    other_size = params.views.size not in (None, *(one["input"]["size"] for one in held.values()))
     for name in held:
         file = Path(params.cache.teachers.get(name, "")) / "teacher.json"
         if name in params.cache.teachers and file.exists():
             known[name] = of_teacher(read_teacher(file))
-        elif params.views.size is not None:
-            known[name] = {"input": {**held[name]["input"], "size": params.views.size}}
+        if other_size:
+            known.setdefault(name, {})["input"] = {**held[name]["input"], "size": params.views.size}
     identities.check({**expected, "outputs": known}, manifest.identity, fixes(known))
+
+
+def input_size(described: dict[str, dict[str, Any]]) -> int:
+    """The size that students see of these teachers' cache, in pixels: as `input_of` of its manifest."""
+    return int(described.get("logits", described[min(described)])["input"]["size"])
 
 
 def input_of(manifest: Manifest) -> dict[str, Any]:
@@ -152,12 +158,66 @@ def ignored(manifest: Manifest, params: Params) -> list[str]:
         lines.append(
             f"note: teacher.arch is {params.teacher.arch}; this cache was made by {arch}, which counts here"
         )
+    if manifest.layout.views > params.views.count:
+        lines.append(
+            f"note: views.count is {params.views.count}; this cache holds {manifest.layout.views}, "
+            "which are all used"
+        )
+    for name, output in sorted(manifest.identity["outputs"].items()):
+        asked = {"encoding": params.cache.encoding, "k": params.cache.k}
+        for key in asked:
+            if key in output and output[key] != asked[key]:
+                lines.append(
+                    f"note: cache.{key} is {asked[key]}; {name} of this cache has {output[key]}, "
+                    "which counts here"
+                )
     if manifest.layout.views < params.views.count:
         lines.append(
             f"note: views.count is {params.views.count}; this cache holds {manifest.layout.views}, "
             "which are used in turn (`stillroom cache` computes the others)"
         )
     return lines
+
+
+def check_size(described: dict[str, dict[str, Any]], views: Views) -> None:
+    """Refuse teachers none of which sees what `views.size` says.
+
+    Args:
+        described: the content of each output's `teacher.json`.
+
+    Raises:
+        ParamsError: names both sizes.
+    """
+    sizes = sorted({one["input"]["size"] for one in described.values()})
+    if views.size is not None and views.size not in sizes:
+        raise ParamsError(
+            f"views.size = {views.size}, and the teacher sees {' or '.join(map(str, sizes))} pixels a side",
+            "teacher.json has the size that it was made for, and the cache is made at that size",
+            f"set views.size to {sizes[0]}, or run `stillroom teacher` for one of {views.size} pixels",
+        )
+
+
+def other_teacher(described: dict[str, Any], teacher: Teacher) -> list[str]:
+    """What to say where the teacher that is there was made from other parameters."""
+    made = described.get("config")
+    asked = teacher.model_dump(mode="json")
+    if not isinstance(made, dict):
+        return []
+    differ = [
+        f"{key} {value} (params: {asked.get(key)})"
+        for key, value in made.items()
+        if key != "train" and value != asked.get(key)
+    ]
+    train = made.get("train")
+    if isinstance(train, dict):
+        differ += [
+            f"train.{key} {value} (params: {asked['train'].get(key)})"
+            for key, value in train.items()
+            if value != asked["train"].get(key)
+        ]
+    if not differ:
+        return []
+    return [f"note: the teacher that is there counts; it was made with {', '.join(differ)}"]
 
 
 def check_growth(manifest: Manifest, identity: dict[str, Any], views: int) -> None:

@@ -4,9 +4,10 @@ import difflib
 import hashlib
 import inspect
 import json
+import os
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +71,64 @@ def data_config(arch: str, overrides: dict[str, Any]) -> dict[str, Any]:
     return resolve_model_data_config(net)
 
 
+def sized(arch: str, overrides: dict[str, Any], size: int) -> dict[str, Any]:
+    """The arguments with which a teacher takes inputs of a size: its overrides, and `img_size` where they
+    alone do not make it take them.
+
+    Raises:
+        ParamsError: it takes no such size; the message names sizes that work. Or timm does not take the
+            arguments.
+    """
+    arguments, why = takes(arch, size, [overrides, {"img_size": size} | overrides])
+    if arguments is not None:
+        return arguments
+    with torch.device("meta"):
+        _create(arch, 1, overrides, 0.0)  # wrong arguments are another fault than a wrong size
+    set_to = overrides.get("img_size")
+    works = [
+        side
+        for side in near_sizes(arch, size, [set_to] if isinstance(set_to, int) else [])
+        if takes(arch, side, [overrides, {"img_size": side} | overrides])[0] is not None
+    ]
+    raise ParamsError(
+        f"the teacher {arch} cannot take {size} x {size} pixels",
+        why,
+        f"set views.size to {' or '.join(map(str, sorted(works[:3])))}"
+        if works
+        else "give the arguments of timm.create_model that it needs in teacher.overrides",
+    )
+
+
+def takes(arch: str, size: int, choices: Sequence[dict[str, Any]]) -> tuple[dict[str, Any] | None, str]:
+    """The first of some arguments with which a model takes inputs of a size, or None and why not.
+
+    Nothing is computed: the model is made and run without memory.
+    """
+    why = ""
+    for arguments in choices:
+        for device in ("meta", "cpu"):
+            try:
+                with torch.device(device), torch.inference_mode(), torch.random.fork_rng(devices=[]):
+                    net = timm.create_model(arch, num_classes=2, **arguments).eval()
+                    net(torch.zeros(1, 3, size, size))
+            except Exception as error:  # architectures raise what their arguments run into
+                why = why or (str(error).splitlines() or [type(error).__name__])[0][:160]
+                if "meta" in str(error):  # it looks at values while it is made or run
+                    continue
+                break
+            return arguments, ""
+    return None, why
+
+
+def near_sizes(arch: str, size: int, more: Sequence[int] = ()) -> list[int]:
+    """Sizes that a model may take instead of one, in pixels, the nearest first."""
+    native = timm.get_pretrained_cfg(arch, allow_unregistered=False)
+    sides = {native.input_size[-1], *more} if native else set(more)
+    for step in (64, 32, 16, 14, 7):
+        sides |= {size // step * step, -(-size // step) * step}
+    return sorted((side for side in sides if side >= 16), key=lambda side: abs(side - size))
+
+
 def create(
     arch: str,
     num_classes: int,
@@ -102,17 +161,29 @@ def create(
     if weights == "hub":
         loaded = fill(net, read_weights(_hub_file(arch)), "hub", arch)
     elif weights != "none":
-        loaded = fill(net, read_weights(Path(weights)), Path(weights).name, arch)
+        loaded = fill(net, read_weights(Path(os.path.expanduser(weights))), Path(weights).name, arch)
     return Model(
         net, arch, overrides, size or config["input_size"][-1], config["mean"], config["std"], loaded
     )
 
 
-def _create(arch: str, num_classes: int, overrides: dict[str, Any], drop_path: float) -> torch.nn.Module:
+def check_model(arch: str, where: str = "") -> None:
+    """Refuse what is no timm model.
+
+    Args:
+        where: what names it, for the message.
+
+    Raises:
+        ParamsError: names the nearest ones.
+    """
     if not timm.is_model(arch):
         near = difflib.get_close_matches(arch, timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "`timm.list_models()` lists the names"
-        raise ParamsError(f"timm has no model {arch!r}", fix=hint)
+        raise ParamsError(f"{where}{': ' if where else ''}timm has no model {arch!r}", fix=hint)
+
+
+def _create(arch: str, num_classes: int, overrides: dict[str, Any], drop_path: float) -> torch.nn.Module:
+    check_model(arch)
     extra: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
     try:
         return timm.create_model(arch, num_classes=num_classes, **overrides, **extra)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import timm
-import torch
 
 from pipeline.errors import ParamsError
+from pipeline.models.create import near_sizes, takes
 
 
 @dataclass(frozen=True)
@@ -170,11 +170,7 @@ def _by_name(name: str, image_size: int, overrides: dict[str, Any]) -> tuple[str
     arguments, why = _takes(name, image_size, overrides)
     if arguments is not None:
         return name, arguments
-    native = timm.get_pretrained_cfg(name, allow_unregistered=False)
-    sides = {native.input_size[-1]} if native else set()
-    for step in (64, 32, 16, 14, 7):
-        sides |= {image_size // step * step, -(-image_size // step) * step}
-    near_first = sorted((side for side in sides if side >= 16), key=lambda side: abs(side - image_size))
+    near_first = near_sizes(name, image_size)
     works = [side for side in near_first if _takes(name, side, overrides)[0] is not None][:3]
     fix = f"set student.model.image_size (or views.size) to {' or '.join(map(str, sorted(works)))}"
     raise ParamsError(
@@ -185,16 +181,4 @@ def _by_name(name: str, image_size: int, overrides: dict[str, Any]) -> tuple[str
 
 
 def _takes(name: str, image_size: int, overrides: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
-    """The arguments with which a model takes a size, or None and why not."""
-    why = ""
-    for extra in ({"img_size": image_size}, {}):
-        arguments = extra | overrides
-        try:
-            with torch.device("meta"), torch.inference_mode():
-                net = timm.create_model(name, num_classes=2, **arguments).eval()
-                net(torch.zeros(1, 3, image_size, image_size))
-        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-            why = why or (str(error).splitlines() or [type(error).__name__])[0][:160]
-            continue
-        return arguments, ""
-    return None, why
+    return takes(name, image_size, [{"img_size": image_size} | overrides, overrides])

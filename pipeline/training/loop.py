@@ -4,6 +4,7 @@ Nothing in it depends on when or where it was stopped: a batch, a learning rate 
 functions of the step's number, and what is not (weights, the optimiser's state) is in the checkpoint.
 """
 
+import difflib
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, list_optimizers
 from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch.nn.parallel import DistributedDataParallel
@@ -207,6 +208,24 @@ def together(logits: torch.Tensor, batch: Batch, world: int, rank: int) -> torch
     return torch.cat([*others[:rank], logits, *others[rank + 1 :]])
 
 
+def check_optimiser(name: str, where: str) -> None:
+    """Refuse what is no optimiser of timm's; `lookahead_` may stand before its name.
+
+    Args:
+        where: what names it, for the message.
+
+    Raises:
+        ParamsError: names the nearest ones.
+    """
+    known = [str(one) for one in list_optimizers()]
+    if name.lower().removeprefix("lookahead_") not in known:
+        near = difflib.get_close_matches(name.lower(), known, n=3)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise ParamsError(
+            f"{where}: timm has no optimiser {name!r}", fix=f"{hint}`timm.optim.list_optimizers()` has them"
+        )
+
+
 def _optimizer(net: torch.nn.Module, config: Train, steps: int) -> tuple[torch.optim.Optimizer, Any]:
     """timm's optimiser, and its schedule over all steps."""
     try:
@@ -227,7 +246,7 @@ def _optimizer(net: torch.nn.Module, config: Train, steps: int) -> tuple[torch.o
             step_on_epochs=False,
             updates_per_epoch=steps,
         )
-    except (ValueError, AssertionError, TypeError) as error:
+    except (ValueError, AssertionError, TypeError, ImportError) as error:
         raise ParamsError(
             f"timm cannot make the optimiser {config.opt!r} with the schedule {config.sched!r}", str(error)
         ) from None

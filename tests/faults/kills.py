@@ -22,13 +22,13 @@ views: {count: 60, size: 64}
 teacher:
   arch: convnext_atto
   overrides: {patch_size: 4, depths: [1, 1, 1, 1], dims: [8, 16, 24, 32]}
-  train: {epochs: 0}
+  train: {epochs: 1, batch_size: 80, warmup_epochs: 0}
 cache: {store: zarr, block_samples: 16, batch_size: 16}
 """
 
 
 def project(folder: Path) -> Path:
-    """A folder with samples and a teacher, untrained: what its logits are is no matter here."""
+    """Samples and a teacher that learned for one step: what its logits are is no matter here."""
     folder.mkdir(parents=True)
     (folder / "params.yaml").write_text(PARAMS)
     for stage in ("prepare", "teacher"):

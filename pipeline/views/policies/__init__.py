@@ -35,6 +35,16 @@ def make_recipe(config: dict[str, Any], source: str = "params") -> Policy:
             f"{source}: views.recipe.name = {name!r}: there is no such policy",
             fix=f"{hint}valid: {', '.join(known)}",
         )
+    return validated(_kind(name), values, source, ("views", "recipe"))
+
+
+def _kind(name: str) -> type[Policy]:
     module = importlib.import_module(f"{__name__}.{name}")
-    kind: type[Policy] = getattr(module, "".join(part.capitalize() for part in str(name).split("_")))
-    return validated(kind, values, source, ("views", "recipe"))
+    found: type[Policy] = getattr(module, "".join(part.capitalize() for part in name.split("_")))
+    return found
+
+
+def keys(prefix: str) -> list[str]:
+    """What any of the policies takes, each key once, after `prefix`."""
+    found = dict.fromkeys(key for name in names() for key in _kind(name).model_fields)
+    return [f"{prefix}{key}" for key in ("name", *found)]
