@@ -161,7 +161,10 @@ TYPES: list[tuple[Callable[[object], bool], list[object]]] = [
     (lambda value: isinstance(value, list), ["a", 3, None, True, {"a": 1}, [], [None], [{}]]),
     (lambda value: isinstance(value, dict), ["a", 3, None, True, ["a"], [{}], {1: 2}, {None: {}}]),
 ]
-MAY_BE_NULL = {"data.path": "", "views.size": 1, "student.model.image_size": 1}
+MAY_BE_NULL = {
+    **{"data.path": "", "data.skip": "", "data.split_file": ""},
+    **{"views.size": 1, "student.model.image_size": 1},
+}
 
 
 def default(key: str) -> object:
