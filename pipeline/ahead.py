@@ -38,14 +38,24 @@ def _check_sizes(params: Params, side: int) -> None:
     Raises:
         ParamsError: see above.
     """
-    from pipeline.models.create import near_sizes
+    from pipeline.models.create import near_sizes, takes
     from pipeline.models.families import FAMILIES, student_arch
+
+    overrides = params.student.model.overrides
 
     def fault(family: str, side: int) -> ParamsError | None:
         try:
-            student_arch(family, params.student.model.size, side, params.student.model.overrides)
+            arch, arguments = student_arch(family, params.student.model.size, side, overrides)
         except ParamsError as error:
             return error
+        if overrides and family in FAMILIES:  # what is no override is known to work
+            taken, why = takes(arch, side, [arguments])
+            if taken is None:
+                return ParamsError(
+                    f"{family}: timm cannot make {arch} with {overrides}",
+                    why,
+                    "change student.model.overrides, or train the families that take them by themselves",
+                )
         return None
 
     families = params.student.families

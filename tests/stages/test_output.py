@@ -18,7 +18,8 @@ def piped(folder: Path, command: str, **variables: str) -> subprocess.CompletedP
         cwd=folder,
         env=environment() | variables,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",  # of another encoding, on purpose
         timeout=300,
     )
 
