@@ -162,8 +162,11 @@ TYPES: list[tuple[Callable[[object], bool], list[object]]] = [
     (lambda value: isinstance(value, dict), ["a", 3, None, True, ["a"], [{}], {1: 2}, {None: {}}]),
 ]
 MAY_BE_NULL = {
-    **{"data.path": "", "data.skip": "", "data.split_file": ""},
-    **{"views.size": 1, "student.model.image_size": 1},
+    "data.path": "",
+    "data.skip": "",
+    "data.split_file": "",
+    "views.size": 1,
+    "student.model.image_size": 1,
 }
 
 
