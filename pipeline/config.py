@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
     ValidationError,
     field_validator,
 )
@@ -109,9 +109,9 @@ def _cache_path(path: str) -> str:
 # a student's family, or any timm model by its own name
 Family = Annotated[str, _name(r"[a-z0-9][a-z0-9_.]{0,79}", lambda: FAMILIES)]
 Arm = Annotated[str, _name(r"[a-z][a-z0-9_]{0,31}", lambda: list(Losses.model_fields))]
-Range = Annotated[tuple[float, float], PlainValidator(_range)]
+Range = Annotated[tuple[float, float], BeforeValidator(_range)]
 # the teacher's weight in a loss: one number, or [at the start, at the end], changing linearly with the steps
-Alpha = Annotated[float | tuple[float, float], PlainValidator(_alpha)]
+Alpha = Annotated[float | tuple[float, float], BeforeValidator(_alpha)]
 Temperature = Annotated[float, Field(gt=0, le=100)]
 Outputs = Annotated[list[str], Field(min_length=1)]
 Folder = Annotated[str, Field(min_length=1), AfterValidator(_expanded)]

@@ -27,6 +27,7 @@ VARIABLES = re.compile(
     r"STILLROOM_\w+|HF_HUB_OFFLINE|HF_HOME|OMP_NUM_THREADS|CUDA_VISIBLE_DEVICES|LOCAL_WORLD_SIZE"
 )
 LITTLE = 2**30  # bytes of free disk under which a run is likely to end early
+NCCL_MEMORY = 2**26  # bytes of /dev/shm that several GPUs may want
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def examine(artifacts: Path, read_params: Callable[[], "Params"], params_file: P
     _extras(found)
     params = _project(found, read_params, params_file)
     _machine(found)
-    _shared_memory(found, params)
+    _shared_memory(found)
     _folder(found, artifacts)
     _variables(found)
     return found
@@ -223,24 +224,17 @@ def _machine(found: Findings) -> None:
             )
 
 
-def _shared_memory(found: Findings, params: "Params | None") -> None:
+def _shared_memory(found: Findings) -> None:
+    """Views need none; NCCL, through which several GPUs train as one, takes some megabytes a GPU."""
     found.facts["shm"] = None
     with suppress(OSError):
         usage = shutil.disk_usage("/dev/shm")
         found.facts["shm"] = {"size": usage.total, "free": usage.free}
-        batch, side = 64, 224
-        if params is not None:
-            batch = max(
-                params.teacher.train.batch_size, params.student.train.batch_size, params.cache.batch_size
-            )
-            side = max(params.views.size or 224, params.student.model.image_size or 0)
-        workers = found.facts["cores"]["workers"] or 0
-        needed = (2 * workers + 1) * batch * side * side * 3
-        if workers and usage.free < needed:
+        if len(found.facts["device"]["gpus"]) > 1 and usage.free < NCCL_MEMORY:
             found.problem(
-                f"/dev/shm has {_size(usage.free)} free, {workers} workers may take {_size(needed)}",
-                "workers hand their batches over there; where it is full the system kills them (bus error)",
-                f"docker run --shm-size=1g (or --ipc=host); or {WORKERS}=0, which is slower",
+                f"/dev/shm has {_size(usage.free)} free, and there are several GPUs",
+                "NCCL, through which they train as one, shares memory there",
+                "docker run --shm-size=1g (or --ipc=host); one GPU needs none",
             )
 
 
@@ -339,7 +333,8 @@ def lines(found: Findings) -> list[tuple[str, str]]:
         images = _size(size["images"])
         told.append(("memory", f"{_size(size['machine'])}, {limit}; up to {images} for decoded images"))
     if facts["shm"]:
-        told.append(("/dev/shm", f"{_size(facts['shm']['size'])}, {_size(facts['shm']['free'])} free"))
+        size, free = (_size(facts["shm"][name]) for name in ("size", "free"))
+        told.append(("/dev/shm", f"{size}, {free} free (views need none)"))
     place = facts["artifacts"]
     free = "unknown" if place["free"] is None else _size(place["free"])
     locks = {True: "locks work", "off": "locks are off", False: "no locks", None: "locks not tried"}

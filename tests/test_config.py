@@ -1,5 +1,6 @@
 """params.yaml: every key and value is checked, and a typo is met with the nearest valid key."""
 
+import warnings
 from collections.abc import Callable
 from datetime import date
 from importlib import resources
@@ -248,3 +249,13 @@ def test_a_file_saved_on_windows_is_read(tmp_path: Path) -> None:
 def test_whatever_the_parameters_hold_is_taken_or_refused_with_one_message() -> None:
     """`python -m tests.fuzz.params` tries more."""
     assert fuzz.run(150, seed=7) == []
+
+
+def test_parameters_become_json_without_a_warning() -> None:
+    """Commands would show it: a record of what was asked for is made in each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recipe = make_recipe({"name": "three_augment", "scale": [0.5, 1], "blur": [0.1, 1]}).describe()
+        kd = check({"student": {"losses": {"kd": {"alpha": [0.9, 0.5]}}}}, "x")
+        told = kd.model_dump(mode="json")
+    assert recipe["scale"] == [0.5, 1.0] and told["student"]["losses"]["kd"]["alpha"] == [0.9, 0.5]
