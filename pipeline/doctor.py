@@ -72,7 +72,7 @@ def examine(artifacts: Path, read_params: Callable[[], "Params"], params_file: P
     _torch(found)
     _images(found)
     _extras(found)
-    params = _project(found, read_params, params_file)
+    _project(found, read_params, params_file)
     _machine(found)
     _shared_memory(found)
     _folder(found, artifacts)
@@ -158,7 +158,7 @@ def _extras(found: Findings) -> None:
     }
 
 
-def _project(found: Findings, read_params: Callable[[], "Params"], file: Path) -> "Params | None":
+def _project(found: Findings, read_params: Callable[[], "Params"], file: Path) -> None:
     here = Path.cwd()
     git = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), None)
     project = {"git": git is not None, "dvc": (here / ".dvc").is_dir(), "params": "is not there"}
@@ -171,17 +171,16 @@ def _project(found: Findings, read_params: Callable[[], "Params"], file: Path) -
             stops=True,
         )
     if not file.exists():
-        return None
+        return
     try:
-        params = read_params()
+        read_params()
     except Exception as error:
         if not isinstance(error, StillroomError):
             error = StillroomError(f"{file} cannot be read", f"{type(error).__name__}: {error}")
         project["params"] = "cannot be used"
         found.problem(error.what, error.why, error.fix or f"mend {file}", stops=True)
-        return None
+        return
     project["params"] = "can be read"
-    return params
 
 
 def _has_no_commit(git: Path) -> bool:

@@ -67,7 +67,7 @@ def read(
     """Read a folder of images, in one of the two layouts of this module.
 
     An image is known by its suffix (`decode.SUFFIXES`), in any case. Hidden files and folders are skipped;
-    `account` and `progress` are told of other files that are passed over. A key is the path from `root`
+    `account` is told of other files that are passed over. A key is the path from `root`
     without its suffix (`train/cat/007`), and the class order is the sorted order of the class names. A class
     whose name is written with composed accents in one place and with combining ones in another is one class.
 
@@ -103,8 +103,6 @@ def read(
                 fix="remove or rename one of them",
             )
         entries, classes = _by_table(root, table, options, account)
-    for why, names in account.passed_over.items():
-        _tell(names, why, progress)
     entries = leave_out(entries, options.skip, root, account)
     _require_plain_names(root, entries)
     require_two_classes(classes, root)
@@ -352,8 +350,3 @@ def _require_plain_names(root: Path, entries: list[Entry]) -> None:
 
 def _key(path: str) -> str:
     return path.removesuffix(Path(path).suffix)
-
-
-def _tell(names: list[str], why: str, progress: Progress) -> None:
-    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-    progress.note(f"passed over, {why}: {', '.join(names[:3])}{more}")

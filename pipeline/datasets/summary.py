@@ -85,7 +85,8 @@ def lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     if report.get("formats"):
         found.append(("formats", ", ".join(f"{kind} {count:,}" for kind, count in report["formats"].items())))
     for why, told in report.get("passed_over", {}).items():
-        found.append(("not read", f"{told['count']:,} {why} ({_shown(told['names'], told['count'])})"))
+        files = "1 file" if told["count"] == 1 else f"{told['count']:,} files"
+        found.append(("not read", f"{files} {why} ({_shown(told['names'], told['count'])})"))
     skipped = report.get("skipped", {"count": 0})
     if skipped["count"]:
         found.append(

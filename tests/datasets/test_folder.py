@@ -32,8 +32,13 @@ def split_table(tmp_path, picture):
     return tmp_path / "set"
 
 
-def read(root, progress=None, **options):
-    return folder.read(root, progress=progress or Progress(), options=folder.Options(**options))
+def read(root, account=None, **options):
+    return folder.read(root, progress=Progress(), options=folder.Options(**options), account=account)
+
+
+@pytest.fixture
+def account():
+    return Account()
 
 
 def refused(root, **options) -> str:
@@ -46,8 +51,8 @@ def summary(samples):
     return [(row.key, row.path, row.split, samples.classes[row.label]) for row in samples.rows]
 
 
-def test_train_and_test_folders_make_the_split(split_folders, listener):
-    samples = read(split_folders, listener)
+def test_train_and_test_folders_make_the_split(split_folders, account):
+    samples = read(split_folders, account)
     assert samples.dataset == "folder"
     assert samples.classes == ("cat", "dog")
     assert samples.root == split_folders
@@ -59,11 +64,11 @@ def test_train_and_test_folders_make_the_split(split_folders, listener):
         ("train/dog/2", "train/dog/2.JPEG", "train", "dog"),
     ]
     assert {row.box for row in samples.rows} == {None}
-    assert listener.notes == []
+    assert account.passed_over == {}
 
 
-def test_a_table_makes_the_split(split_table, listener):
-    samples = read(split_table, listener)
+def test_a_table_makes_the_split(split_table, account):
+    samples = read(split_table, account)
     assert samples.classes == ("cat", "dog")
     assert summary(samples) == [
         ("cat/1", "cat/1.png", "test", "cat"),
@@ -71,7 +76,7 @@ def test_a_table_makes_the_split(split_table, listener):
         ("dog/1", "dog/1.jpg", "train", "dog"),
         ("dog/2", "dog/2.jpg", "test", "dog"),
     ]
-    assert listener.notes == []
+    assert account.passed_over == {}
 
 
 def test_a_table_from_a_spreadsheet_reads_alike(split_table):
@@ -82,7 +87,7 @@ def test_a_table_from_a_spreadsheet_reads_alike(split_table):
     assert read(split_table) == expected
 
 
-def test_hidden_files_are_skipped_and_other_files_are_told(split_folders, listener):
+def test_hidden_files_are_skipped_and_other_files_are_told(split_folders, account):
     for name in (
         "train/dog/.hidden.jpg",
         "train/.cache/x.jpg",
@@ -93,18 +98,18 @@ def test_hidden_files_are_skipped_and_other_files_are_told(split_folders, listen
     ):
         (split_folders / name).parent.mkdir(exist_ok=True)
         (split_folders / name).write_text("no image")
-    assert len(read(split_folders, listener)) == 5
-    assert listener.notes == [
-        "passed over, neither a split nor in one: README.md",
-        "passed over, in no class folder: train/list.txt",
-        "passed over, of no format that is read: test/dog/note.txt",
-    ]
+    assert len(read(split_folders, account)) == 5
+    assert account.passed_over == {
+        "neither a split nor in one": ["README.md"],
+        "in no class folder": ["train/list.txt"],
+        "of no format that is read": ["test/dog/note.txt"],
+    }
 
 
-def test_images_that_the_table_leaves_out_are_told(split_table, picture, listener):
+def test_images_that_the_table_leaves_out_are_told(split_table, picture, account):
     picture(split_table / "dog" / "3.jpg")
-    assert len(read(split_table, listener)) == 4
-    assert listener.notes == ["passed over, not in split.csv: dog/3.jpg"]
+    assert len(read(split_table, account)) == 4
+    assert account.passed_over == {"not in split.csv": ["dog/3.jpg"]}
 
 
 def test_two_files_with_one_key_are_refused_by_both_names(split_folders, picture):
@@ -331,10 +336,10 @@ def test_two_folders_of_one_split_are_refused(split_folders, picture):
     assert "train and training, and both mean train" in refused(split_folders)
 
 
-def test_what_is_no_split_is_told_with_its_images(split_folders, picture, listener):
+def test_what_is_no_split_is_told_with_its_images(split_folders, picture, account):
     picture(split_folders / "extra" / "dog" / "7.jpg")
-    read(split_folders, listener)
-    assert listener.notes == ["passed over, neither a split nor in one: extra/ (1 image)"]
+    read(split_folders, account)
+    assert account.passed_over == {"neither a split nor in one": ["extra/ (1 image)"]}
 
 
 def test_a_class_that_loses_most_of_its_files_is_refused(split_folders):

@@ -301,7 +301,7 @@ def test_the_images_are_accounted_for_and_their_names_break_nothing(tmp_path: Pa
         "12 images of 6 classes, 2 each",
         "3 x 4 to 700 x 800 pixels, median 5 x 6",
         "JPEG 20, PNG 4",
-        f"3 in no class folder ({HOSTILE[0]}, {HOSTILE[2]}, {HOSTILE[5]})",
+        f"3 files in no class folder ({HOSTILE[0]}, {HOSTILE[2]}, {HOSTILE[5]})",
         f"{HOSTILE[0]} = {HOSTILE[1]}",
     ):
         assert shown in document.text

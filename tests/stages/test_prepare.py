@@ -60,7 +60,7 @@ def test_it_ends_with_a_short_table_and_keeps_it(photos: Path) -> None:
         "9 images of 3 classes, 3 each",
         "PNG 19, JPEG 1",
         "40 x 30 to 640 x 480 pixels, median 41 x 30",
-        "1 in no class folder (train/loose.png)",
+        "1 file in no class folder (train/loose.png)",
         "1 pair in two splits, so that a model is measured on what it was trained on (test/dog/0 = ",
         "folder: 20 images of 3 classes (11 train, 9 test)",
     ):
