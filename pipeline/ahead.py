@@ -27,8 +27,6 @@ def check_students(params: Params, samples: Samples, size: int) -> list[str]:
     for arm in student.arms:
         for family in one_each.values():  # of those that are trained alike, one
             notes += check_arm(arm, params, samples, family)
-    for family in student.families:
-        notes += late(student.train_of(family), _where(params, family))
     return list(dict.fromkeys(notes))
 
 

@@ -23,7 +23,7 @@ def main() -> None:
     """Distil a CNN teacher into transformer students from cached logits.
 
     The stages, in order: prepare, teacher, cache, student, report. `dvc repro` runs them all.
-    Exit codes: 0 done, 1 the work failed or a check found damage, 2 wrong usage or parameters.
+    Exit codes: 0 done, 1 failed, stopped or damage was found, 2 wrong usage or parameters.
     """
 
 

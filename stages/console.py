@@ -184,7 +184,8 @@ def check_inputs(params: "Params") -> None:
         if folder is None:
             continue
         if name == "data.path":
-            fix = f"move the images out of it (mv {path} images), and set {name} to where they are"
+            real = os.path.relpath(os.path.realpath(path))
+            fix = f"move the images out of it (mv {real} images), and set {name} to where they are"
         elif name in images:
             fix = f"move the file out of it, and set {name} to where it is"
         else:
@@ -440,6 +441,11 @@ def write_predictions(folder: Path, logits: "np.ndarray", test: "Samples") -> No
         writer.writerow(("actual", "predicted"))
         for row, answer in zip(test.rows, logits.argmax(axis=1), strict=True):
             writer.writerow((test.classes[row.label], test.classes[answer]))
+
+
+def tested(test: "Samples") -> dict[str, str]:
+    """What `student.json` and `teacher.json` say of the test split that they were measured on."""
+    return {name: digest for name, digest in test.digests().items() if name in ("keys", "labels", "images")}
 
 
 def tell_weights(console: Progress, loaded: "Loaded") -> None:

@@ -57,6 +57,7 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
     teachers = {name: _describe(Path(folder), params, train) for name, folder in cache.teachers.items()}
     check_size(teachers, params.views)
     notes = check_students(params, samples_table, input_size(teachers))
+    notes += late(params.student.train, "student.train")
     for name, folder in cache.teachers.items():
         if not (Path(folder) / "teacher.json").exists():
             notes += late(params.teacher.train, "teacher.train")

@@ -79,6 +79,7 @@ def _entries(matrix: "Student") -> list[tuple[str, str, int]]:
 def _write(params: "Params", folder: Path) -> dict:
     from pipeline.cache.remote import is_address
     from pipeline.datasets import summary
+    from pipeline.generation.identity import check_samples
     from pipeline.reporting import page, plots, records, table
     from pipeline.samples import Samples
 
@@ -93,6 +94,7 @@ def _write(params: "Params", folder: Path) -> dict:
         runs = records.read(ARTIFACTS, entries, test, Path(params.cache.path))
         store = cache_to_read(params)
     samples = samples or Samples.load(DATA, data_root(params))
+    check_samples(store.manifest, samples.of("train"))
     results = table.summarise(runs)
     html = page.page(
         results,

@@ -20,6 +20,7 @@ from stages.console import (
     some_families,
     stage,
     tell_weights,
+    tested,
     whole_folder,
     write_json,
     write_predictions,
@@ -167,9 +168,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
                 "cache_parts": parts(store.manifest.identity, chosen.outputs),
                 "views": store.manifest.layout.views,
                 "digests": evidence,
-                "test": {
-                    name: digest for name, digest in test.digests().items() if name in ("keys", "labels")
-                },
+                "test": tested(test),
                 **cost,
                 "latency_ms": {str(count): latency(model.net, size, count) for count in (1, 32)},
                 "config": told,

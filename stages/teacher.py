@@ -17,6 +17,7 @@ from stages.console import (
     shown,
     stage,
     tell_weights,
+    tested,
     whole_folder,
     write_json,
     write_predictions,
@@ -125,9 +126,7 @@ def teacher(params: "Params") -> None:
                 "recipe": recipe.describe(),
                 "epochs": len(history),
                 "history": history,
-                "test": {
-                    name: digest for name, digest in test.digests().items() if name in ("keys", "labels")
-                },
+                "test": tested(test),
                 "per_class_ap": scores.pop("per_class_ap"),
                 "environment": environment(),
             },

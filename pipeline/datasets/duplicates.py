@@ -19,9 +19,11 @@ class Duplicates:
 
     Attributes:
         groups: kind -> groups, sorted.
+        dropped: keys that are no longer in the table.
     """
 
     groups: dict[str, list[list[str]]]
+    dropped: tuple[str, ...] = ()
 
     def count(self, kind: str) -> int:
         """How many pairs of files are of a kind."""
@@ -107,4 +109,4 @@ def settle(samples: Samples, policy: str, official: bool) -> tuple[Samples, Dupl
             "data.duplicates is drop",
             "remove the wrong copies by hand, or set data.duplicates to warn",
         )
-    return kept, found
+    return kept, replace(found, dropped=tuple(sorted(dropped)))

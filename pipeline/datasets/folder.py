@@ -92,6 +92,10 @@ def read(
     if not root.is_dir():
         raise DataError(f"{root} is not a folder", fix="set data.path to the folder of the images")
     table = options.split_file or root / "split.csv"
+    if options.split_file and not options.split_file.is_file():
+        raise DataError(
+            f"{table}, which data.split_file names, is not there", fix="set data.split_file to where it is"
+        )
     if options.split_file is None and not table.is_file():
         entries, classes = _by_folders(root, _split_folders(root, options), options, account)
     else:
@@ -116,6 +120,13 @@ def read(
 def _split_folders(root: Path, options: Options) -> dict[str, str]:
     """The folders of `root` that are a split, and which."""
     here = [path.name for path in _listed(root) if path.is_dir()]
+    lacking = [name for name in options.splits if name not in here]
+    if lacking:
+        raise ParamsError(
+            f"data.splits names {' and '.join(lacking)}, and {root} has no such folder",
+            f"it has {', '.join(here) or 'none'}",
+            "name the folders of the splits as they are written there",
+        )
     found = {name: split for name in here if (split := options.meaning(name)) is not None}
     unsure = [name for name in here if name.casefold() in AMBIGUOUS and not options.splits]
     if found and unsure:
@@ -233,7 +244,7 @@ def _rows(table: Path, options: Options) -> list[tuple[str, str, str]]:
     if faults:
         raise DataError(
             f"{table} has lines that cannot be used:\n{listing(faults)}",
-            fix="mend these lines, or set data.splits to what the words mean"
+            fix="mend these lines, or say what the words mean: --set 'data.splits={train: train, eval: test}'"
             if any("unknown split" in fault for fault in faults)
             else "mend these lines",
         )

@@ -2,7 +2,7 @@
 
 import hashlib
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,12 +30,12 @@ class Account:
     """What a reader came across beside the samples.
 
     Attributes:
-        formats: how many images there are of each format, by Pillow's names.
+        formats: the format of each image, by key, as Pillow names it.
         passed_over: names of what was not read, by the reason.
         skipped: names that `data.skip` left out.
     """
 
-    formats: Counter[str] = field(default_factory=Counter)
+    formats: dict[str, str] = field(default_factory=dict)
     passed_over: dict[str, list[str]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
 
@@ -79,7 +79,7 @@ def scan(
                 size, sha256, kind = found
                 rows.append(Sample(entry.key, entry.path, entry.split, entry.label, entry.box, size, sha256))
                 if account is not None:
-                    account.formats[kind] += 1
+                    account.formats[entry.key] = kind
             progress.advance()
     progress.finish()
     if faults:
@@ -109,6 +109,10 @@ def leave_out(entries: list[Entry], skip: Path | None, root: Path, account: Acco
         return entries
     try:
         lines = skip.read_bytes().decode("utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise DataError(
+            f"{skip}, which data.skip names, is not there", fix="set data.skip to where it is"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{skip}, which data.skip names, cannot be read", str(error), "give a text file in UTF-8"

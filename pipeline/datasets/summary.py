@@ -27,9 +27,11 @@ def describe(prepared: Prepared, table: Path) -> dict[str, Any]:
         "format": FORMAT,
         "table": hashlib.sha256(table.read_bytes()).hexdigest(),
         **of_samples(prepared.samples),
-        "formats": dict(account.formats.most_common()),
+        "formats": dict(Counter(account.formats[row.key] for row in prepared.samples.rows).most_common()),
         "passed_over": {why: _some(names) for why, names in account.passed_over.items()},
         "skipped": _some(account.skipped),
+        "dropped": _some(list(duplicates.dropped)),
+        "leaks": _leaks(prepared),
         "duplicates": {
             kind: {"pairs": duplicates.count(kind), "groups": duplicates.groups[kind][:MOST]}
             for kind in KINDS
@@ -85,19 +87,29 @@ def lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     if report.get("formats"):
         found.append(("formats", ", ".join(f"{kind} {count:,}" for kind, count in report["formats"].items())))
     for why, told in report.get("passed_over", {}).items():
-        files = "1 file" if told["count"] == 1 else f"{told['count']:,} files"
-        found.append(("not read", f"{files} {why} ({_shown(told['names'], told['count'])})"))
-    skipped = report.get("skipped", {"count": 0})
-    if skipped["count"]:
-        found.append(
-            ("skipped", f"{skipped['count']:,} by data.skip ({_shown(skipped['names'], skipped['count'])})")
-        )
+        entries = "1 entry" if told["count"] == 1 else f"{told['count']:,} entries"
+        found.append(("not read", f"{entries} {why} ({_shown(told['names'], told['count'])})"))
+    for name, key in (("skipped", "skip"), ("dropped", "duplicates")):
+        told = report.get(name, {"count": 0})
+        if told["count"]:
+            found.append((name, f"{told['count']:,} by data.{key} ({_shown(told['names'], told['count'])})"))
     for kind, what in KINDS.items():
         told = report.get("duplicates", {}).get(kind, {"pairs": 0})
         if told["pairs"]:
             pairs = "1 pair" if told["pairs"] == 1 else f"{told['pairs']:,} pairs"
             some = _shown([" = ".join(keys) for keys in told["groups"]], len(told["groups"]))
             found.append(("equal files", f"{pairs} {what} ({some})"))
+    return found
+
+
+def _leaks(prepared: Prepared) -> int:
+    """How many test images have an equal file in another split."""
+    split = {row.key: row.split for row in prepared.samples.rows}
+    groups = [*prepared.duplicates.groups["splits"], *prepared.duplicates.groups["classes"]]
+    found = 0
+    for keys in groups:
+        places = [split[key] for key in keys if key in split]
+        found += places.count("test") if len(set(places)) > 1 else 0
     return found
 
 

@@ -14,7 +14,8 @@ from pipeline.views.policies import make_recipe
 
 FIXES = {
     "outputs": "put the old teacher back, or run `stillroom cache --replace` to cache the present one",
-    "samples.images": "put the old images back, or run `stillroom prepare` and `stillroom cache --replace`",
+    "samples.images": "put the old images back, or make all of it again from the new ones: `dvc repro`, or "
+    "`stillroom prepare`, `stillroom teacher`, `stillroom cache --replace` and the students",
     "samples": "use the data, split and class order that the cache was made from, or run "
     "`stillroom cache --replace`",
     "views": "set views.recipe and views.seed to what the cache was made with, or run "
@@ -105,6 +106,16 @@ def parts(identity: dict[str, Any], outputs: Sequence[str]) -> dict[str, str]:
     data = {name: value for name, value in identity.items() if name != "outputs"}
     used = {name: identities.identity_id(identity["outputs"][name]) for name in outputs}
     return {"data": identities.identity_id(data), **used}
+
+
+def check_samples(manifest: Manifest, train: Samples) -> None:
+    """Refuse a cache of other samples: other images, split, labels or class order.
+
+    Raises:
+        CacheError: names each field that differs, with both values and what to do.
+    """
+    expected = {"samples": {"count": len(train), **train.digests()}}
+    identities.check(expected, manifest.identity, fixes(()))
 
 
 def check_against_cache(

@@ -11,7 +11,7 @@ from pipeline.cache.store import Store
 from pipeline.device import device, environment
 from pipeline.distributed import Ranks
 from pipeline.generation.generate import array_specs, divide, generate
-from pipeline.generation.identity import fixes, of_teacher, read_teacher
+from pipeline.generation.identity import check_samples, fixes, of_teacher, read_teacher
 from pipeline.generation.probes import check_probes
 from pipeline.generation.teacher import load_teacher
 from pipeline.progress import Progress
@@ -58,7 +58,7 @@ def repair(
     """
     manifest = store.manifest
     identity, views = manifest.identity, store.layout.views
-    identities.check({"samples": {"count": len(samples), **samples.digests()}}, identity, fixes(()))
+    check_samples(manifest, samples)
     keys, labels = [row.key for row in samples.rows], samples.labels()
     recipe, seed = make_recipe(identity["views"]["recipe"], "manifest.json"), identity["views"]["seed"]
     stagings: list[Staging] = []

@@ -117,6 +117,7 @@ def page(
         commands=commands,
         data=data_summary.lines(data) if data else [],
         equal_files=_equal_files(data or {}),
+        leaks=data.get("leaks", 0) if data else 0,
     )
 
 

@@ -52,10 +52,13 @@ class Weights(Record):
 
 
 class Tested(Record):
-    """Digests of the keys and labels of the test split, in the order of the predictions."""
+    """Digests of the test split: its keys and labels in the order of the predictions, and its images' bytes
+    (None in older records).
+    """
 
     keys: str
     labels: str
+    images: str | None = None
 
 
 class Teacher(Record):
@@ -225,7 +228,7 @@ def _with_predictions(runs: Runs, artifacts: Path, test: Samples) -> Runs:
             are damaged, or do not give the accuracy in `metrics.json`. All such files are named.
     """
     labels = np.array(test.labels(), np.int64)
-    digests = {name: digest for name, digest in test.digests().items() if name in ("keys", "labels")}
+    digests = test.digests()
     faults: dict[str, str] = {}  # and the command that mends it
 
     def predictions(folder: Path, model: Teacher | Student) -> np.ndarray | None:
@@ -235,7 +238,7 @@ def _with_predictions(runs: Runs, artifacts: Path, test: Samples) -> Runs:
         if model.test is None:  # written before predictions were kept
             return None
         for name, told in model.test.model_dump().items():
-            if told != digests[name]:
+            if told is not None and told != digests[name]:
                 record = folder / ("student.json" if isinstance(model, Student) else "teacher.json")
                 held = f"{artifacts / 'data'} has {digests[name]}"
                 faults[f"{record}: another test split: test.{name} is {told}, {held}"] = command

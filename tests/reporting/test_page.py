@@ -292,6 +292,7 @@ def test_the_images_are_accounted_for_and_their_names_break_nothing(tmp_path: Pa
         "passed_over": {"in no class folder": {"count": 3, "names": [HOSTILE[0], HOSTILE[2], HOSTILE[5]]}},
         "skipped": {"count": 0, "names": []},
         "duplicates": {"splits": {"pairs": 1, "groups": [[HOSTILE[0], HOSTILE[1]]]}},
+        "leaks": 1,
     }
     results = table.summarise(runs)
     html = page(results, runs.students, runs.teacher, [], "A title", COMMANDS, runs.manifest, data)
@@ -301,7 +302,8 @@ def test_the_images_are_accounted_for_and_their_names_break_nothing(tmp_path: Pa
         "12 images of 6 classes, 2 each",
         "3 x 4 to 700 x 800 pixels, median 5 x 6",
         "JPEG 20, PNG 4",
-        f"3 files in no class folder ({HOSTILE[0]}, {HOSTILE[2]}, {HOSTILE[5]})",
+        f"3 entries in no class folder ({HOSTILE[0]}, {HOSTILE[2]}, {HOSTILE[5]})",
         f"{HOSTILE[0]} = {HOSTILE[1]}",
+        "1 of the test images is among those that were trained on",
     ):
         assert shown in document.text

@@ -54,13 +54,14 @@ def test_it_ends_with_a_short_table_and_keeps_it(photos: Path) -> None:
         "in no class folder": {"count": 1, "names": ["train/loose.png"]},
         "of no format that is read": {"count": 1, "names": ["train/dog/note.txt"]},
     }
+    assert told["leaks"] == 1
     assert told["duplicates"]["splits"] == {"pairs": 1, "groups": [["test/dog/0", "train/dog/leak"]]}
     for line in (
         "11 images of 3 classes, 3 (eel) to 4 (dog) a class",
         "9 images of 3 classes, 3 each",
         "PNG 19, JPEG 1",
         "40 x 30 to 640 x 480 pixels, median 41 x 30",
-        "1 file in no class folder (train/loose.png)",
+        "1 entry in no class folder (train/loose.png)",
         "1 pair in two splits, so that a model is measured on what it was trained on (test/dog/0 = ",
         "folder: 20 images of 3 classes (11 train, 9 test)",
     ):
@@ -72,6 +73,8 @@ def test_duplicates_are_dropped_or_refused_if_one_asks(photos: Path) -> None:
     (photos / "train/dog/leak.png").write_bytes((photos / "test/dog/0.png").read_bytes())
     run_in(project, "stillroom", "prepare", *FOLDER, "--set", "data.duplicates=drop")
     assert len(table(project)["samples"]) == 18
+    assert report(project)["dropped"] == {"count": 1, "names": ["train/dog/leak"]}
+    assert report(project)["formats"] == {"PNG": 18}
     before = table(project)
     done = run_in(project, "stillroom", "prepare", *FOLDER, "--set", "data.duplicates=refuse", code=1)
     assert "test/dog/0 = train/dog/leak" in done.stderr and table(project) == before
@@ -174,3 +177,25 @@ def test_the_account_is_no_result(taught: Path) -> None:
     before = (taught / "artifacts/data/report.json").read_bytes()
     (taught / "artifacts/data/report.json").write_bytes(before + b" ")
     assert clean(taught) or "prepare" not in run_in(taught, "dvc", "status", "prepare").stdout
+
+
+def test_a_report_of_other_images_is_refused(taught: Path) -> None:
+    """Pictures, scores and tables must be of the same images: a table made since is not what was used."""
+    images = taught / "drawn/JPEGImages"
+    splits = {
+        split: (taught / f"drawn/ImageSplits/{split}.txt").read_text().split()[0]
+        for split in ("train", "test")
+    }
+    run_in(taught, "stillroom", "report")
+    before = (taught / "artifacts/report/index.html").read_bytes()
+    for split, words in (
+        ("train", ["samples.images", "dvc repro"]),
+        ("test", ["another test split: test.images", "stillroom student --family vit --arm kd"]),
+    ):
+        kept = (images / splits[split]).read_bytes()
+        Image.new("RGB", (64, 64), (1, 2, 3)).save(images / splits[split])
+        run_in(taught, "stillroom", "prepare")
+        said = run_in(taught, "stillroom", "report", code=1).stderr
+        assert all(word in said for word in words), said
+        assert (taught / "artifacts/report/index.html").read_bytes() == before
+        (images / splits[split]).write_bytes(kept)
