@@ -44,7 +44,8 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["sketch40", "stanford40", "stanford40-cpu", "stanford40-cpu-views", "stanford40-scratch"]
+    "name",
+    ["folder", "sketch40", "stanford40", "stanford40-cpu", "stanford40-cpu-views", "stanford40-scratch"],
 )
 def test_a_preset_is_printed_whole_and_can_be_used_at_once(tmp_path: Path, name: str) -> None:
     text = run_in(tmp_path, "stillroom", "preset", name).stdout
