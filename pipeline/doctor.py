@@ -184,6 +184,9 @@ def _project(found: Findings, read_params: Callable[[], "Params"], file: Path) -
 
 
 def _has_no_commit(git: Path) -> bool:
+    with suppress(OSError):
+        if re.fullmatch(r"[0-9a-f]{40,64}", (git / "HEAD").read_text().strip()):  # detached, as CI checks out
+            return False
     heads = git / "refs/heads"
     return heads.is_dir() and not any(heads.rglob("*")) and not (git / "packed-refs").exists()
 

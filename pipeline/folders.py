@@ -16,15 +16,22 @@ def others(folder: Path, ours: re.Pattern[str]) -> Iterator[str]:
     Args:
         folder: may be missing. Behind a link nothing is looked for: what lies there is not replaced.
         ours: matches the whole relative path of each file that a stage writes.
+
+    Raises:
+        OSError: a folder inside cannot be listed: what is not seen would not be kept.
     """
     if folder.is_symlink():
         return
-    for root, folders, files in os.walk(folder):
+    for root, folders, files in os.walk(folder, onerror=_raise):
         links = [name for name in folders if os.path.islink(os.path.join(root, name))]
         for name in sorted([*files, *links]):
             path = Path(root, name).relative_to(folder).as_posix()
             if not ours.fullmatch(path):
                 yield path
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def carry(old: Path, new: Path, ours: re.Pattern[str]) -> None:

@@ -85,7 +85,7 @@ def worker_count(root: Path = ROOT) -> int:
     text = os.environ.get(WORKERS)
     if text is None:
         return min(MOST_WORKERS, max(0, cores(root).used - 2))
-    if not text.isdigit():
+    if not text.isdecimal():
         raise ParamsError(f"{WORKERS}={text!r} is not a number of processes", fix="set it to 0 or more")
     return int(text)
 

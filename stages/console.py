@@ -309,7 +309,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
             begins.
     """
     from pipeline.cache.lock import Lock
-    from pipeline.folders import carry
+    from pipeline.folders import carry, others
 
     tell_locks()
 
@@ -322,6 +322,14 @@ def whole_folder(target: Path) -> Iterator[Path]:
             raise FileExistsError(errno.EEXIST, f"{target} is a file; move it away")
         if not os.access(target.parent, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, f"no permission to write in {target.parent}")
+        if target.parent.stat().st_dev != STAGING.stat().st_dev:
+            raise OSError(
+                errno.EXDEV, f"{target.parent} and {STAGING} lie on two disks: link {ARTIFACTS} as a whole"
+            )
+        if target.is_symlink():
+            where = os.readlink(target)
+            click.echo(f"{target} was a link to {where}: it becomes a folder, and {where} stays", err=True)
+        list(others(target, ours))  # what cannot be seen could not be kept
         lock = Lock(STAGING / f"{target.name}.lock", str(target))
         for left in STAGING.glob(f"{target.name}.{8 * '?'}"):
             if os.path.lexists(left / "old") and not os.path.lexists(

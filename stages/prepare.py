@@ -1,6 +1,7 @@
 """`stillroom prepare`: the samples table of a data set."""
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,9 +30,7 @@ def prepare(params: "Params", look: bool) -> None:
     from pipeline.datasets import source, summary
 
     if look:
-        found = source.look(params.data, STAGING / "source.json")
-        ARTIFACTS.mkdir(exist_ok=True)
-        write_json(ARTIFACTS / "source.json", found)
+        _keep(source.look(params.data, STAGING / "source.json"))
         return
     with shown() as console, whole_folder(DATA) as folder:
         prepared = prepare_data(params.data, folder, console)
@@ -44,3 +43,21 @@ def prepare(params: "Params", look: bool) -> None:
         splits = Counter(row.split for row in samples.rows)
         parts = ", ".join(f"{splits[name]} {name}" for name in ("train", "val", "test") if splits[name])
         console.note(f"{samples.dataset}: {len(samples)} images of {len(samples.classes)} classes ({parts})")
+
+
+def _keep(found: dict[str, Any]) -> None:
+    """Write `artifacts/source.json`, whole or not at all."""
+    from pipeline.errors import StillroomError
+
+    file = ARTIFACTS / "source.json"
+    try:
+        STAGING.mkdir(parents=True, exist_ok=True)
+        temporary = STAGING / f"source.json.new.{os.getpid()}"
+        write_json(temporary, found)
+        temporary.replace(file)
+    except OSError as error:
+        raise StillroomError(
+            f"{file} cannot be written",
+            error.strerror or str(error),
+            "free the disk, make the folder writable, or move away what lies in its place",
+        ) from None

@@ -202,8 +202,7 @@ def _by_table(
         )
     folders = [path for path in _listed(root) if path.is_dir()]
     named = {composed(name) for _, name, _ in found}
-    _refuse_links(root, [path for path in folders if composed(path.name) in named])
-    files, _ = _class_files(root, folders)
+    files, _ = _class_files(root, [path for path in folders if composed(path.name) in named])
     there = {file.relative_to(root).as_posix() for file in files}
     by_look = {composed(path): path for path in there}
     # the table and the file system may write an accent in two ways
@@ -211,7 +210,8 @@ def _by_table(
         (split, name, path if (root / path).is_file() else by_look.get(composed(path), path))
         for split, name, path in found
     ]
-    account.pass_over(f"not in {table.name}", list(there - {path for _, _, path in found}))
+    beside = [_counted(path) for path in folders if composed(path.name) not in named]
+    account.pass_over(f"not in {table.name}", [*(there - {path for _, _, path in found}), *beside])
     return _entries(found, _one_form([path.split("/")[0] for _, _, path in found]), root)
 
 

@@ -140,8 +140,10 @@ def require_files(entries: list[Entry], root: Path) -> None:
     missing = sorted(entry.path for entry in entries if not (root / entry.path).is_file())
     if missing:
         raise DataError(
-            f"{_images(len(missing))} named by the split not found under {root}:\n{listing(missing)}",
-            fix="download or copy these files again, or take their names out of the split",
+            f"{_images(len(missing))} not found under {root}:\n{listing(missing)}",
+            "nothing is there, or a link that leads nowhere, or no regular file",
+            "download or copy these files again, or leave them out: write their names into a file, and set "
+            "data.skip to it",
         )
 
 

@@ -18,40 +18,46 @@ SETTLED = 2_000_000_000  # nanoseconds
 def look(data: Data, memory: Path) -> dict[str, Any]:
     """The content of `source.json`: `files`, how many there are, and `digest` over their paths and bytes.
 
-    Hidden files are left out, and `artifacts`, where `data.path` is the project itself. Without a `data.path`
-    the images are drawn or downloaded, and both are None.
+    Hidden files are left out, and the project's own `artifacts`, where `data.path` is above it. Without a
+    `data.path` the images are drawn or downloaded, and both are None.
 
     Args:
         data: the `data` section of the parameters.
-        memory: a file of this machine that keeps digests by path, size and time of change; only what is new
+        memory: a file of this machine that keeps digests by path, size and times of change; only what is new
             there is read. It may be lost.
 
     Raises:
-        DataError: there is no such folder, or a file in it cannot be read.
+        DataError: there is no such folder.
     """
     if data.path is None:
         return {"files": None, "digest": None}
     root = Path(data.path)
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder", fix="set data.path to the folder of the images")
+        raise DataError(
+            f"{root} is not a folder",
+            fix="set data.path to the folder of the images; for experiments in folders of their own as an "
+            "absolute path",
+        )
     lists = [Path(name) for name in (data.skip, data.split_file) if name is not None]
     known = _remembered(memory)
     kept: dict[str, list[Any]] = {}
     total = hashlib.sha256()
     files = _files(root)
     for file in [*files, *lists]:
+        name = os.fsencode(file.relative_to(root)) if file not in lists else b"//" + os.fsencode(file.name)
+        total.update(len(name).to_bytes(4, "little") + name)
         try:
             told = file.stat()
-            place, stamp = str(file.absolute()), [told.st_size, told.st_mtime_ns, told.st_ino]
+            place = str(file.absolute())
+            stamp = [told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino]
             before = known.get(place)
-            same = before is not None and before[:3] == stamp
-            digest = before[3] if before is not None and same else _digest(file)
-        except OSError as error:
-            raise DataError(f"{file} cannot be read", error.strerror or str(error)) from None
-        if time.time_ns() - told.st_mtime_ns > SETTLED:
+            same = before is not None and before[:-1] == stamp
+            digest = before[-1] if before is not None and same else _digest(file)
+        except OSError:  # `prepare` says so, if it is an image
+            continue
+        if time.time_ns() - told.st_ctime_ns > SETTLED:
             kept[place] = [*stamp, digest]
-        name = os.fsencode(file.relative_to(root)) if file not in lists else b"//" + os.fsencode(file.name)
-        total.update(len(name).to_bytes(4, "little") + name + bytes.fromhex(digest))
+        total.update(bytes.fromhex(digest))
     with suppress(OSError):  # it only saves time
         memory.parent.mkdir(parents=True, exist_ok=True)
         temporary = memory.with_name(f"{memory.name}.{os.getpid()}")
@@ -61,14 +67,17 @@ def look(data: Data, memory: Path) -> dict[str, Any]:
 
 
 def _files(root: Path) -> list[Path]:
-    """All files under a folder, sorted; links to files count, links to folders are not followed."""
-    found = []
-    for folder, inside, names in os.walk(root):
-        inside[:] = [name for name in inside if not name.startswith(".")]
-        if Path(folder) == root and root.resolve() == Path.cwd():
-            inside[:] = [name for name in inside if name != "artifacts"]
+    """All files under a folder, sorted; links to files count, links to folders are not followed. Folders that
+    cannot be listed count too, as if they were a file.
+    """
+    found, closed = [], []
+    own = Path("artifacts").resolve()
+    for folder, inside, names in os.walk(root, onerror=lambda error: closed.append(Path(error.filename))):
+        inside[:] = [
+            name for name in inside if not name.startswith(".") and Path(folder, name).resolve() != own
+        ]
         found += [Path(folder, name) for name in names if not name.startswith(".")]
-    return sorted(file for file in found if file.is_file())
+    return sorted([*closed, *(file for file in found if file.is_file())])
 
 
 def _remembered(memory: Path) -> dict[str, list[Any]]:
@@ -77,7 +86,7 @@ def _remembered(memory: Path) -> dict[str, list[Any]]:
         return {
             name: value
             for name, value in found.items()
-            if len(value) == 4 and len(bytes.fromhex(value[3])) == 32
+            if len(value) == 5 and len(bytes.fromhex(value[4])) == 32
         }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}

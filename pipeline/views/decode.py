@@ -69,11 +69,13 @@ def read(content: bytes) -> tuple[np.ndarray, str]:
         raise UnreadableError("empty file")
     try:
         with Image.open(BytesIO(_without_large_notes(content)), formats=FORMATS) as image:
+            png = content[24:26] if image.format == "PNG" else b""  # bits and kind of colour
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise UnreadableError(f"{width} x {height} pixels, more than the limit of {MAX_PIXELS:,}")
             turn = None if image.format == "TIFF" else _turn(image)  # Pillow turns a TIFF itself
             image.load()
+            _mend_transparency(image, png)
             pixels = np.asarray(_rgb(image) if turn is None else _rgb(image).transpose(turn))
             return pixels, str(image.format)
     except UnreadableError:
@@ -102,7 +104,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     """A loaded image of any mode as RGB."""
     if image.mode in ("I", "F"):
         raise UnreadableError(
-            f"32-bit values (Pillow's mode {image.mode}), whose black and white nothing tells: "
+            f"32-bit or signed values (Pillow's mode {image.mode}), whose black and white nothing tells: "
             "save it with 8 or 16 bits"
         )
     if image.mode.startswith("I;16"):
@@ -113,11 +115,29 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def _mend_transparency(image: Image.Image, png: bytes) -> None:
+    """Where a PNG has one transparent colour and other than 8 bits, Pillow compares it with other numbers.
+
+    Args:
+        png: its bits a value and its kind of colour (0: grey, 2: RGB); empty for another format.
+    """
+    if "transparency" not in image.info or len(png) < 2:
+        return
+    bits, kind = png
+    if kind == 2 and bits == 16:  # the pixels have lost the lower bytes: none would be the right one
+        del image.info["transparency"]
+    elif kind == 0 and bits in (2, 4) and isinstance(image.info["transparency"], int):
+        image.info["transparency"] *= 255 // (2**bits - 1)
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey as 8-bit grey: v / 257, rounded; Pillow would cut everything above 255 to white."""
-    values = np.asarray(image).astype(np.uint32)
-    grey = ((values + 128) // 257).astype(np.uint8)
-    if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
+    """Grey of 9 to 16 bits as 8-bit grey, rounded; Pillow would cut everything above 255 to white."""
+    values, white = np.asarray(image).astype(np.uint32), 65535
+    tags = image.tag_v2 if image.format == "TIFF" else {}  # type: ignore[attr-defined]
+    if tags:
+        white = 2 ** tags.get(258, (16,))[0] - 1  # BitsPerSample: 12 from many cameras
+    grey = np.minimum(255, (2 * 255 * values + white) // (2 * white)).astype(np.uint8)
+    if tags.get(262) == 0:
         grey = 255 - grey  # PhotometricInterpretation: WhiteIsZero, which Pillow heeds in 8 bits only
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):  # one value, in 16 bits

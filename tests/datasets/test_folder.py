@@ -394,3 +394,12 @@ def test_the_table_may_lie_elsewhere(split_table, tmp_path):
 def test_a_folder_that_splits_names_must_be_there(split_folders):
     message = refused(split_folders, splits={"train": "train", "tset": "test"})
     assert "data.splits names tset" in message and "it has test, train" in message
+
+
+def test_folders_that_the_table_never_names_are_no_fault(split_table, picture, tmp_path, account):
+    expected = read(split_table)
+    (split_table / "notes" / "drafts").mkdir(parents=True)
+    picture(split_table / "spare" / "1.jpg")
+    (split_table / "old").symlink_to(tmp_path)
+    assert read(split_table, account) == expected
+    assert {"notes/", "spare/ (1 image)"} < set(account.passed_over["not in split.csv"])

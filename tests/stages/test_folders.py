@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import run_in
+from tests.stages.test_access import stillroom
 
 REPLACED = ("data", "teacher", "cache", "students", "report", ".staging")
 STUDENT = ("student", "--family", "vit", "--arm", "kd")
@@ -188,3 +189,28 @@ def test_a_kill_between_the_two_renames_loses_nothing(project: Path) -> None:
     folder.rename(left / "old")
     run_in(project, "stillroom", "report")
     assert (folder / "notes.md").read_text() == "mine" and not left.exists()
+
+
+def test_what_cannot_be_seen_is_not_replaced(project: Path) -> None:
+    """Before the work begins: a folder that cannot be listed could not be carried over."""
+    mine = project / "artifacts/data/mine"
+    mine.mkdir()
+    (mine / "notes.txt").write_text("mine")
+    mine.chmod(0)
+    try:
+        done = stillroom(project, "prepare")
+        assert done.returncode == 1 and "artifacts/data" in done.stderr and "ermission denied" in done.stderr
+    finally:
+        mine.chmod(0o755)
+    assert (mine / "notes.txt").read_text() == "mine"
+    run_in(project, "stillroom", "prepare")
+    assert (mine / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_that_was_a_link_is_said_to_be_none_now(project: Path, tmp_path: Path) -> None:
+    (project / "artifacts/report").rename(tmp_path / "elsewhere")
+    (project / "artifacts/report").symlink_to(tmp_path / "elsewhere")
+    said = run_in(project, "stillroom", "report").stderr
+    assert "artifacts/report was a link to" in said
+    assert not (project / "artifacts/report").is_symlink()
+    assert (tmp_path / "elsewhere/index.html").exists()

@@ -3,13 +3,15 @@
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from tests.conftest import TINY, clean, ran, run_in
+from tests.conftest import TINY, clean, ran, run_in, until
+from tests.stages.test_access import stillroom
 
 FOLDER = ["--set", "data.name=folder", "--set", "data.path=photos"]
 
@@ -120,8 +122,26 @@ def test_looking_sees_each_change_and_nothing_else(photos: Path) -> None:
     assert "gone is not a folder" in said.stderr
 
 
-def test_a_file_of_old_is_digested_once(photos: Path) -> None:
-    """With its time and size put back, other bytes are not looked at: nothing is read a second time."""
+def test_what_is_known_is_not_read_again(photos: Path) -> None:
+    """What the memory says of a file that has not changed is believed: other words there tell."""
+    project = photos.parent
+    until(lambda: time.time() - max(file.stat().st_ctime for file in photos.rglob("*.png")) > 2.1)
+    run_in(project, "stillroom", "prepare", "--look", *FOLDER)
+    source, memory = project / "artifacts/source.json", project / "artifacts/.staging/source.json"
+    before, known = source.read_bytes(), json.loads(memory.read_text())
+    assert len(known) == 18
+    name = str(photos / "train/cat/1.png")
+    known[name][-1] = "0" * 64
+    memory.write_text(json.dumps(known))
+    run_in(project, "stillroom", "prepare", "--look", *FOLDER)
+    assert source.read_bytes() != before
+    os.utime(name, (1, 1))  # looked at again: the digest is that of the bytes
+    run_in(project, "stillroom", "prepare", "--look", *FOLDER)
+    assert source.read_bytes() == before
+
+
+def test_a_replaced_image_of_equal_size_and_time_is_seen(photos: Path) -> None:
+    """As an archive with fixed times unpacks them."""
     project, file = photos.parent, photos / "train/cat/1.png"
     for one in photos.rglob("*.png"):
         os.utime(one, (1, 1))
@@ -132,7 +152,30 @@ def test_a_file_of_old_is_digested_once(photos: Path) -> None:
         stream.write(content[:-1] + bytes([content[-1] ^ 1]))
     os.utime(file, (1, 1))
     run_in(project, "stillroom", "prepare", "--look", *FOLDER)
-    assert (project / "artifacts/source.json").read_bytes() == before
+    assert (project / "artifacts/source.json").read_bytes() != before
+
+
+def test_looking_stumbles_over_nothing_that_prepare_takes(photos: Path) -> None:
+    project = photos.parent
+    (photos / "secret.txt").write_text("not yours")
+    (photos / "secret.txt").chmod(0)
+    (photos / "locked").mkdir(mode=0)
+    (photos / "nowhere").symlink_to("gone")
+    os.mkfifo(photos / "pipe")
+    for command in (("prepare", "--look"), ("prepare",)):
+        done = stillroom(project, *command, *FOLDER)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("place", ["artifacts", "artifacts/source.json"])
+def test_a_place_that_is_taken_is_said(photos: Path, place: str) -> None:
+    project = photos.parent
+    if place == "artifacts":
+        (project / place).write_text("a file")
+    else:
+        (project / place).mkdir(parents=True)
+    said = run_in(project, "stillroom", "prepare", "--look", *FOLDER, code=1).stderr
+    assert "artifacts/source.json cannot be written" in said and "move away" in said
 
 
 @pytest.fixture

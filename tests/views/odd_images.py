@@ -48,19 +48,29 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 def png(values: np.ndarray, bits: int, colour: int, *extra: bytes) -> bytes:
     """A PNG made by hand: `values` [H, W, channels] with `bits` each; `extra` chunks before the pixels."""
-    rows = values.astype(">u2" if bits == 16 else np.uint8)
+    rows = (
+        [packed(row[None], bits) for row in values[..., 0]]
+        if bits < 8
+        else [row.tobytes() for row in values.astype(">u2" if bits == 16 else np.uint8)]
+    )
     head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], bits, colour, 0, 0, 0)
-    body = b"".join(b"\0" + row.tobytes() for row in rows)
+    body = b"".join(b"\0" + row for row in rows)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         [chunk(b"IHDR", head), *extra, chunk(b"IDAT", zlib.compress(body)), chunk(b"IEND", b"")]
     )
 
 
-def tiff(values: np.ndarray, order: str, photometric: int) -> bytes:
-    """A 16-bit grey TIFF made by hand, little (`<`) or big (`>`) endian; photometric 0: white is zero."""
+def packed(values: np.ndarray, bits: int) -> bytes:
+    """Rows of numbers of so many bits each, the highest bit first, rows filled up to whole bytes."""
+    ones = (values[..., None].astype(np.uint32) >> np.arange(bits - 1, -1, -1)) & 1
+    return np.packbits(ones.reshape(len(values), -1).astype(np.uint8), axis=1).tobytes()
+
+
+def tiff(values: np.ndarray, order: str, photometric: int, bits: int = 16) -> bytes:
+    """A grey TIFF made by hand, little (`<`) or big (`>`) endian; photometric 0: white is zero."""
     height, width = values.shape
-    body = values.astype(f"{order}u2").tobytes()
-    tags = [(256, width), (257, height), (258, 16), (259, 1), (262, photometric)]
+    body = values.astype(f"{order}u2").tobytes() if bits == 16 else packed(values, bits)
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric)]
     tags += [(273, 8), (277, 1), (278, height), (279, len(body))]
     entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags)
     head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8 + len(body))
@@ -144,6 +154,20 @@ def odd_images() -> Iterator[Odd]:
     yield Odd("16-bit grey TIFF, white is zero", tiff(RAMP, "<", 0), grey(255 - levels))
     yield Odd(
         "16-bit grey TIFF, LZW", saved(Image.fromarray(RAMP), "TIFF", compression="tiff_lzw"), grey(levels)
+    )
+    twelve = RAMP >> 4
+    yield Odd("12-bit TIFF", tiff(twelve, "<", 1, bits=12), grey((twelve / 4095 * 255).round()))
+    yield Odd(
+        "4-bit grey PNG, white transparent",
+        png(np.arange(16).reshape(4, 4, 1), 4, 0, chunk(b"tRNS", b"\0\x0f")),
+        grey(np.arange(16).reshape(4, 4) * 17 % 255),
+    )
+    white = np.full((2, 2, 3), 65535)
+    white[0, 0] = 0x12FF
+    yield Odd(
+        "16-bit RGB PNG with a transparent colour",
+        png(white, 16, 2, chunk(b"tRNS", b"\x12\xff" * 3)),
+        (white >> 8).astype(np.uint8),
     )
     yield Odd("8-bit grey", saved(Image.fromarray(rgb[:, :, 0]), "PNG"), grey(rgb[:, :, 0]))
     yield Odd("1-bit", saved(Image.fromarray(rgb[:, :, 0] > 99), "PNG"), grey(255 * (rgb[:, :, 0] > 99)))

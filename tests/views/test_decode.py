@@ -49,7 +49,7 @@ def test_16_bits_are_as_libpng_scales_them() -> None:
 
 @pytest.mark.parametrize(("mode", "values"), [("I", np.int32), ("F", np.float32)])
 def test_values_without_a_range_are_refused_by_their_mode(mode: str, values: type) -> None:
-    with pytest.raises(UnreadableError, match=rf"32-bit values \(Pillow's mode {mode}\)"):
+    with pytest.raises(UnreadableError, match=rf"32-bit or signed values \(Pillow's mode {mode}\)"):
         decode(saved(Image.fromarray(RAMP.astype(values)), "TIFF"))
 
 
