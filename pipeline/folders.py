@@ -20,7 +20,7 @@ def others(folder: Path, ours: re.Pattern[str]) -> Iterator[str]:
     Raises:
         OSError: a folder inside cannot be listed: what is not seen would not be kept.
     """
-    if folder.is_symlink():
+    if folder.is_symlink() or not folder.exists():
         return
     for root, folders, files in os.walk(folder, onerror=_raise):
         links = [name for name in folders if os.path.islink(os.path.join(root, name))]
