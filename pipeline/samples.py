@@ -128,7 +128,7 @@ class Samples:
             ) from None
         except PermissionError:
             raise AccessError(file) from None
-        except (OSError, ValueError) as error:
+        except (OSError, RecursionError, ValueError) as error:
             raise DataError(f"{file} cannot be read", str(error), "run `stillroom prepare` again") from None
         try:
             if table["format"] != FORMAT:

@@ -88,7 +88,7 @@ def _remembered(memory: Path) -> dict[str, list[Any]]:
             for name, value in found.items()
             if len(value) == 5 and len(bytes.fromhex(value[4])) == 32
         }
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (AttributeError, OSError, RecursionError, TypeError, ValueError):
         return {}
 
 

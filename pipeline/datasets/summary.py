@@ -66,7 +66,7 @@ def read(folder: Path) -> dict[str, Any] | None:
         table = hashlib.sha256((folder / "samples.json").read_bytes()).hexdigest()
         lines(found)  # raises where something is missing
         return dict(found) if found["format"] == FORMAT and found["table"] == table else None
-    except (AttributeError, IndexError, KeyError, OSError, TypeError, ValueError):
+    except (AttributeError, IndexError, KeyError, OSError, RecursionError, TypeError, ValueError):
         return None
 
 

@@ -1,5 +1,5 @@
 """Mutated text files that a reader takes: split.csv, skip lists, the official splits and annotations,
-samples.json, report.json. Each is read, or refused with one message.
+samples.json, report.json, manifest.json. Each is read, or refused with one message.
 
 python -m tests.fuzz.tables --count 20000 --seed 1
 """
@@ -17,11 +17,15 @@ from pathlib import Path
 
 from PIL import Image
 
+from pipeline.cache.backends import open_store
+from pipeline.cache.identity import identity_id
+from pipeline.cache.manifest import _seal
 from pipeline.config import Data
 from pipeline.datasets import prepare, source, summary
 from pipeline.errors import StillroomError
 from pipeline.progress import Progress
 from pipeline.samples import Samples
+from tests.faults.damage import make as make_caches
 
 PIECES = (
     *(
@@ -104,14 +108,26 @@ def mutated(text: str, dice: random.Random) -> bytes:
     return content
 
 
+def sealed(content: bytes) -> bytes:
+    """A mutated manifest with its id and its seal put right, so that what it says is judged; if it is JSON."""
+    try:
+        tree = json.loads(content)
+        tree["id"] = identity_id(tree["identity"])
+        tree["seal"] = _seal({name: value for name, value in tree.items() if name != "seal"})
+        return json.dumps(tree).encode()
+    except (KeyError, RecursionError, TypeError, ValueError):
+        return content
+
+
 @dataclass(frozen=True)
 class Target:
-    """A file that is mutated, and what reads it."""
+    """A file that is mutated, what reads it, and what is done to its content before."""
 
     name: str
     file: Path
     text: str
     read: Callable[[], object]
+    finish: Callable[[bytes], bytes] = lambda content: content
 
 
 def picture(file: Path, shade: int) -> None:
@@ -183,6 +199,12 @@ def targets(folder: Path) -> list[Target]:
         Target("report.json", table / "report.json", json.dumps(report, indent=1), page),
         Target("source memory", memory, memory.read_text(), lambda: source.look(by_table, memory)),
     ]
+    cache = make_caches(folder / "caches")["zarr"]
+    manifest = json.dumps(json.loads((cache / "manifest.json").read_text()), indent=1)
+    for finish in (Target.finish, sealed):
+        found.append(
+            Target("manifest.json", cache / "manifest.json", manifest, lambda: open_store(cache), finish)
+        )
     return found
 
 
@@ -203,7 +225,7 @@ def run(count: int, seed: int, limit: int = 20) -> list[tuple[str, bytes, str]]:
         chosen = targets(folder)
         for number in range(count):
             target = chosen[number % len(chosen)]
-            content = mutated(target.text, dice)
+            content = target.finish(mutated(target.text, dice))
             target.file.write_bytes(content)
             try:
                 target.read()
