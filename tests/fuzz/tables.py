@@ -109,7 +109,7 @@ def mutated(text: str, dice: random.Random) -> bytes:
 
 
 def sealed(content: bytes) -> bytes:
-    """A mutated manifest with its id and its seal put right, so that what it says is judged; if it is JSON."""
+    """A mutated manifest with its id and its seal put right, if it is JSON: what it says is to be judged."""
     try:
         tree = json.loads(content)
         tree["id"] = identity_id(tree["identity"])

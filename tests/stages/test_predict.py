@@ -105,7 +105,7 @@ def test_images_that_cannot_be_read_are_named_and_the_others_predicted(project: 
     assert all(f"error: {name}" in done.stderr for name in names)
     assert done.stderr.count("\n") == len(names)
     # what would run another program (EPS: Ghostscript) is not opened at all, whatever its name
-    assert "script.jpg: no image of a format that is read" in done.stderr
+    assert "script.jpg: not an image of a format that is read" in done.stderr
 
 
 def test_any_file_name_is_shown_and_read(project: Path) -> None:
