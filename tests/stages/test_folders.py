@@ -79,9 +79,8 @@ def test_dvc_deletes_no_input_before_it_is_refused(project: Path) -> None:
     params = project / "params.yaml"
     text = params.read_text()
     params.write_text(text.replace("{name: sketch40,", "{name: folder, path: artifacts/data/mine,"))
-    (
-        project / "artifacts/source.json"
-    ).unlink()  # DVC removes it each time: the stage that writes it comes first
+    # DVC removes it each time: the stage that writes it comes first
+    (project / "artifacts/source.json").unlink()
     before = contents(project / "artifacts")
     done = run_in(project, "dvc", "repro", code=None)
     assert done.returncode != 0 and "lies in artifacts/data" in done.stdout + done.stderr
