@@ -354,6 +354,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
                 carry(old, made, ours)
             made.rename(target)
     except OSError as error:
+        if isinstance(error, PermissionError) and not str(error.filename).startswith(str(temporary)):
+            raise  # of something that the work reads
         raise StillroomError(
             f"{target} cannot be written", str(error), "free the disk or mend the folder, then run it again"
         ) from None

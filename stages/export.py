@@ -9,7 +9,9 @@ from stages.console import STUDENTS, about, chosen_model
 
 @click.command(epilog=about("stillroom export --student artifacts/students/vit-kd-0 --to vit.onnx"))
 @click.option(
-    "--student", type=click.Path(path_type=Path), help=f"Its folder; default: the only one in {STUDENTS}."
+    "--student",
+    type=click.Path(path_type=Path, readable=False),
+    help=f"Its folder; default: the only one in {STUDENTS}.",
 )
 @click.option("--to", "target", type=click.Path(path_type=Path), help="The file; default: model.onnx here.")
 def export(student: Path | None, target: Path | None) -> None:

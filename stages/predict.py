@@ -21,7 +21,9 @@ NAME_ONE = "name files or folders, or - for a list on stdin"
 )
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path, allow_dash=True), metavar="IMAGE...")
 @click.option(
-    "--student", type=click.Path(path_type=Path), help=f"Its folder; default: the only one in {STUDENTS}."
+    "--student",
+    type=click.Path(path_type=Path, readable=False),
+    help=f"Its folder; default: the only one in {STUDENTS}.",
 )
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes to name.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
