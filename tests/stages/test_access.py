@@ -75,7 +75,7 @@ FILES = {
         ("cache", "--replace"),
     ],
     "artifacts/cache/views/box/c/0/0/0": [STUDENT, ("store", "verify")],
-    "artifacts/cache/logits/c/0": [STUDENT],
+    "artifacts/cache/logits/c/0": [("student", "--family", "vit", "--arm", "kd")],
     "artifacts/data/sketch40/JPEGImages": [STUDENT],
     "weights.safetensors": [("teacher", "--set", "teacher.weights=weights.safetensors")],
 }
