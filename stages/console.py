@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -312,58 +312,67 @@ def whole_folder(target: Path) -> Iterator[Path]:
     from pipeline.folders import carry, others
 
     tell_locks()
-
     ours = {DATA: _DATA_FILES, REPORT: _REPORT_FILES}.get(target, _MODEL_FILES)
+    with ExitStack() as stack:
+        try:
+            STAGING.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _check_place(target)
+            list(others(target, ours))  # what cannot be seen could not be kept
+            with stopping.blocked():  # or a signal between the lines would leave something behind
+                lock = Lock(STAGING / f"{target.name}.lock", str(target))
+                stack.callback(lock.release)
+                for left in STAGING.glob(f"{target.name}.{8 * '?'}"):
+                    if os.path.lexists(left / "old") and not os.path.lexists(target):
+                        (left / "old").rename(target)  # killed between the two renames
+                    shutil.rmtree(left, ignore_errors=True)
+                temporary = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=STAGING))
+                stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+        except OSError as error:
+            raise StillroomError(
+                f"{target} cannot be written",
+                error.strerror or str(error),
+                "make the folder writable, or free the disk",
+            ) from None
+        made, old = temporary / "new", temporary / "old"
+        try:
+            made.mkdir()
+            yield made
+            with stopping.blocked():  # or a signal between the two would cost the old one
+                if target.exists() or target.is_symlink():
+                    target.rename(old)
+                    carry(old, made, ours)
+                made.rename(target)
+        except OSError as error:
+            if isinstance(error, PermissionError) and not str(error.filename).startswith(str(temporary)):
+                raise  # of something that the work reads
+            raise StillroomError(
+                f"{target} cannot be written",
+                str(error),
+                "free the disk or mend the folder, then run it again",
+            ) from None
+        finally:
+            if os.path.lexists(old) and not os.path.lexists(target):
+                old.rename(target)
 
-    try:
-        STAGING.mkdir(parents=True, exist_ok=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and not target.is_dir():
-            raise FileExistsError(errno.EEXIST, f"{target} is a file; move it away")
-        if not os.access(target.parent, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, f"no permission to write in {target.parent}")
-        if target.parent.stat().st_dev != STAGING.stat().st_dev:
-            raise OSError(
-                errno.EXDEV, f"{target.parent} and {STAGING} lie on two disks: link {ARTIFACTS} as a whole"
-            )
-        if target.is_symlink():
-            where = os.readlink(target)
-            click.echo(f"{target} was a link to {where}: it becomes a folder, and {where} stays", err=True)
-        list(others(target, ours))  # what cannot be seen could not be kept
-        lock = Lock(STAGING / f"{target.name}.lock", str(target))
-        for left in STAGING.glob(f"{target.name}.{8 * '?'}"):
-            if os.path.lexists(left / "old") and not os.path.lexists(
-                target
-            ):  # killed between the two renames
-                (left / "old").rename(target)
-            shutil.rmtree(left, ignore_errors=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=STAGING))
-    except OSError as error:
-        raise StillroomError(
-            f"{target} cannot be written",
-            error.strerror or str(error),
-            "make the folder writable, or free the disk",
-        ) from None
-    made, old = temporary / "new", temporary / "old"
-    try:
-        made.mkdir()
-        yield made
-        with stopping.blocked():  # or a signal between the two would cost the old one
-            if target.exists() or target.is_symlink():
-                target.rename(old)
-                carry(old, made, ours)
-            made.rename(target)
-    except OSError as error:
-        if isinstance(error, PermissionError) and not str(error.filename).startswith(str(temporary)):
-            raise  # of something that the work reads
-        raise StillroomError(
-            f"{target} cannot be written", str(error), "free the disk or mend the folder, then run it again"
-        ) from None
-    finally:
-        if os.path.lexists(old) and not os.path.lexists(target):
-            old.rename(target)
-        shutil.rmtree(temporary, ignore_errors=True)
-        lock.release()
+
+def _check_place(target: Path) -> None:
+    """Look at once whether a folder can take `target`'s place.
+
+    Raises:
+        OSError: says why not.
+    """
+    if target.exists() and not target.is_dir():
+        raise FileExistsError(errno.EEXIST, f"{target} is a file; move it away")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, f"no permission to write in {target.parent}")
+    if target.parent.stat().st_dev != STAGING.stat().st_dev:
+        raise OSError(
+            errno.EXDEV, f"{target.parent} and {STAGING} lie on two disks: link {ARTIFACTS} as a whole"
+        )
+    if target.is_symlink():
+        where = os.readlink(target)
+        click.echo(f"{target} was a link to {where}: it becomes a folder, and {where} stays", err=True)
 
 
 @contextmanager
