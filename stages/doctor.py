@@ -51,5 +51,12 @@ def _read_params() -> "Params":
 
 def _print(head: str, text: str) -> None:
     flat = " ".join(text.split())
-    whole = {"break_on_hyphens": False, "break_long_words": False}  # a path is to be copied
-    click.echo(textwrap.fill(flat, WIDTH, initial_indent=head, subsequent_indent=" " * len(head), **whole))
+    lines = textwrap.fill(
+        flat,
+        WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_on_hyphens=False,  # a path is to be copied
+        break_long_words=False,
+    )
+    click.echo(lines)
