@@ -180,7 +180,7 @@ def check_inputs(params: "Params") -> None:
     images = {"data.path": data.path, "data.skip": data.skip, "data.split_file": data.split_file}
     inputs |= {name: path for name, path in images.items() if path is not None}
     for name, path in inputs.items():
-        folder = replaced(Path(path), (DATA, TEACHER, CACHE, STUDENTS, REPORT, STAGING))
+        folder = replaced(Path(os.path.expanduser(path)), (DATA, TEACHER, CACHE, STUDENTS, REPORT, STAGING))
         if folder is None:
             continue
         if name == "data.path":

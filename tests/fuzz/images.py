@@ -3,7 +3,6 @@
 python -m tests.fuzz.images --count 20000 --seed 1
 """
 
-import argparse
 import random
 import resource
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.views.decode import UnreadableError, decode
+from tests.fuzz import command_line
 from tests.views.odd_images import odd_images
 
 MOST_MEMORY = 2**30  # bytes beyond those at the start; the largest image that is read takes half
@@ -77,11 +77,7 @@ def run(count: int, seed: int, limit: int = 20) -> tuple[list[tuple[bytes, str]]
 
 
 if __name__ == "__main__":
-    reader = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    reader.add_argument("--count", type=int, default=20_000)
-    reader.add_argument("--seed", type=int, default=0)
+    reader = command_line(__doc__)
     reader.add_argument("--keep", type=Path, help="A folder for the files that are met wrongly.")
     chosen = reader.parse_args()
     faults, good = run(chosen.count, chosen.seed)

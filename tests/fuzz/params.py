@@ -3,7 +3,6 @@
 python -m tests.fuzz.params --count 20000 --seed 1
 """
 
-import argparse
 import random
 import re
 import sys
@@ -16,6 +15,7 @@ from pipeline.config import Params, keys, load_params
 from pipeline.errors import ParamsError
 from stages.console import check_choices
 from tests.conftest import TINY
+from tests.fuzz import command_line
 
 # What stands for a value, two spaces apart: of every YAML type, at and beyond the ends of ranges, and what
 # YAML readers trip over
@@ -165,12 +165,7 @@ def run(count: int, seed: int, limit: int = 20) -> list[tuple[str, tuple[str, ..
 
 
 if __name__ == "__main__":
-    reader = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    reader.add_argument("--count", type=int, default=20_000)
-    reader.add_argument("--seed", type=int, default=0)
-    chosen = reader.parse_args()
+    chosen = command_line(__doc__).parse_args()
     faults = run(chosen.count, chosen.seed)
     for text, overrides, fault in faults:
         print(f"--- {overrides or text!r}\n{fault}")

@@ -4,7 +4,6 @@ samples.json, report.json, manifest.json. Each is read, or refused with one mess
 python -m tests.fuzz.tables --count 20000 --seed 1
 """
 
-import argparse
 import json
 import random
 import shutil
@@ -26,6 +25,7 @@ from pipeline.errors import StillroomError
 from pipeline.progress import Progress
 from pipeline.samples import Samples
 from tests.faults.damage import make as make_caches
+from tests.fuzz import command_line
 
 PIECES = (
     *(
@@ -246,12 +246,7 @@ def run(count: int, seed: int, limit: int = 20) -> list[tuple[str, bytes, str]]:
 
 
 if __name__ == "__main__":
-    reader = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    reader.add_argument("--count", type=int, default=20_000)
-    reader.add_argument("--seed", type=int, default=0)
-    options = reader.parse_args()
+    options = command_line(__doc__).parse_args()
     faults = run(options.count, options.seed)
     for name, content, fault in faults:
         print(f"--- {name} {content!r:.600}\n{fault}")

@@ -74,6 +74,18 @@ def test_weights_there_are_refused(empty: Path, key: str) -> None:
     assert file.read_bytes() == b"mine"
 
 
+def test_a_tilde_leads_into_a_folder_too(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(empty))
+    file = empty / "artifacts/teacher/mine.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"mine")
+    for key, command in (("teacher.weights", "teacher"), ("student.model.weights", "prepare")):
+        given = f"{key}=~/artifacts/teacher/mine.safetensors"
+        said = run_in(empty, "stillroom", command, "--set", given, code=2).stderr
+        assert "lies in artifacts/teacher" in said
+    assert file.read_bytes() == b"mine"
+
+
 def test_dvc_deletes_no_input_before_it_is_refused(project: Path) -> None:
     images(project / "artifacts/data/mine")
     params = project / "params.yaml"
