@@ -148,7 +148,7 @@ def check_choices(params: "Params", source: str) -> None:
     opts |= {f"student.family_train.{name}.opt": student.train_of(name).opt for name in student.family_train}
     for key, opt in opts.items():
         if opt not in USUAL_OPTIMISERS:
-            from pipeline.training.loop import check_optimiser
+            from pipeline.training.optimizer import check_optimiser
 
             check_optimiser(opt, f"{source}: {key}")
     if params.teacher.arch not in USUAL_TEACHERS:

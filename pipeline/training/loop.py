@@ -4,7 +4,6 @@ Nothing in it depends on when or where it was stopped: a batch, a learning rate 
 functions of the step's number, and what is not (weights, the optimiser's state) is in the checkpoint.
 """
 
-import difflib
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -12,8 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2, list_optimizers
-from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch.nn.parallel import DistributedDataParallel
 
@@ -21,11 +18,12 @@ from pipeline import stopping
 from pipeline.config import Train
 from pipeline.device import autocast
 from pipeline.distributed import Ranks
-from pipeline.errors import ParamsError, StillroomError
+from pipeline.errors import StillroomError
 from pipeline.models.create import Model
 from pipeline.progress import Progress
 from pipeline.training.batches import Batch, Batches
 from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.optimizer import create_optimizer
 from pipeline.views.draw import words
 from pipeline.views.render import to_input
 
@@ -87,7 +85,7 @@ def fit(
         return []
     net, world, rank = model.net, ranks.world if ranks else 1, ranks.rank if ranks else 0
     where = next(net.parameters()).device
-    optimizer, scheduler = _optimizer(net, config, source.steps)
+    optimizer, scheduler = create_optimizer(net, config, source.steps)
     average = ModelEmaV3(net, decay=config.ema, use_warmup=True) if config.ema else None
     place, records = Place(), []
     kept = checkpoint.load(progress) if checkpoint else None
@@ -206,48 +204,3 @@ def together(logits: torch.Tensor, batch: Batch, world: int, rank: int) -> torch
     distributed.all_gather(parts, mine)
     others = [part[:count] for part, count in zip(parts, counts, strict=True)]
     return torch.cat([*others[:rank], logits, *others[rank + 1 :]])
-
-
-def check_optimiser(name: str, where: str) -> None:
-    """Refuse what is no optimiser of timm's; `lookahead_` may stand before its name.
-
-    Args:
-        where: what names it, for the message.
-
-    Raises:
-        ParamsError: names the nearest ones.
-    """
-    known = [str(one) for one in list_optimizers()]
-    if name.lower().removeprefix("lookahead_") not in known:
-        near = difflib.get_close_matches(name.lower(), known, n=3)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ParamsError(
-            f"{where}: timm has no optimiser {name!r}", fix=f"{hint}`timm.optim.list_optimizers()` has them"
-        )
-
-
-def _optimizer(net: torch.nn.Module, config: Train, steps: int) -> tuple[torch.optim.Optimizer, Any]:
-    """timm's optimiser, and its schedule over all steps."""
-    try:
-        optimizer = create_optimizer_v2(
-            net,
-            opt=config.opt,
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            layer_decay=config.layer_decay if config.layer_decay < 1 else None,
-        )
-        scheduler, _ = create_scheduler_v2(
-            optimizer,
-            sched=config.sched,
-            num_epochs=config.epochs,
-            warmup_epochs=config.warmup_epochs,
-            warmup_lr=config.lr / 100,
-            decay_rate=1.0,  # the power of `poly`
-            step_on_epochs=False,
-            updates_per_epoch=steps,
-        )
-    except (ValueError, AssertionError, TypeError, ImportError) as error:
-        raise ParamsError(
-            f"timm cannot make the optimiser {config.opt!r} with the schedule {config.sched!r}", str(error)
-        ) from None
-    return optimizer, scheduler
