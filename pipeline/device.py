@@ -5,7 +5,7 @@ import platform
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pipeline.machine import cores
+from stillroom.machine import cores
 
 if TYPE_CHECKING:
     import torch

@@ -6,8 +6,8 @@ from types import TracebackType
 
 import numpy as np
 
-from pipeline import stopping
-from pipeline.errors import StillroomError
+from stillroom import stopping
+from stillroom.errors import StillroomError
 
 # One process may compute for hours before another reaches the same point; torchrun ends all where one dies.
 _PATIENCE = timedelta(days=7)

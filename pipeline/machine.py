@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import ParamsError
+from stillroom.errors import ParamsError
 
 ROOT = Path("/")
 WORKERS = "STILLROOM_WORKERS"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pipeline.errors import AccessError, DataError
+from stillroom.errors import AccessError, DataError
 
 FORMAT = "stillroom-samples/1"
 SPLITS = ("train", "val", "test")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.console import about, shown
+from stillroom_stages.console import about, shown
 
 if TYPE_CHECKING:
-    from pipeline.benchmarks.figure import Figure
+    from stillroom.benchmarks.figure import Figure
 
-# The keys of `pipeline.benchmarks.run.PARTS`, which imports torch
+# The keys of `stillroom.benchmarks.run.PARTS`, which imports torch
 PARTS = ("views", "training", "plane", "memory", "bytes", "commands")
 
 
@@ -31,9 +31,9 @@ def bench(only: tuple[str, ...], repeats: int, batch_size: int | None, as_json: 
     also times `dvc repro`, if that has nothing to do. Each figure and its comparison are run in turns; shown
     is the median of the repeats' ratios, and their range. About five minutes on two cores.
     """
-    from pipeline.benchmarks import run
-    from pipeline.device import environment, settle
-    from pipeline.machine import cores
+    from stillroom.benchmarks import run
+    from stillroom.device import environment, settle
+    from stillroom.machine import cores
 
     settle()
     parts = only or PARTS

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.console import CACHE, STAGING, TEACHER, about, samples_to_read, shown, stage, tell_locks
+from stillroom_stages.console import CACHE, STAGING, TEACHER, about, samples_to_read, shown, stage, tell_locks
 
 if TYPE_CHECKING:
-    from pipeline.config import Params
+    from stillroom.params import Params
 
 
 @click.command(epilog=about("stillroom cache --set views.count=16", "cache"))
@@ -21,18 +21,19 @@ def cache(params: "Params", replace: bool) -> None:
     """
     from contextlib import ExitStack
 
-    from pipeline.ahead import check_students
-    from pipeline.cache.backends import open_store
-    from pipeline.cache.estimate import estimate
-    from pipeline.cache.manifest import NAME
-    from pipeline.cache.publish import publish, refuse_other_content
-    from pipeline.cache.staging import Staging
-    from pipeline.device import device, environment, settle
-    from pipeline.distributed import Ranks
-    from pipeline.errors import CacheError, fetch_again
-    from pipeline.evaluation.metrics import accuracy
-    from pipeline.generation.generate import array_specs, divide, generate
-    from pipeline.generation.identity import (
+    from stillroom.cache.format.estimate import estimate
+    from stillroom.cache.format.manifest import NAME
+    from stillroom.cache.read.backends import open_store
+    from stillroom.cache.write.publish import publish, refuse_other_content
+    from stillroom.cache.write.staging import Staging
+    from stillroom.device import device, environment, settle
+    from stillroom.distributed import Ranks
+    from stillroom.errors import CacheError, fetch_again
+    from stillroom.evaluation.metrics import accuracy
+    from stillroom.modalities.images.policies import make_recipe
+    from stillroom.progress import Progress
+    from stillroom.provenance.ahead import check_students
+    from stillroom.provenance.identity import (
         check_growth,
         check_size,
         input_size,
@@ -42,10 +43,9 @@ def cache(params: "Params", replace: bool) -> None:
         read_teacher,
         shares,
     )
-    from pipeline.generation.probes import check_probes, make_probes
-    from pipeline.generation.teacher import load_teacher
-    from pipeline.progress import Progress
-    from pipeline.views.policies import make_recipe
+    from stillroom.provenance.probes import check_probes, make_probes
+    from stillroom.provenance.teacher import load_teacher
+    from stillroom.teaching.generate import array_specs, divide, generate
 
     settle()
     refuse_other_content(CACHE)

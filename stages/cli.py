@@ -2,19 +2,19 @@
 
 import click
 
-from stages.bench import bench
-from stages.cache import cache
-from stages.console import Group
-from stages.doctor import doctor
-from stages.export import export
-from stages.plan import plan
-from stages.predict import predict
-from stages.prepare import prepare
-from stages.preset import preset
-from stages.report import report
-from stages.store import store
-from stages.student import student
-from stages.teacher import teacher
+from stillroom_stages.bench import bench
+from stillroom_stages.cache import cache
+from stillroom_stages.console import Group
+from stillroom_stages.doctor import doctor
+from stillroom_stages.export import export
+from stillroom_stages.plan import plan
+from stillroom_stages.predict import predict
+from stillroom_stages.prepare import prepare
+from stillroom_stages.preset import preset
+from stillroom_stages.report import report
+from stillroom_stages.store import store
+from stillroom_stages.student import student
+from stillroom_stages.teacher import teacher
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

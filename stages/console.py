@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline import stopping
-from pipeline.errors import AccessError, StillroomError
-from pipeline.progress import Progress
+from stillroom import stopping
+from stillroom.errors import AccessError, StillroomError
+from stillroom.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from pipeline.cache.store import Store
-    from pipeline.config import Params
-    from pipeline.models.create import Loaded
-    from pipeline.samples import Samples
+    from stillroom.cache.read.store import Store
+    from stillroom.modalities.images.models.create import Loaded
+    from stillroom.params import Params
+    from stillroom.samples import Samples
 
 ARTIFACTS = Path("artifacts")
 DATA = ARTIFACTS / "data"
@@ -56,21 +56,21 @@ def about(example: str, dvc: str = "") -> str:
 
 def some_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """What `--set` may begin with, for the shell's completion."""
-    from pipeline.config import keys
+    from stillroom.params import keys
 
     return [f"{key}=" for key in keys() if key.startswith(incomplete)]
 
 
 def some_families(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """The six families, for the shell's completion."""
-    from pipeline.config import FAMILIES
+    from stillroom.params import FAMILIES
 
     return [name for name in FAMILIES if name.startswith(incomplete)]
 
 
 def some_arms(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """The losses, for the shell's completion."""
-    from pipeline import losses
+    from stillroom import losses
 
     return [name for name in losses.names() if name.startswith(incomplete)]
 
@@ -79,7 +79,7 @@ def some_presets(ctx: click.Context, param: click.Parameter, incomplete: str) ->
     """The presets, for the shell's completion."""
     from importlib import resources
 
-    files = (file.name for file in resources.files("pipeline.presets").iterdir())
+    files = (file.name for file in resources.files("stillroom.presets").iterdir())
     names = sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
     return [name for name in names if name.startswith(incomplete)]
 
@@ -105,7 +105,7 @@ def stage(command: Callable) -> Callable:
     )
     @wraps(command)
     def wrapped(params_file: Path, overrides: tuple[str, ...], **arguments: Any) -> Any:
-        from pipeline.config import load_params
+        from stillroom.params import load_params
 
         params = load_params(params_file, overrides)
         check_choices(params, f"--set {' '.join(overrides)}" if overrides else str(params_file))
@@ -126,9 +126,9 @@ def check_choices(params: "Params", source: str) -> None:
     Raises:
         ParamsError: names the nearest valid one.
     """
-    from pipeline import losses
-    from pipeline.errors import ParamsError
-    from pipeline.views.policies import make_recipe
+    from stillroom import losses
+    from stillroom.errors import ParamsError
+    from stillroom.modalities.images.policies import make_recipe
 
     make_recipe(params.views.recipe, source)
     student = params.student
@@ -148,11 +148,11 @@ def check_choices(params: "Params", source: str) -> None:
     opts |= {f"student.family_train.{name}.opt": student.train_of(name).opt for name in student.family_train}
     for key, opt in opts.items():
         if opt not in USUAL_OPTIMISERS:
-            from pipeline.training.optimizer import check_optimiser
+            from stillroom.training.optimizer import check_optimiser
 
             check_optimiser(opt, f"{source}: {key}")
     if params.teacher.arch not in USUAL_TEACHERS:
-        from pipeline.models.create import check_model
+        from stillroom.modalities.images.models.create import check_model
 
         check_model(params.teacher.arch, f"{source}: teacher.arch")
     if params.teacher.train.epochs == 0 and params.teacher.weights == "none":
@@ -169,8 +169,8 @@ def check_inputs(params: "Params") -> None:
     Raises:
         ParamsError: names the parameter, the folder and what to do.
     """
-    from pipeline.errors import ParamsError
-    from pipeline.folders import replaced
+    from stillroom.errors import ParamsError
+    from stillroom.files import replaced
 
     model = params.student.model
     weights = {"teacher.weights": params.teacher.weights, "student.model.weights": model.weights}
@@ -202,10 +202,10 @@ def check_family(family: str, where: str) -> None:
     Raises:
         ParamsError: names the nearest ones.
     """
-    from pipeline.config import FAMILIES
+    from stillroom.params import FAMILIES
 
     if family not in FAMILIES:
-        from pipeline.models import families
+        from stillroom.modalities.images.models import families
 
         families.check_family(family, where)
 
@@ -291,7 +291,7 @@ def shown() -> Iterator[Console]:
 
 def tell_locks() -> None:
     """Say so where the environment has switched locks off."""
-    from pipeline.cache.lock import SWITCH, locks_off
+    from stillroom.cache.format.lock import SWITCH, locks_off
 
     if locks_off():
         click.echo(f"locks are off ({SWITCH}=off): run one command at a time in this project", err=True)
@@ -308,8 +308,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
         StillroomError: the place cannot be written to, or another process is at it; said before the work
             begins.
     """
-    from pipeline.cache.lock import Lock
-    from pipeline.folders import carry, others
+    from stillroom.cache.format.lock import Lock
+    from stillroom.files import carry, others
 
     tell_locks()
     ours = {DATA: _DATA_FILES, REPORT: _REPORT_FILES}.get(target, _MODEL_FILES)
@@ -418,7 +418,7 @@ def chosen_model(folder: Path | None) -> Path:
     Raises:
         ParamsError: none was named, and there is none or more than one.
     """
-    from pipeline.errors import ParamsError
+    from stillroom.errors import ParamsError
 
     if folder is not None:
         return folder
@@ -488,8 +488,8 @@ def cache_to_read(params: "Params") -> "Store":
     Raises:
         CacheError: it is not there, not sound, or cannot be reached.
     """
-    from pipeline.cache.backends import open_store
-    from pipeline.errors import CacheError
+    from stillroom.cache.read.backends import open_store
+    from stillroom.errors import CacheError
 
     path = params.cache.path
     try:
@@ -507,8 +507,8 @@ def samples_to_read(params: "Params") -> "Samples":
         DataError: it is missing or damaged.
         ParamsError: it is of another data set.
     """
-    from pipeline.errors import ParamsError
-    from pipeline.samples import Samples
+    from stillroom.errors import ParamsError
+    from stillroom.samples import Samples
 
     samples = Samples.load(DATA, data_root(params))
     if samples.dataset != params.data.name:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stages.console import ARTIFACTS, about, check_choices, check_inputs
+from stillroom_stages.console import ARTIFACTS, about, check_choices, check_inputs
 
 if TYPE_CHECKING:
-    from pipeline.config import Params
+    from stillroom.params import Params
 
 WIDTH = 100
 PARAMS = Path("params.yaml")
@@ -25,7 +25,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     The first thing to put into a bug report. Cores, memory, disk and locks are those that the stages get
     here, within a container's limits. Exit code 1 if something will stop the stages from working, else 0.
     """
-    from pipeline.doctor import examine, lines
+    from stillroom.benchmarks.doctor import examine, lines
 
     found = examine(ARTIFACTS, _read_params, PARAMS)
     if as_json:
@@ -41,7 +41,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
 
 def _read_params() -> "Params":
-    from pipeline.config import load_params
+    from stillroom.params import load_params
 
     params = load_params(PARAMS)
     check_choices(params, str(PARAMS))

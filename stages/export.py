@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from stages.console import STUDENTS, about, chosen_model
+from stillroom_stages.console import STUDENTS, about, chosen_model
 
 
 @click.command(epilog=about("stillroom export --student artifacts/students/vit-kd-0 --to vit.onnx"))
@@ -20,9 +20,9 @@ def export(student: Path | None, target: Path | None) -> None:
     Input `pixels`: float32 [N, 3, S, S], normalised; output `logits`: float32 [N, C]. The file's metadata
     hold the size S, mean, std and the class names. It needs `pip install 'stillroom[onnx]'`.
     """
-    from pipeline.errors import StillroomError
-    from pipeline.models.load import load
-    from pipeline.models.onnx import BOUND, to_onnx
+    from stillroom.errors import StillroomError
+    from stillroom.modalities.images.models.load import load
+    from stillroom.modalities.images.models.onnx import BOUND, to_onnx
 
     folder = chosen_model(student)
     model, described = load(folder)

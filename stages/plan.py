@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.console import DATA, TEACHER, about, samples_to_read, stage
+from stillroom_stages.console import DATA, TEACHER, about, samples_to_read, stage
 
 if TYPE_CHECKING:
-    from pipeline.config import Params
-    from pipeline.generation.rate import Rate
-    from pipeline.samples import Samples
+    from stillroom.params import Params
+    from stillroom.samples import Samples
+    from stillroom.teaching.rate import Rate
 
 
 @click.command(epilog=about("stillroom plan --set views.count=64"))
@@ -38,12 +38,12 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
 
     epochs of students, in all of the matrix together.
     """
-    from pipeline.ahead import check_students, late
-    from pipeline.cache.estimate import estimate
-    from pipeline.device import environment, settle
-    from pipeline.errors import DataError
-    from pipeline.generation.generate import array_specs
-    from pipeline.generation.identity import check_size, input_size, of_data, of_output, other_teacher
+    from stillroom.cache.format.estimate import estimate
+    from stillroom.device import environment, settle
+    from stillroom.errors import DataError
+    from stillroom.provenance.ahead import check_students, late
+    from stillroom.provenance.identity import check_size, input_size, of_data, of_output, other_teacher
+    from stillroom.teaching.generate import array_specs
 
     settle()
     samples_table = samples_to_read(params)
@@ -118,8 +118,8 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
 
 def _students(params: "Params") -> tuple[list[str], int]:
     """The outputs that teach, and for how many student epochs in all."""
-    from pipeline import losses
-    from pipeline.errors import ParamsError
+    from stillroom import losses
+    from stillroom.errors import ParamsError
 
     student = params.student
     arms = {arm: losses.load(arm, student.losses.of(arm)).outputs for arm in student.arms}
@@ -141,8 +141,8 @@ def _students(params: "Params") -> tuple[list[str], int]:
 
 def _describe(folder: Path, params: "Params", train: "Samples") -> dict[str, Any]:
     """What `teacher.json` says, or will say of a teacher as `teacher` describes it."""
-    from pipeline.generation.identity import read_teacher
-    from pipeline.models.create import data_config, sized
+    from stillroom.modalities.images.models.create import data_config, sized
+    from stillroom.provenance.identity import read_teacher
 
     if (folder / "teacher.json").exists():
         return read_teacher(folder / "teacher.json")
@@ -166,11 +166,11 @@ def _rate(name: str, described: dict[str, Any], params: "Params", train: "Sample
     """How fast the teacher of an output is, or where there is none yet an untrained one like it."""
     import torch
 
-    from pipeline.device import device
-    from pipeline.generation.rate import measure
-    from pipeline.generation.teacher import load_teacher
-    from pipeline.models.create import create
-    from pipeline.views.policies import make_recipe
+    from stillroom.device import device
+    from stillroom.modalities.images.models.create import create
+    from stillroom.modalities.images.policies import make_recipe
+    from stillroom.provenance.teacher import load_teacher
+    from stillroom.teaching.rate import measure
 
     cache, folder = params.cache, Path(params.cache.teachers[name])
     with torch.random.fork_rng():  # making a model draws from torch's global generator

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from stages.console import STUDENTS, about, chosen_model
+from stillroom_stages.console import STUDENTS, about, chosen_model
 
 BATCH = 32
 NAME_ONE = "name files or folders, or - for a list on stdin"
@@ -36,9 +36,9 @@ def predict(
     It looks at the centre square of each, at the precision (amp) of the model's evaluation. An image that
     cannot be read is named, the others are still predicted, and the exit code is then 1.
     """
-    from pipeline.device import device, settle
-    from pipeline.errors import ParamsError
-    from pipeline.models.load import load
+    from stillroom.device import device, settle
+    from stillroom.errors import ParamsError
+    from stillroom.modalities.images.models.load import load
 
     settle()
     if not images and sys.stdin.isatty():
@@ -68,7 +68,7 @@ def predict(
 
 def _files(named: Iterable[Path], unread: list[str]) -> Iterator[Path]:
     """The image files that were named, folders searched, in order."""
-    from pipeline.views.decode import SUFFIXES
+    from stillroom.modalities.images.decode import SUFFIXES
 
     for path in named:
         if str(path) == "-":
@@ -93,10 +93,10 @@ def _answers(
     import numpy as np
     import torch
 
-    from pipeline.device import autocast
-    from pipeline.evaluation.metrics import softmax
-    from pipeline.views.recipe import centre
-    from pipeline.views.render import render, to_input
+    from stillroom.device import autocast
+    from stillroom.evaluation.metrics import softmax
+    from stillroom.modalities.images.fields import centre
+    from stillroom.modalities.images.render import render, to_input
 
     where = next(model.net.parameters()).device
 
@@ -123,7 +123,7 @@ def _answers(
 
 def _decode(file: Path, unread: list[str]) -> Any:
     """An image's pixels, or None and a line in `unread`."""
-    from pipeline.views.decode import decode
+    from stillroom.modalities.images.decode import decode
 
     try:
         return decode(file.read_bytes())

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.console import ARTIFACTS, DATA, STAGING, about, shown, stage, whole_folder, write_json
+from stillroom_stages.console import ARTIFACTS, DATA, STAGING, about, shown, stage, whole_folder, write_json
 
 if TYPE_CHECKING:
-    from pipeline.config import Params
+    from stillroom.params import Params
 
 
 @click.command(
@@ -26,8 +26,8 @@ def prepare(params: "Params", look: bool) -> None:
     """Read, draw or download the images; write artifacts/data/: samples.json, and a report on them."""
     from collections import Counter
 
-    from pipeline.datasets import prepare as prepare_data
-    from pipeline.datasets import source, summary
+    from stillroom.modalities.images.datasets import prepare as prepare_data
+    from stillroom.modalities.images.datasets import source, summary
 
     if look:
         _keep(source.look(params.data, STAGING / "source.json"))
@@ -47,7 +47,7 @@ def prepare(params: "Params", look: bool) -> None:
 
 def _keep(found: dict[str, Any]) -> None:
     """Write `artifacts/source.json`, whole or not at all."""
-    from pipeline.errors import StillroomError
+    from stillroom.errors import StillroomError
 
     file = ARTIFACTS / "source.json"
     try:

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from stages.console import Output, about, check_choices, some_keys, some_presets
+from stillroom_stages.console import Output, about, check_choices, some_keys, some_presets
 
 
 @click.command(epilog=about("stillroom preset stanford40 --set views.count=64 > params.yaml"))
@@ -25,12 +25,12 @@ def preset(name: str | None, overrides: tuple[str, ...]) -> None:
 
     from ruamel.yaml import YAML
 
-    from pipeline.config import check, parse_override, set_value
-    from pipeline.errors import ParamsError
+    from stillroom.errors import ParamsError
+    from stillroom.params import check, parse_override, set_value
 
     files = {
         file.name.removesuffix(".yaml"): file
-        for file in resources.files("pipeline.presets").iterdir()
+        for file in resources.files("stillroom.presets").iterdir()
         if file.name.endswith(".yaml")
     }
     if name is None:

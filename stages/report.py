@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stages.console import (
+from stillroom_stages.console import (
     ARTIFACTS,
     DATA,
     REPORT,
@@ -19,10 +19,10 @@ from stages.console import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.cache.store import Store
-    from pipeline.config import Params, Student
-    from pipeline.reporting.page import Picture
-    from pipeline.samples import Samples
+    from stillroom.cache.read.store import Store
+    from stillroom.params import Params, Student
+    from stillroom.reporting.page import Picture
+    from stillroom.samples import Samples
 
 PICTURES = 3  # samples shown on the page
 VIEWS_SHOWN = 6
@@ -35,8 +35,8 @@ def report(params: "Params", show: bool) -> None:
     """Write artifacts/report/ (results.json, results.md, index.html, plots) and print the table."""
     from rich.console import Console
 
-    from pipeline.errors import AccessError, DataError
-    from pipeline.reporting import table
+    from stillroom.errors import AccessError, DataError
+    from stillroom.reporting import table
 
     if show:
         file = REPORT / "results.json"
@@ -77,11 +77,11 @@ def _entries(matrix: "Student") -> list[tuple[str, str, int]]:
 
 
 def _write(params: "Params", folder: Path) -> dict:
-    from pipeline.cache.remote import is_address
-    from pipeline.datasets import summary
-    from pipeline.generation.identity import check_samples
-    from pipeline.reporting import page, plots, records, table
-    from pipeline.samples import Samples
+    from stillroom.cache.read.remote import is_address
+    from stillroom.modalities.images.datasets import summary
+    from stillroom.provenance.identity import check_samples
+    from stillroom.reporting import page, plots, records, table
+    from stillroom.samples import Samples
 
     entries = _entries(params.student)
     # all that is missing is named at once, before the table is looked for
@@ -117,11 +117,11 @@ def _pictures(store: "Store", train: "Samples") -> "list[Picture]":
 
     from PIL import Image
 
-    from pipeline.evaluation.metrics import softmax
-    from pipeline.generation.identity import input_of
-    from pipeline.reporting.page import Picture, View
-    from pipeline.views.pixels import Pixels
-    from pipeline.views.shots import Stored, square
+    from stillroom.evaluation.metrics import softmax
+    from stillroom.modalities.images.pixels import Pixels
+    from stillroom.provenance.identity import input_of
+    from stillroom.reporting.page import Picture, View
+    from stillroom.views.planes import Stored, square
 
     size = input_of(store.manifest)["size"]
     pixels = Pixels(train)

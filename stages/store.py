@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.console import CACHE, DATA, STAGING, about, data_root, shown, stage, tell_locks
+from stillroom_stages.console import CACHE, DATA, STAGING, about, data_root, shown, stage, tell_locks
 
 if TYPE_CHECKING:
-    from pipeline.config import Params
+    from stillroom.params import Params
 
 as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
@@ -20,7 +20,7 @@ class Place(click.ParamType):
     name = "path"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        from pipeline.cache.remote import is_address
+        from stillroom.cache.read.remote import is_address
 
         return value if is_address(value) else Path(value)
 
@@ -44,9 +44,9 @@ def info(path: Path | str, as_json: bool) -> None:
 
     Also how large it is, and how its teachers do on the cached views: reads all of it.
     """
-    from pipeline.cache.backends import open_store
-    from pipeline.cache.summary import summarise
-    from pipeline.progress import Progress
+    from stillroom.cache.read.backends import open_store
+    from stillroom.progress import Progress
+    from stillroom.reporting.cache_summary import summarise
 
     opened = open_store(path)
     with shown() as console:
@@ -80,14 +80,14 @@ def show(
 
     import numpy as np
 
-    from pipeline.cache.backends import open_store
-    from pipeline.errors import ParamsError, StillroomError
-    from pipeline.evaluation.metrics import softmax
-    from pipeline.generation.identity import check_against_cache, input_of
-    from pipeline.reporting.sheet import MOST, TOP, contact_sheet
-    from pipeline.samples import Samples
-    from pipeline.views.pixels import Pixels
-    from pipeline.views.shots import Stored, square
+    from stillroom.cache.read.backends import open_store
+    from stillroom.errors import ParamsError, StillroomError
+    from stillroom.evaluation.metrics import softmax
+    from stillroom.modalities.images.pixels import Pixels
+    from stillroom.modalities.images.sheet import MOST, TOP, contact_sheet
+    from stillroom.provenance.identity import check_against_cache, input_of
+    from stillroom.samples import Samples
+    from stillroom.views.planes import Stored, square
 
     opened = open_store(path)
     outputs = opened.manifest.identity["outputs"]
@@ -153,10 +153,10 @@ def verify(ctx: click.Context, path: Path | str, as_json: bool) -> None:
 
     Lists the damage by block; exit code 1 if there is any.
     """
-    from pipeline.cache.checks import verify as check
-    from pipeline.cache.remote import is_address
-    from pipeline.cache.store import UNALLOWED
-    from pipeline.errors import ALLOW, fetch_again
+    from stillroom.cache.read.checks import verify as check
+    from stillroom.cache.read.remote import is_address
+    from stillroom.cache.read.store import UNALLOWED
+    from stillroom.errors import ALLOW, fetch_again
 
     if as_json:
         damage = check(path)
@@ -186,13 +186,13 @@ def repair(params: "Params", path: Path | str, as_json: bool) -> None:
     Nothing else is computed, and the files that are whole keep their bytes. A lost block needs the teacher
     that made it, whose identity is checked first.
     """
-    from pipeline.cache.backends import open_store
-    from pipeline.cache.checks import verify as check
-    from pipeline.device import settle
-    from pipeline.errors import CacheError
-    from pipeline.generation.repair import repair as mend
-    from pipeline.progress import Progress
-    from pipeline.samples import Samples
+    from stillroom.cache.read.backends import open_store
+    from stillroom.cache.read.checks import verify as check
+    from stillroom.device import settle
+    from stillroom.errors import CacheError
+    from stillroom.progress import Progress
+    from stillroom.samples import Samples
+    from stillroom.teaching.repair import repair as mend
 
     settle()
     opened = open_store(path)
@@ -248,14 +248,14 @@ def audit(
     Renders them again from their stored parameters and runs the teacher. Exit code 1 if a difference is more
     than float arithmetic and the encoding explain.
     """
-    from pipeline.cache.backends import open_store
-    from pipeline.device import device, settle
-    from pipeline.errors import CacheError
-    from pipeline.generation.audit import audit as look
-    from pipeline.generation.identity import check_against_cache, read_teacher
-    from pipeline.generation.teacher import load_teacher
-    from pipeline.progress import Progress
-    from pipeline.samples import Samples
+    from stillroom.cache.read.backends import open_store
+    from stillroom.device import device, settle
+    from stillroom.errors import CacheError
+    from stillroom.progress import Progress
+    from stillroom.provenance.identity import check_against_cache, read_teacher
+    from stillroom.provenance.teacher import load_teacher
+    from stillroom.samples import Samples
+    from stillroom.teaching.audit import audit as look
 
     settle()
     opened = open_store(path)
@@ -299,9 +299,9 @@ def convert(path: Path | str, target: Path, backend: str, as_json: bool) -> None
 
     Its id and the digests of its blocks stay, and every block is checked on the way.
     """
-    from pipeline.cache.backends import open_store
-    from pipeline.cache.convert import convert as write
-    from pipeline.progress import Progress
+    from stillroom.cache.read.backends import open_store
+    from stillroom.cache.write.convert import convert as write
+    from stillroom.progress import Progress
 
     tell_locks()
     with shown() as console:

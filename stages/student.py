@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.console import (
+from stillroom_stages.console import (
     STAGING,
     STUDENTS,
     about,
@@ -27,8 +27,8 @@ from stages.console import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.config import Params
-    from pipeline.samples import Samples
+    from stillroom.params import Params
+    from stillroom.samples import Samples
 
 
 @click.command(
@@ -54,7 +54,7 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
     A stopped run goes on where it was. On several GPUs: torchrun --no-python --nproc-per-node 4 stillroom
     student ...
     """
-    from pipeline import losses
+    from stillroom import losses
 
     check_family(family, "--family")  # what is wrong or missing is said before torch is loaded
     losses.check(arm, "--arm")
@@ -63,21 +63,21 @@ def student(params: "Params", family: str, arm: str, seed: int) -> None:
 
     import numpy as np
 
-    from pipeline.ahead import check_arm, late
-    from pipeline.device import device, environment, settle
-    from pipeline.distributed import Ranks
-    from pipeline.evaluation.cost import flops, latency, parameters
-    from pipeline.evaluation.forward import centre_logits
-    from pipeline.evaluation.metrics import accuracy, summarise
-    from pipeline.generation.identity import check_against_cache, ignored, input_of, parts
-    from pipeline.generation.probes import check_probes
-    from pipeline.models.create import Model, create, save_weights
-    from pipeline.models.families import student_arch
-    from pipeline.progress import Progress
-    from pipeline.training.batches import Batch, CachedBatches, Cut
-    from pipeline.training.checkpoint import Checkpoint
-    from pipeline.training.loop import fit
-    from pipeline.training.pairing import digests
+    from stillroom.device import device, environment, settle
+    from stillroom.distributed import Ranks
+    from stillroom.evaluation.cost import flops, latency, parameters
+    from stillroom.evaluation.forward import centre_logits
+    from stillroom.evaluation.metrics import accuracy, summarise
+    from stillroom.modalities.images.models.create import Model, create, save_weights
+    from stillroom.modalities.images.models.families import student_arch
+    from stillroom.progress import Progress
+    from stillroom.provenance.ahead import check_arm, late
+    from stillroom.provenance.identity import check_against_cache, ignored, input_of, parts
+    from stillroom.provenance.probes import check_probes
+    from stillroom.training.batches import Batch, CachedBatches, Cut
+    from stillroom.training.checkpoint import Checkpoint
+    from stillroom.training.loop import fit
+    from stillroom.training.pairing import digests
 
     settle()
     config = params.student

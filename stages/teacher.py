@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.console import (
+from stillroom_stages.console import (
     STAGING,
     TEACHER,
     about,
@@ -24,8 +24,8 @@ from stages.console import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.config import Params
-    from pipeline.samples import Samples
+    from stillroom.params import Params
+    from stillroom.samples import Samples
 
 
 @click.command(epilog=about("stillroom teacher --set teacher.arch=convnext_tiny", "teacher"))
@@ -34,19 +34,26 @@ def teacher(params: "Params") -> None:
     """Train the teacher, or adopt it; write artifacts/teacher/. A stopped run goes on where it was."""
     import numpy as np
 
-    from pipeline.ahead import check_k, check_students, late
-    from pipeline.device import device, environment, settle
-    from pipeline.errors import WeightsError, listing
-    from pipeline.evaluation.cost import flops, parameters
-    from pipeline.evaluation.forward import centre_logits
-    from pipeline.evaluation.metrics import accuracy, summarise
-    from pipeline.losses.ce import ce
-    from pipeline.models.create import Model, create, data_config, save_weights, sized, weights_digest
-    from pipeline.progress import Progress
-    from pipeline.training.batches import Batch, Cut, FreshBatches
-    from pipeline.training.checkpoint import Checkpoint
-    from pipeline.training.loop import fit
-    from pipeline.views.policies import make_recipe
+    from stillroom.device import device, environment, settle
+    from stillroom.errors import WeightsError, listing
+    from stillroom.evaluation.cost import flops, parameters
+    from stillroom.evaluation.forward import centre_logits
+    from stillroom.evaluation.metrics import accuracy, summarise
+    from stillroom.losses.ce import ce
+    from stillroom.modalities.images.models.create import (
+        Model,
+        create,
+        data_config,
+        save_weights,
+        sized,
+        weights_digest,
+    )
+    from stillroom.modalities.images.policies import make_recipe
+    from stillroom.progress import Progress
+    from stillroom.provenance.ahead import check_k, check_students, late
+    from stillroom.training.batches import Batch, Cut, FreshBatches
+    from stillroom.training.checkpoint import Checkpoint
+    from stillroom.training.loop import fit
 
     settle()
     config = params.teacher
@@ -140,7 +147,7 @@ def teacher(params: "Params") -> None:
 
 def _run(params: "Params", train: "Samples", start: str) -> str:
     """A digest of all that decides the teacher's weights."""
-    from pipeline.views.policies import make_recipe
+    from stillroom.modalities.images.policies import make_recipe
 
     told = [params.teacher.model_dump(), params.views.size, make_recipe(params.views.recipe).describe()]
     return hashlib.sha256(json.dumps([told, train.digests(), start], sort_keys=True).encode()).hexdigest()

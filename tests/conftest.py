@@ -103,6 +103,13 @@ def clean(project: Path) -> bool:
     return json.loads(run_in(project, "dvc", "status", "--json").stdout) == {"source": ["always changed"]}
 
 
+def copy_library(folder: Path) -> dict[str, str]:
+    """Copy the library into `folder`, to be changed; the environment in which Python imports that copy."""
+    for name, package in (("pipeline", "stillroom"), ("stages", "stillroom_stages")):
+        shutil.copytree(ROOT / name, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return {**environment(), "PYTHONPATH": str(folder)}
+
+
 def until(condition: Callable[[], bool], process: subprocess.Popen | None = None) -> None:
     """Wait for something to come to pass, however slow the machine is, while a process lives."""
     end = time.monotonic() + warm.LONGEST

@@ -8,7 +8,7 @@ import pytest
 CODE = """
 import resource, sys
 import torch
-from pipeline.device import keep_memory
+from stillroom.device import keep_memory
 if sys.argv[1] == "keep":
     keep_memory()
 from torch.nn import GELU, Conv2d

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ParamsError
-from pipeline.machine import cores, memory, room, worker_count
+from stillroom.errors import ParamsError
+from stillroom.machine import cores, memory, room, worker_count
 
 V2 = "31 23 0:28 {top} {place} rw,relatime shared:7 - cgroup2 cgroup2 rw,nsdelegate\n"
 V1 = "32 31 0:29 {top} {place} rw - cgroup cgroup rw,{names}\n"
@@ -105,7 +105,7 @@ ASK = """
 import os, sys
 for file in sys.argv[1:]:
     open(file, "w").write(str(os.getpid()))
-from pipeline.machine import cores, memory, room
+from stillroom.machine import cores, memory, room
 print(cores().used, memory().used, room())
 """
 
@@ -134,6 +134,6 @@ def test_a_real_limit_of_an_outer_group_is_found(limited: list[Path]) -> None:
 
 def test_torch_runs_no_more_threads_than_the_quota_pays_for(limited: list[Path]) -> None:
     code = ASK.partition("from pipeline")[0] + (
-        "from pipeline.device import settle; settle(); import torch; print(torch.get_num_threads())"
+        "from stillroom.device import settle; settle(); import torch; print(torch.get_num_threads())"
     )
     assert ask(*limited, code=code) == ["1"]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DataError
-from pipeline.samples import Sample, Samples
+from stillroom.errors import DataError
+from stillroom.samples import Sample, Samples
 
 
 def table(root: Path) -> Samples:

@@ -47,7 +47,7 @@ def serve() -> None:
     """Fork for every job that stdin brings, and answer with its exit code."""
     import timm  # noqa: F401 -- and torch with it
 
-    from stages.cli import main
+    from stillroom_stages.cli import main
 
     gc.freeze()  # what is imported is not looked through, nor copied for it, in any child
     while line := sys.stdin.readline():

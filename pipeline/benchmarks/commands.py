@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.benchmarks.figure import Figure, alternate, rounded
+from stillroom.benchmarks.figure import Figure, alternate, rounded
 
 
 def commands(repeats: int) -> list[Figure]:
@@ -17,7 +17,7 @@ def commands(repeats: int) -> list[Figure]:
     help_ = [
         sys.executable,
         "-c",
-        "import sys; sys.argv[1:] = ['--help']; from stages.cli import main; main()",
+        "import sys; sys.argv[1:] = ['--help']; from stillroom_stages.cli import main; main()",
     ]
     found = [_timed("stillroom --help", help_, "an empty Python", empty, "<= 0.5", repeats)]
     dvc = str(Path(sys.executable).with_name("dvc"))

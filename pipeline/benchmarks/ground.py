@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.cache.backends import open_store
-from pipeline.cache.encoding import of
-from pipeline.cache.layout import VIEWS
-from pipeline.cache.publish import publish
-from pipeline.cache.staging import Staging
-from pipeline.cache.store import Store
-from pipeline.config import Views
-from pipeline.generation.generate import array_specs
-from pipeline.generation.identity import of_data
-from pipeline.samples import Sample, Samples
-from pipeline.views.policies import make_recipe
-from pipeline.views.recipe import pack
-from pipeline.views.shots import drawn
+from stillroom.cache.format.encoding import of
+from stillroom.cache.format.layout import VIEWS
+from stillroom.cache.read.backends import open_store
+from stillroom.cache.read.store import Store
+from stillroom.cache.write.publish import publish
+from stillroom.cache.write.staging import Staging
+from stillroom.modalities.images.fields import pack
+from stillroom.modalities.images.policies import make_recipe
+from stillroom.params import Views
+from stillroom.provenance.identity import of_data
+from stillroom.samples import Sample, Samples
+from stillroom.teaching.generate import array_specs
+from stillroom.views.planes import drawn
 
 WIDTH, HEIGHT = 500, 375  # of most images of Stanford 40
 QUALITY = 90

@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from timm.data import create_transform
 
-from pipeline.benchmarks.figure import Figure, alternate, ratios, rounded
-from pipeline.cache.store import Store
-from pipeline.samples import Samples
-from pipeline.views.pixels import Pixels
-from pipeline.views.shots import Stored, square
+from stillroom.benchmarks.figure import Figure, alternate, ratios, rounded
+from stillroom.cache.read.store import Store
+from stillroom.modalities.images.pixels import Pixels
+from stillroom.samples import Samples
+from stillroom.views.planes import Stored, square
 
 # crop, flip and colour jitter: the same policy in our words and in timm's
 JITTER = 0.4

@@ -4,15 +4,15 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
-from pipeline.benchmarks.commands import commands
-from pipeline.benchmarks.figure import Amp, Figure, rounded
-from pipeline.benchmarks.ground import made_up_cache, photos
-from pipeline.benchmarks.rendering import RECIPE, rendering
-from pipeline.benchmarks.stage_one import stage_one
-from pipeline.benchmarks.steps import STUDENT, TEACHER, steps
-from pipeline.benchmarks.stores import bytes_a_view, memory, reading
-from pipeline.config import load_params
-from pipeline.device import device
+from stillroom.benchmarks.commands import commands
+from stillroom.benchmarks.figure import Amp, Figure, rounded
+from stillroom.benchmarks.ground import made_up_cache, photos
+from stillroom.benchmarks.rendering import RECIPE, rendering
+from stillroom.benchmarks.stage_one import stage_one
+from stillroom.benchmarks.steps import STUDENT, TEACHER, steps
+from stillroom.benchmarks.stores import bytes_a_view, memory, reading
+from stillroom.device import device
+from stillroom.params import load_params
 
 Part = Callable[[Path, int, int | None], list[Figure]]
 
@@ -42,7 +42,7 @@ def _experiment(a_view: dict[str, float], forward: float, cached: float) -> Figu
         a_view: seconds that a student takes for a sample in a step, by `ce`, `kd` and `online`.
         forward, cached: seconds a view of the bare teacher, and of stage one.
     """
-    params = load_params(Path(str(resources.files("pipeline.presets") / "stanford40.yaml")))
+    params = load_params(Path(str(resources.files("stillroom.presets") / "stanford40.yaml")))
     student, samples = params.student, 4000
     epochs = sum(student.train_of(family).epochs for family in student.families) * len(student.seeds)
     # a step of training takes a forward pass and about two more for the gradients

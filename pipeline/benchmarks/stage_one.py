@@ -5,20 +5,20 @@ from pathlib import Path
 
 import torch
 
-from pipeline.benchmarks.figure import Amp, Figure, alternate, ratios, rounded
-from pipeline.benchmarks.rendering import RECIPE, SIZE
-from pipeline.cache.publish import publish
-from pipeline.cache.staging import Staging
-from pipeline.config import Cache, Views
-from pipeline.device import device
-from pipeline.generation.forward import Forward
-from pipeline.generation.generate import array_specs, generate
-from pipeline.generation.identity import of_data, of_output
-from pipeline.models.create import create
-from pipeline.progress import Progress
-from pipeline.samples import Samples
-from pipeline.views.policies import make_recipe
-from pipeline.views.recipe import Policy
+from stillroom.benchmarks.figure import Amp, Figure, alternate, ratios, rounded
+from stillroom.benchmarks.rendering import RECIPE, SIZE
+from stillroom.cache.write.publish import publish
+from stillroom.cache.write.staging import Staging
+from stillroom.device import device
+from stillroom.modalities.images.fields import Policy
+from stillroom.modalities.images.models.create import create
+from stillroom.modalities.images.policies import make_recipe
+from stillroom.params import Cache, Views
+from stillroom.progress import Progress
+from stillroom.provenance.identity import of_data, of_output
+from stillroom.samples import Samples
+from stillroom.teaching.forward import Forward
+from stillroom.teaching.generate import array_specs, generate
 
 
 def stage_one(

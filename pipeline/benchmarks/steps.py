@@ -7,18 +7,18 @@ import torch
 from timm.loss import LabelSmoothingCrossEntropy
 from timm.task import LogitDistillationTask
 
-from pipeline.benchmarks.figure import Amp, Figure, alternate, ratios, rounded
-from pipeline.benchmarks.rendering import SIZE
-from pipeline.cache.store import Store
-from pipeline.config import Train
-from pipeline.device import autocast, device
-from pipeline.losses import load
-from pipeline.models.create import Model, create
-from pipeline.progress import Progress
-from pipeline.samples import Samples
-from pipeline.training.batches import Batch, CachedBatches
-from pipeline.training.loop import fit
-from pipeline.views.render import to_input
+from stillroom.benchmarks.figure import Amp, Figure, alternate, ratios, rounded
+from stillroom.benchmarks.rendering import SIZE
+from stillroom.cache.read.store import Store
+from stillroom.device import autocast, device
+from stillroom.losses import load
+from stillroom.modalities.images.models.create import Model, create
+from stillroom.modalities.images.render import to_input
+from stillroom.params import Train
+from stillroom.progress import Progress
+from stillroom.samples import Samples
+from stillroom.training.batches import Batch, CachedBatches
+from stillroom.training.loop import fit
 
 KD = {"alpha": 0.9, "temperature": 2.0}
 STUDENT, TEACHER = "deit_tiny_patch16_224", "convnext_tiny"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.benchmarks.figure import Figure, alternate, ratios, rounded
-from pipeline.benchmarks.ground import made_up_cache, photos, table
-from pipeline.benchmarks.rendering import RECIPE
-from pipeline.errors import StillroomError
+from stillroom.benchmarks.figure import Figure, alternate, ratios, rounded
+from stillroom.benchmarks.ground import made_up_cache, photos, table
+from stillroom.benchmarks.rendering import RECIPE
+from stillroom.errors import StillroomError
 
 READS = 200  # planes a repeat
 MEMORY_TRAIN = {"epochs": 24, "batch_size": 100, "warmup_epochs": 0}
@@ -111,7 +111,7 @@ def memory(folder: Path) -> Figure:
 _PROGRAM = """
 import atexit, re, sys
 from pathlib import Path
-from stages.cli import main
+from stillroom_stages.cli import main
 
 def tell():
     kilobytes = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]

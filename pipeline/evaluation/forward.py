@@ -3,16 +3,16 @@
 import numpy as np
 import torch
 
-from pipeline.device import autocast
-from pipeline.distributed import Ranks
-from pipeline.models.create import Model
-from pipeline.progress import Progress
-from pipeline.samples import Samples
-from pipeline.views.loader import batches
-from pipeline.views.pixels import Pixels
-from pipeline.views.recipe import centre
-from pipeline.views.render import to_input
-from pipeline.views.shots import Shot
+from stillroom.device import autocast
+from stillroom.distributed import Ranks
+from stillroom.modalities.images.fields import centre
+from stillroom.modalities.images.models.create import Model
+from stillroom.modalities.images.pixels import Pixels
+from stillroom.modalities.images.render import to_input
+from stillroom.progress import Progress
+from stillroom.samples import Samples
+from stillroom.views.loader import batches
+from stillroom.views.planes import Shot
 
 
 def centre_logits(

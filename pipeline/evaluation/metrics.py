@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.evaluation.calibration import Calibration
+from stillroom.evaluation.calibration import Calibration
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ParamsError
+from stillroom.errors import ParamsError
 
 if TYPE_CHECKING:
     import torch

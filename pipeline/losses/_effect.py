@@ -2,8 +2,8 @@
 
 import torch
 
-from pipeline.errors import ParamsError
-from pipeline.losses import Loss
+from stillroom.errors import ParamsError
+from stillroom.losses import Loss
 
 AMPLE = (10, 32)  # classes and samples with which every loss has all of its parts
 LEAST = 1e-3  # less than this share of what a change does there is rounding

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from pipeline.losses._common import precise
+from stillroom.losses._common import precise
 
 
 def ce(

@@ -2,7 +2,7 @@
 
 import torch
 
-from pipeline.losses._common import divergence, precise, with_labels
+from stillroom.losses._common import divergence, precise, with_labels
 
 
 def kd(

@@ -4,7 +4,7 @@ consistent").
 
 import torch
 
-from pipeline.losses._common import divergence, precise
+from stillroom.losses._common import divergence, precise
 
 
 def soft(

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-from pipeline.reporting.records import Student, Teacher
-from pipeline.reporting.table import family_name, signed
+from stillroom.reporting.records import Student, Teacher
+from stillroom.reporting.table import family_name, signed
 
 STYLE = """
 svg.figure { display: block; width: 100%; overflow: visible; font: 13px var(--sans); }

@@ -12,9 +12,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.datasets import summary as data_summary
-from pipeline.reporting import figures, table
-from pipeline.reporting.records import Digests, Manifest, Student, Teacher
+from stillroom.modalities.images.datasets import summary as data_summary
+from stillroom.reporting import figures, table
+from stillroom.reporting.records import Digests, Manifest, Student, Teacher
 
 
 @dataclass(frozen=True)

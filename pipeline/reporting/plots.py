@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation.calibration import Calibration
-from pipeline.evaluation.metrics import confusion, softmax
-from pipeline.reporting.records import Runs
-from pipeline.reporting.table import METRICS, family_name
+from stillroom.evaluation.calibration import Calibration
+from stillroom.evaluation.metrics import confusion, softmax
+from stillroom.reporting.records import Runs
+from stillroom.reporting.table import METRICS, family_name
 
 _BINS = 10  # of confidence, in the reliability diagram
 

@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from pipeline.cache.identity import identity_id
-from pipeline.errors import AccessError, CacheError, DataError, listing
-from pipeline.samples import Samples
+from stillroom.cache.format.identity import identity_id
+from stillroom.errors import AccessError, CacheError, DataError, listing
+from stillroom.samples import Samples
 
 Entry = tuple[str, str, int]  # family, arm, seed
 Percent = Annotated[float, Field(ge=0, le=100)]

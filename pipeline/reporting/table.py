@@ -10,10 +10,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.evaluation import bootstrap
-from pipeline.evaluation.agreement import agreement
-from pipeline.reporting.records import Entry, Runs, Student, read
-from pipeline.samples import Samples
+from stillroom.evaluation.agreement import agreement
+from stillroom.reporting import bootstrap
+from stillroom.reporting.records import Entry, Runs, Student, read
+from stillroom.samples import Samples
 
 FAMILY_NAMES = {
     "vit": "ViT",
@@ -26,7 +26,7 @@ FAMILY_NAMES = {
 
 
 METRICS = (("accuracy", "gain"), ("mAP", "mAP_gain"))  # and what results call a gain in it
-FEW_SEEDS = 5  # with fewer the intervals are too narrow (measured: pipeline/evaluation/bootstrap.py)
+FEW_SEEDS = 5  # with fewer the intervals are too narrow (measured: pipeline/reporting/bootstrap.py)
 
 
 def collect(artifacts: Path, entries: Sequence[Entry], test: Samples | None = None) -> dict[str, Any]:

@@ -9,16 +9,16 @@ from typing import Self
 import numpy as np
 import torch
 
-from pipeline.cache.store import Store
-from pipeline.errors import ParamsError
-from pipeline.losses._ensemble import ensemble
-from pipeline.samples import Samples
-from pipeline.views.draw import FIT_VIEWS, permutation
-from pipeline.views.loader import batches
-from pipeline.views.mix import target
-from pipeline.views.pixels import Pixels
-from pipeline.views.recipe import Policy
-from pipeline.views.shots import Shot, Stored, drawn
+from stillroom.cache.read.store import Store
+from stillroom.draw import FIT_VIEWS, permutation
+from stillroom.errors import ParamsError
+from stillroom.losses._ensemble import ensemble
+from stillroom.modalities.images.fields import Policy
+from stillroom.modalities.images.mix import target
+from stillroom.modalities.images.pixels import Pixels
+from stillroom.samples import Samples
+from stillroom.views.loader import batches
+from stillroom.views.planes import Shot, Stored, drawn
 
 
 @dataclass

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from pipeline.errors import ParamsError, StillroomError
-from pipeline.progress import Progress
+from stillroom.errors import ParamsError, StillroomError
+from stillroom.progress import Progress
 
 EVERY = 60.0
 DIGITS = 16  # of a run's digest, in its checkpoint's name

@@ -14,18 +14,18 @@ import torch
 from timm.utils import ModelEmaV3
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline import stopping
-from pipeline.config import Train
-from pipeline.device import autocast
-from pipeline.distributed import Ranks
-from pipeline.errors import StillroomError
-from pipeline.models.create import Model
-from pipeline.progress import Progress
-from pipeline.training.batches import Batch, Batches
-from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.optimizer import create_optimizer
-from pipeline.views.draw import words
-from pipeline.views.render import to_input
+from stillroom import stopping
+from stillroom.device import autocast
+from stillroom.distributed import Ranks
+from stillroom.draw import words
+from stillroom.errors import StillroomError
+from stillroom.modalities.images.models.create import Model
+from stillroom.modalities.images.render import to_input
+from stillroom.params import Train
+from stillroom.progress import Progress
+from stillroom.training.batches import Batch, Batches
+from stillroom.training.checkpoint import Checkpoint
+from stillroom.training.optimizer import create_optimizer
 
 # (logits [B, C], batch, how far training has come in [0, 1]) -> scalar
 Loss = Callable[[torch.Tensor, Batch, float], torch.Tensor]

@@ -7,8 +7,8 @@ import torch
 from timm.optim import create_optimizer_v2, list_optimizers, muon
 from timm.scheduler import create_scheduler_v2
 
-from pipeline.config import Train
-from pipeline.errors import ParamsError
+from stillroom.errors import ParamsError
+from stillroom.params import Train
 
 _newton_schulz = muon.zeropower_via_newtonschulz
 

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import torch
 
-from pipeline.models.create import weights_digest
-from pipeline.training.batches import CachedBatches
+from stillroom.modalities.images.models.create import weights_digest
+from stillroom.training.batches import CachedBatches
 
 # Batches whose rendered pixels are digested: enough to see another recipe, plane, size, order or torch.
 PIXEL_BATCHES = 2

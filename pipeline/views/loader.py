@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline import stopping
-from pipeline.errors import StillroomError
-from pipeline.machine import worker_count
-from pipeline.views.pixels import Pixels
-from pipeline.views.shots import Shot, square
+from stillroom import stopping
+from stillroom.errors import StillroomError
+from stillroom.machine import worker_count
+from stillroom.modalities.images.pixels import Pixels
+from stillroom.views.planes import Shot, square
 
 Job = Sequence[Shot]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.benchmarks.figure import Figure, alternate, ratios
+from stillroom.benchmarks.figure import Figure, alternate, ratios
 
 
 @pytest.mark.parametrize(

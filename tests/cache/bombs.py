@@ -31,7 +31,7 @@ def frame(claimed: int, held: int) -> bytes:
 def peak_memory(cache: Path) -> int:
     """Bytes of memory that a process takes to verify a cache, which must be damaged."""
     script = (
-        "import re, sys\nfrom pathlib import Path\nfrom pipeline.cache.checks import verify\n"
+        "import re, sys\nfrom pathlib import Path\nfrom stillroom.cache.read.checks import verify\n"
         "assert verify(Path(sys.argv[1]))\n"
         # not getrusage, which counts what the parent took before it started this process
         "print(re.search(r'VmHWM:\\s*(\\d+) kB', Path('/proc/self/status').read_text())[1] + '000')\n"

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pipeline.cache.backends import open_store
-from pipeline.cache.manifest import Manifest
-from pipeline.cache.publish import publish
+from stillroom.cache.format.manifest import Manifest
+from stillroom.cache.read.backends import open_store
+from stillroom.cache.write.publish import publish
 from tests.contract.store_contract import VIEWS, plane_digest, staged
 
 

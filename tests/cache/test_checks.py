@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import zarr
 
-from pipeline.cache.backends import open_store
-from pipeline.cache.checks import verify
-from pipeline.cache.manifest import Manifest
-from pipeline.cache.publish import publish
+from stillroom.cache.format.manifest import Manifest
+from stillroom.cache.read.backends import open_store
+from stillroom.cache.read.checks import verify
+from stillroom.cache.write.publish import publish
 from tests.contract.store_contract import ARRAYS, VIEWS, contents, staged, values
 
 # What a reason may say. Words of a library's own are told by what is not among these.

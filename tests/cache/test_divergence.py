@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import rel_entr, softmax
 
-from pipeline.cache import divergence
-from pipeline.cache.divergence import measure, merge
+from stillroom.cache.format import divergence
+from stillroom.cache.format.divergence import measure, merge
 
 logits = arrays(np.float32, (6, 5), elements=st.floats(-30, 30, width=32))
 

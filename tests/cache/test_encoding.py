@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.cache import encoding
-from pipeline.cache.divergence import measure
-from pipeline.cache.encoding import TopK, UnstorableError, of
-from pipeline.errors import CacheError
+from stillroom.cache.format import encoding
+from stillroom.cache.format.divergence import measure
+from stillroom.cache.format.encoding import TopK, UnstorableError, of
+from stillroom.errors import CacheError
 
 finite = st.floats(-65504, 65504, width=32)
 EACH = [

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.cache.estimate import Estimate, estimate
-from pipeline.cache.layout import ArraySpec, Block
-from pipeline.cache.manifest import Manifest
-from pipeline.cache.publish import publish
-from pipeline.cache.staging import Staging
+from stillroom.cache.format.estimate import Estimate, estimate
+from stillroom.cache.format.layout import ArraySpec, Block
+from stillroom.cache.format.manifest import Manifest
+from stillroom.cache.write.publish import publish
+from stillroom.cache.write.staging import Staging
 from tests.contract.store_contract import ARRAYS, BLOCK, IDENTITY, KEYS, SAMPLES, contents, staged
 
 BACKENDS = ("zarr", "hdf5")
@@ -79,7 +79,7 @@ def test_the_files_are_exactly_those_of_a_published_store(tmp_path: Path, backen
 def test_the_files_are_those_of_planes_that_are_cut(
     tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.cache.layout.FILE_BYTES", 2000)
+    monkeypatch.setattr("stillroom.cache.format.layout.FILE_BYTES", 2000)
     told, files = published(tmp_path, backend, 2, 100, 16)
     assert told.files == len(files) > 10
     assert told.bytes >= sum(map(len, files.values()))

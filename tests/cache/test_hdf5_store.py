@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.cache.backends import open_store
-from pipeline.cache.checks import verify
-from pipeline.cache.manifest import Manifest
-from pipeline.errors import CacheError
+from stillroom.cache.format.manifest import Manifest
+from stillroom.cache.read.backends import open_store
+from stillroom.cache.read.checks import verify
+from stillroom.errors import CacheError
 from tests.cache.bombs import peak_memory
 from tests.contract.store_contract import KEYS, SAMPLES, StoreContract
 

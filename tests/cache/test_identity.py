@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cache.identity import ABSENT, check, differences, identity_id, short
-from pipeline.errors import CacheError
+from stillroom.cache.format.identity import ABSENT, check, differences, identity_id, short
+from stillroom.errors import CacheError
 
 IDENTITY: dict[str, Any] = {
     "teacher": {"digest": "a" * 64, "arch": "convnext_atto", "overrides": {}, "num_classes": 40},

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.cache.backends import open_store
-from pipeline.cache.checks import verify
-from pipeline.cache.manifest import NAME
-from pipeline.cache.publish import publish
-from pipeline.cache.remote import Remote
-from pipeline.errors import CacheError
+from stillroom.cache.format.manifest import NAME
+from stillroom.cache.read.backends import open_store
+from stillroom.cache.read.checks import verify
+from stillroom.cache.read.remote import Remote
+from stillroom.cache.write.publish import publish
+from stillroom.errors import CacheError
 from tests.conftest import run_in
 from tests.contract.store_contract import KEYS, LABELS, VIEWS, outputs, plane_digest, staged, values
 from tests.team.servers import Web, free_port
@@ -236,7 +236,7 @@ def test_an_unknown_address_is_said() -> None:
 
 def test_a_missing_plug_in_is_said_with_what_to_install() -> None:
     script = (
-        "import sys; sys.modules['s3fs'] = None; from pipeline.cache.backends import open_store\n"
+        "import sys; sys.modules['s3fs'] = None; from stillroom.cache.read.backends import open_store\n"
         "try: open_store('s3://bucket/cache')\nexcept Exception as error: print(type(error).__name__, error)"
     )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

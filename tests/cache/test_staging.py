@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.cache.layout import ArraySpec, Block
-from pipeline.cache.manifest import block_digest, combine
-from pipeline.cache.staging import Staging
-from pipeline.errors import CacheError
+from stillroom.cache.format.layout import ArraySpec, Block
+from stillroom.cache.format.manifest import block_digest, combine
+from stillroom.cache.write.staging import Staging
+from stillroom.errors import CacheError
 from tests.contract.store_contract import ARRAYS, BLOCK, IDENTITY, KEYS, LABELS, SAMPLES, rows_of, staged
 
 HOLDER = (

@@ -9,12 +9,12 @@ import pytest
 import zarr
 from numcodecs import zstd
 
-from pipeline.cache.backends import open_store
-from pipeline.cache.checks import verify
-from pipeline.cache.layout import Block
-from pipeline.cache.manifest import Manifest
-from pipeline.cache.publish import publish
-from pipeline.errors import CacheError
+from stillroom.cache.format.layout import Block
+from stillroom.cache.format.manifest import Manifest
+from stillroom.cache.read.backends import open_store
+from stillroom.cache.read.checks import verify
+from stillroom.cache.write.publish import publish
+from stillroom.errors import CacheError
 from tests.cache.bombs import frame, peak_memory, shard
 from tests.contract.store_contract import BLOCK, SAMPLES, StoreContract, contents, staged
 

@@ -19,16 +19,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.cache.backends import open_store
-from pipeline.cache.checks import verify
-from pipeline.cache.encoding import of
-from pipeline.cache.layout import ArraySpec, Block
-from pipeline.cache.manifest import Manifest, block_digest
-from pipeline.cache.publish import publish
-from pipeline.cache.staging import Staging
-from pipeline.cache.store import Store
-from pipeline.errors import CacheError
-from pipeline.progress import Progress
+from stillroom.cache.format.encoding import of
+from stillroom.cache.format.layout import ArraySpec, Block
+from stillroom.cache.format.manifest import Manifest, block_digest
+from stillroom.cache.read.backends import open_store
+from stillroom.cache.read.checks import verify
+from stillroom.cache.read.store import Store
+from stillroom.cache.write.publish import publish
+from stillroom.cache.write.staging import Staging
+from stillroom.errors import CacheError
+from stillroom.progress import Progress
 
 VIEWS, SAMPLES, BLOCK = 3, 50, 16  # the last block of a plane has two rows
 KEYS = [f"clip_{index:03d}é" for index in range(SAMPLES)]
@@ -499,7 +499,8 @@ class StoreContract(ABC):
     def test_files_are_cut_into_runs_of_blocks_when_planes_are_large(
         self, staging: Staging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pipeline.cache.layout.FILE_BYTES", 2 * 16 * 2 * 7)  # two blocks of logits
+        two_blocks = 2 * 16 * 2 * 7  # bytes of logits
+        monkeypatch.setattr("stillroom.cache.format.layout.FILE_BYTES", two_blocks)
         publish([staging], tmp_path / "cache", self.backend, VIEWS, {}, [])
         store = open_store(tmp_path / "cache")
         assert len({store.file("logits", 1, part) for part in range(len(store.layout.parts("logits")))}) > 1

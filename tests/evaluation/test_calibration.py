@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.evaluation.agreement import agreement
-from pipeline.evaluation.calibration import Calibration
+from stillroom.evaluation.agreement import agreement
+from stillroom.evaluation.calibration import Calibration
 
 
 @given(

@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 
-from pipeline.evaluation.cost import flops, latency, parameters
-from pipeline.evaluation.metrics import accuracy, average_precisions, confusion, softmax, summarise
+from stillroom.evaluation.cost import flops, latency, parameters
+from stillroom.evaluation.metrics import accuracy, average_precisions, confusion, softmax, summarise
 
 
 def test_accuracy_is_the_share_of_right_first_guesses() -> None:

@@ -15,11 +15,11 @@ import h5py
 import numpy as np
 import zarr
 
-from pipeline.cache.backends import open_store
-from pipeline.cache.checks import verify
-from pipeline.cache.identity import identity_id
-from pipeline.cache.manifest import _seal
-from pipeline.cache.publish import publish
+from stillroom.cache.format.identity import identity_id
+from stillroom.cache.format.manifest import _seal
+from stillroom.cache.read.backends import open_store
+from stillroom.cache.read.checks import verify
+from stillroom.cache.write.publish import publish
 from tests.contract.store_contract import KEYS, LABELS, VIEWS, contents, plane_digest, staged
 
 BACKENDS = ("zarr", "hdf5")
@@ -223,8 +223,8 @@ def hostile(tree: dict[str, Any], count: int, seed: int = 0) -> Iterator[bytes]:
 _LOADER = """
 import re, sys, time
 from pathlib import Path
-from pipeline.cache.backends import open_store
-from pipeline.errors import CacheError
+from stillroom.cache.read.backends import open_store
+from stillroom.errors import CacheError
 for line in sys.stdin:
     began = time.perf_counter()
     try:

@@ -11,8 +11,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.cache.backends import open_store
-from pipeline.cache.checks import verify
+from stillroom.cache.read.backends import open_store
+from stillroom.cache.read.checks import verify
 
 BIN = Path(sys.executable).parent
 # Many small blocks: 2 classes' worth of pictures would do, but views are what takes time.

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.benchmarks.ground import logits
-from pipeline.cache.backends import backend as reader_of
-from pipeline.cache.backends import open_store
-from pipeline.cache.checks import verify
-from pipeline.cache.divergence import measure
-from pipeline.cache.encoding import of
-from pipeline.cache.layout import VIEWS, ArraySpec
-from pipeline.cache.publish import publish
-from pipeline.cache.staging import Staging
-from pipeline.samples import Sample
-from pipeline.views.policies import make_recipe
-from pipeline.views.recipe import View, pack
+from stillroom.benchmarks.ground import logits
+from stillroom.cache.format.divergence import measure
+from stillroom.cache.format.encoding import of
+from stillroom.cache.format.layout import VIEWS, ArraySpec
+from stillroom.cache.read.backends import backend as reader_of
+from stillroom.cache.read.backends import open_store
+from stillroom.cache.read.checks import verify
+from stillroom.cache.write.publish import publish
+from stillroom.cache.write.staging import Staging
+from stillroom.modalities.images.fields import View, pack
+from stillroom.modalities.images.policies import make_recipe
+from stillroom.samples import Sample
 from tests.faults.damage import time_of
 
 RECIPE = make_recipe({"name": "crop"})

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.views.decode import UnreadableError, decode
+from stillroom.modalities.images.decode import UnreadableError, decode
 from tests.fuzz import command_line
-from tests.views.odd_images import odd_images
+from tests.modalities.images.odd_images import odd_images
 
 MOST_MEMORY = 2**30  # bytes beyond those at the start; the largest image that is read takes half
 

@@ -11,9 +11,9 @@ import traceback
 from importlib import resources
 from pathlib import Path
 
-from pipeline.config import Params, keys, load_params
-from pipeline.errors import ParamsError
-from stages.console import check_choices
+from stillroom.errors import ParamsError
+from stillroom.params import Params, keys, load_params
+from stillroom_stages.console import check_choices
 from tests.conftest import TINY
 from tests.fuzz import command_line
 
@@ -72,7 +72,7 @@ INNER = (
 
 def texts() -> list[str]:
     """Valid files to start from."""
-    presets = (file for file in resources.files("pipeline.presets").iterdir() if file.name.endswith(".yaml"))
+    presets = (file for file in resources.files("stillroom.presets").iterdir() if file.name.endswith(".yaml"))
     return [TINY, *(file.read_text(encoding="utf-8") for file in presets)]
 
 

@@ -16,14 +16,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.cache.backends import open_store
-from pipeline.cache.identity import identity_id
-from pipeline.cache.manifest import _seal
-from pipeline.config import Data
-from pipeline.datasets import prepare, source, summary
-from pipeline.errors import StillroomError
-from pipeline.progress import Progress
-from pipeline.samples import Samples
+from stillroom.cache.format.identity import identity_id
+from stillroom.cache.format.manifest import _seal
+from stillroom.cache.read.backends import open_store
+from stillroom.errors import StillroomError
+from stillroom.modalities.images.datasets import prepare, source, summary
+from stillroom.params import Data
+from stillroom.progress import Progress
+from stillroom.samples import Samples
 from tests.faults.damage import make as make_caches
 from tests.fuzz import command_line
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline import losses
-from pipeline.errors import ParamsError
-from pipeline.losses._effect import check_effect
+from stillroom import losses
+from stillroom.errors import ParamsError
+from stillroom.losses._effect import check_effect
 
 TAUGHT = [name for name in losses.names() if name != "ce"]
 

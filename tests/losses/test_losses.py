@@ -1,7 +1,6 @@
 """Losses against values worked out in float64 from their papers' formulas, and their gradients."""
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import losses
-from pipeline.errors import ParamsError
-from pipeline.losses._ensemble import ensemble
+from stillroom import losses
+from stillroom.errors import ParamsError
+from stillroom.losses._ensemble import ensemble
+from tests.conftest import copy_library
 
 ROOT = Path(__file__).parents[2]
 BATCH, CLASSES = 6, 9
@@ -270,7 +270,7 @@ def test_an_ensemble_is_the_mean_of_softened_probabilities() -> None:
 
 
 def test_names_are_listed_without_torch() -> None:
-    code = "import sys; from pipeline import losses; print(losses.names(), 'torch' in sys.modules)"
+    code = "import sys; from stillroom import losses; print(losses.names(), 'torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert said.stdout.strip() == "['ce', 'kd', 'dist', 'dkd', 'hard', 'mse', 'soft', 'standardised'] False"
 
@@ -292,13 +292,13 @@ def test_what_a_loss_does_not_take_is_refused() -> None:
 
 @pytest.fixture
 def own(tmp_path: Path) -> Callable[[str, str], str]:
-    """Writes pipeline/losses/half.py in a copy of the package, and runs a script beside it."""
-    shutil.copytree(ROOT / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    """Writes losses/half.py in a copy of the library, and runs a script that imports it."""
+    env = copy_library(tmp_path)
 
     def run(loss: str, script: str) -> str:
-        (tmp_path / "pipeline/losses/half.py").write_text(loss)
+        (tmp_path / "stillroom/losses/half.py").write_text(loss)
         return subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=env
         ).stdout
 
     return run
@@ -308,7 +308,7 @@ def test_a_loss_of_ones_own_is_one_function(own: Callable[[str, str], str]) -> N
     said = own(
         "def half(logits, labels, teacher, *, factor, temperature=3.0, label_smoothing=0.0):\n"
         "    return factor * (logits - teacher).abs().mean() / temperature\n",
-        "import json, torch; from pipeline import losses\n"
+        "import json, torch; from stillroom import losses\n"
         "loss = losses.load('half', {'factor': 0.75})\n"
         "value = loss(torch.ones(2, 3), torch.zeros(2).long(), torch.zeros(2, 3), 0.0, 0.0)\n"
         "print(json.dumps([losses.names(), loss.described(), float(value)]))\n"
@@ -334,7 +334,7 @@ def test_a_loss_of_ones_own_is_one_function(own: Callable[[str, str], str]) -> N
 def test_a_file_that_holds_no_loss_is_refused(own: Callable[[str, str], str], loss: str) -> None:
     said = own(
         loss,
-        "from pipeline import losses\n"
+        "from stillroom import losses\n"
         "try: losses.load('half', {})\n"
         "except losses.ParamsError as error: print(error)",
     )

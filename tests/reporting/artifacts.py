@@ -10,8 +10,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from pipeline.reporting.page import Picture, View
-from pipeline.reporting.records import Entry
+from stillroom.reporting.page import Picture, View
+from stillroom.reporting.records import Entry
 
 CLASSES: list[str] = (
     "applauding blowing_bubbles brushing_teeth cleaning_the_floor climbing cooking cutting_trees "

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from pipeline.cache.identity import identity_id
-from pipeline.errors import CacheError, DataError
-from pipeline.evaluation.bootstrap import Resamples
-from pipeline.evaluation.metrics import summarise
-from pipeline.reporting import figures, page, table
-from pipeline.reporting.records import Entry, read
-from pipeline.samples import Sample, Samples
+from stillroom.cache.format.identity import identity_id
+from stillroom.errors import CacheError, DataError
+from stillroom.evaluation.metrics import summarise
+from stillroom.reporting import figures, page, table
+from stillroom.reporting.bootstrap import Resamples
+from stillroom.reporting.records import Entry, read
+from stillroom.samples import Sample, Samples
 from tests.reporting import artifacts
 
 CLASSES = ["a", "b", "c", "d", "e", "f"]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.reporting import figures, table
-from pipeline.reporting.page import page, write
-from pipeline.reporting.records import Entry, read
+from stillroom.reporting import figures, table
+from stillroom.reporting.page import page, write
+from stillroom.reporting.records import Entry, read
 from tests.reporting import artifacts
 
 COMMANDS = ["stillroom preset sketch40 > params.yaml", "dvc repro"]
@@ -274,7 +274,7 @@ def test_a_write_that_fails_leaves_the_old_report_whole(tmp_path: Path) -> None:
 
 
 def test_reporting_needs_no_torch() -> None:
-    code = "import sys, pipeline.reporting.page; sys.exit('torch' in sys.modules)"
+    code = "import sys, stillroom.reporting.page; sys.exit('torch' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode
         == 0

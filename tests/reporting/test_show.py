@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DataError
-from pipeline.reporting import table
-from stages.report import report
+from stillroom.errors import DataError
+from stillroom.reporting import table
+from stillroom_stages.report import report
 from tests.reporting import artifacts
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"

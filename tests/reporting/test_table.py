@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.errors import CacheError, DataError
-from pipeline.reporting import table
-from pipeline.reporting.records import Entry, read
+from stillroom.errors import CacheError, DataError
+from stillroom.reporting import table
+from stillroom.reporting.records import Entry, read
 from tests.reporting import artifacts
 
 PAIR: list[Entry] = [("vit", "ce", 0), ("vit", "kd", 0)]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.models.create import create, sized
-from pipeline.models.load import load
+from stillroom.modalities.images.models.create import create, sized
+from stillroom.modalities.images.models.load import load
 from tests.conftest import run_in
 
 

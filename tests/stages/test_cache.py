@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.cache.backends import open_store
-from pipeline.cache.checks import verify
-from pipeline.errors import CacheError
-from pipeline.generation.probes import BOUND, difference
-from pipeline.samples import Samples
+from stillroom.cache.read.backends import open_store
+from stillroom.cache.read.checks import verify
+from stillroom.errors import CacheError
+from stillroom.provenance.probes import BOUND, difference
+from stillroom.samples import Samples
 from tests.conftest import BIN, environment, run_in, until
 from tests.faults.kills import kill_all
 
@@ -197,7 +197,7 @@ def test_two_undisturbed_ranks_give_what_one_gives(project: Path) -> None:
 
 def test_a_second_writer_is_told_at_once_and_harms_nothing(project: Path) -> None:
     shutil.rmtree(project / "artifacts/.staging")
-    slow = "import sys\nfrom pipeline.cache.staging import Staging\ncommit = Staging.commit\n"
+    slow = "import sys\nfrom stillroom.cache.write.staging import Staging\ncommit = Staging.commit\n"
     slow += (
         "def wait(*arguments):\n    commit(*arguments)\n    print('in', flush=True)\n    sys.stdin.read()\n"
     )

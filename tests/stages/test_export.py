@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.errors import StillroomError
-from pipeline.models.create import create, save_weights
-from pipeline.models.families import FAMILIES, student_arch
-from pipeline.models.load import load
-from pipeline.models.onnx import to_onnx
-from pipeline.samples import Samples
-from pipeline.views.pixels import Pixels
-from pipeline.views.recipe import centre
-from pipeline.views.render import render, to_input
+from stillroom.errors import StillroomError
+from stillroom.modalities.images.fields import centre
+from stillroom.modalities.images.models.create import create, save_weights
+from stillroom.modalities.images.models.families import FAMILIES, student_arch
+from stillroom.modalities.images.models.load import load
+from stillroom.modalities.images.models.onnx import to_onnx
+from stillroom.modalities.images.pixels import Pixels
+from stillroom.modalities.images.render import render, to_input
+from stillroom.samples import Samples
 from tests.conftest import environment, run_in
 
 VIT = ["--student", "artifacts/students/vit-kd-0"]
@@ -106,7 +106,7 @@ def test_every_family_exports_and_loads_in_plain_timm(family: str, tmp_path: Pat
         "images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))\n"
         "torch.set_printoptions(precision=8)\n"
         "with torch.inference_mode(): print(net.eval()(images).flatten().tolist())\n"
-        "assert not any(name.split('.')[0] in ('pipeline', 'stages') for name in sys.modules)\n"
+        "assert not any(name.split('.')[0] in ('stillroom', 'stillroom_stages') for name in sys.modules)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.cache.backends import open_store
+from stillroom.cache.read.backends import open_store
 from tests.conftest import BIN, ROOT, environment, ran, run_in
 from tests.team.servers import free_port
 from tests.warm import LONGEST

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.cache.backends import open_store
+from stillroom.cache.read.backends import open_store
 from tests.conftest import TINY, clean, ran, run_in
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.errors import CacheError
-from pipeline.generation.identity import read_teacher
-from pipeline.generation.rate import Rate, measure
-from pipeline.models.create import create
-from pipeline.samples import Sample, Samples
-from pipeline.views.policies.crop import Crop
-from stages.plan import duration
+from stillroom.errors import CacheError
+from stillroom.modalities.images.models.create import create
+from stillroom.modalities.images.policies.crop import Crop
+from stillroom.provenance.identity import read_teacher
+from stillroom.samples import Sample, Samples
+from stillroom.teaching.rate import Rate, measure
+from stillroom_stages.plan import duration
 from tests.conftest import run_in
 
 BACKENDS = ("zarr", "hdf5")
@@ -199,7 +199,7 @@ def test_measuring_moves_no_global_random_generator(finished: Path) -> None:
 
 
 def test_images_beyond_what_memory_keeps_are_decoded_for_every_view(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.generation.rate.room", lambda: 2**30)
+    monkeypatch.setattr("stillroom.teaching.rate.room", lambda: 2**30)
     rate = Rate(decode=0.5, render=1, forward=2, whole=3, first=10)
     row = Sample("a", "a.png", "train", 0, None, (10, 10), "")
     small = Samples("some", ("one",), tuple(replace(row, key=f"{index}") for index in range(4)), Path("."))

@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from pipeline.errors import DataError, WeightsError
-from pipeline.evaluation.forward import centre_logits
-from pipeline.evaluation.metrics import softmax
-from pipeline.models.load import load
-from pipeline.progress import Progress
-from pipeline.samples import Samples
+from stillroom.errors import DataError, WeightsError
+from stillroom.evaluation.forward import centre_logits
+from stillroom.evaluation.metrics import softmax
+from stillroom.modalities.images.models.load import load
+from stillroom.progress import Progress
+from stillroom.samples import Samples
 from tests.conftest import BIN, environment, run_in
 from tests.warm import LONGEST
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import zarr
 
-from pipeline.cache.backends import backend, open_store
-from pipeline.cache.checks import verify
-from pipeline.cache.manifest import array_digest
-from pipeline.progress import Progress
-from pipeline.samples import Samples
+from stillroom.cache.format.manifest import array_digest
+from stillroom.cache.read.backends import backend, open_store
+from stillroom.cache.read.checks import verify
+from stillroom.progress import Progress
+from stillroom.samples import Samples
 from tests.conftest import run_in
 from tests.stages.test_cache import files, unlink_links
 

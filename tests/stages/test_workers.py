@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.samples import Samples
+from stillroom.samples import Samples
 from tests.conftest import BIN, environment
 
 KD = ["student", "--family", "vit", "--arm", "kd"]

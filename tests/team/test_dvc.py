@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.cache.backends import open_store
+from stillroom.cache.read.backends import open_store
 from tests.conftest import BIN, ROOT, clean, environment, ran, run_in, until
 from tests.team.test_sharing import git
 

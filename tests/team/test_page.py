@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cache.backends import open_store
-from pipeline.cache.checks import verify
+from stillroom.cache.read.backends import open_store
+from stillroom.cache.read.checks import verify
 from tests.conftest import ran
 from tests.team.page import Team, lines, stored, team
 

@@ -9,23 +9,23 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.cache.backends import open_store
-from pipeline.cache.publish import publish
-from pipeline.cache.staging import Staging
-from pipeline.cache.store import Store
-from pipeline.config import Train
-from pipeline.distributed import Ranks
-from pipeline.errors import CacheError, StillroomError
-from pipeline.generation.generate import array_specs, divide, generate
-from pipeline.models.create import Loaded, Model
-from pipeline.progress import Progress
-from pipeline.samples import Sample, Samples
-from pipeline.training.batches import CachedBatches, FreshBatches, order
-from pipeline.training.loop import fit
-from pipeline.training.pairing import digests
-from pipeline.views.policies import make_recipe
-from pipeline.views.recipe import Policy
-from pipeline.views.render import to_input
+from stillroom.cache.read.backends import open_store
+from stillroom.cache.read.store import Store
+from stillroom.cache.write.publish import publish
+from stillroom.cache.write.staging import Staging
+from stillroom.distributed import Ranks
+from stillroom.errors import CacheError, StillroomError
+from stillroom.modalities.images.fields import Policy
+from stillroom.modalities.images.models.create import Loaded, Model
+from stillroom.modalities.images.policies import make_recipe
+from stillroom.modalities.images.render import to_input
+from stillroom.params import Train
+from stillroom.progress import Progress
+from stillroom.samples import Sample, Samples
+from stillroom.teaching.generate import array_specs, divide, generate
+from stillroom.training.batches import CachedBatches, FreshBatches, order
+from stillroom.training.loop import fit
+from stillroom.training.pairing import digests
 
 CLASSES = 6
 SIZE = 24

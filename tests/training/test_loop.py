@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from pipeline.config import Train
-from pipeline.errors import DataError, ParamsError
-from pipeline.models.create import Loaded, Model
-from pipeline.progress import Progress
-from pipeline.samples import Sample, Samples
-from pipeline.training.batches import CachedBatches, Cut, FreshBatches
-from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.loop import fit
-from pipeline.views.policies import make_recipe
+from stillroom.errors import DataError, ParamsError
+from stillroom.modalities.images.models.create import Loaded, Model
+from stillroom.modalities.images.policies import make_recipe
+from stillroom.params import Train
+from stillroom.progress import Progress
+from stillroom.samples import Sample, Samples
+from stillroom.training.batches import CachedBatches, Cut, FreshBatches
+from stillroom.training.checkpoint import Checkpoint
+from stillroom.training.loop import fit
 
 SIZE, COUNT = 16, 12
 

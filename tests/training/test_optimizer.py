@@ -6,8 +6,8 @@ from timm.optim import list_optimizers
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from pipeline.config import Train
-from pipeline.training.optimizer import create_optimizer
+from stillroom.params import Train
+from stillroom.training.optimizer import create_optimizer
 
 
 class Products(TorchDispatchMode):

@@ -1,0 +1,112 @@
+"""The same bytes under two names: a test image that is trained on, or an image of two classes."""
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+
+from stillroom.errors import DataError, listing
+from stillroom.samples import Sample, Samples
+
+KINDS = {
+    "splits": "in two splits, so that a model is measured on what it was trained on",
+    "classes": "in two classes, of which one must be wrong",
+    "same": "twice in one class of one split",
+}
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Files with equal bytes, by the worst that can be said of them (`KINDS`): each a group of keys, sorted.
+
+    Attributes:
+        groups: kind -> groups, sorted.
+        dropped: keys that are no longer in the table.
+    """
+
+    groups: dict[str, list[list[str]]]
+    dropped: tuple[str, ...] = ()
+
+    def count(self, kind: str) -> int:
+        """How many pairs of files are of a kind."""
+        return sum(len(keys) * (len(keys) - 1) // 2 for keys in self.groups[kind])
+
+    def lines(self, limit: int = 5) -> list[str]:
+        """What to say of them, a kind a line and some groups below it."""
+        found = []
+        for kind, what in KINDS.items():
+            if self.groups[kind]:
+                pairs = self.count(kind)
+                found.append(f"{pairs:,} {'pair' if pairs == 1 else 'pairs'} of equal files {what}:")
+                found.append(listing([" = ".join(keys) for keys in self.groups[kind]], limit))
+        return found
+
+
+def find(samples: Samples) -> Duplicates:
+    """Files of equal bytes. The same picture encoded twice differs in its bytes and is not found."""
+    by_digest: dict[str, list[Sample]] = defaultdict(list)
+    for row in samples.rows:
+        by_digest[row.sha256].append(row)
+    groups: dict[str, list[list[str]]] = {kind: [] for kind in KINDS}
+    for rows in by_digest.values():
+        if len(rows) > 1:
+            groups[_kind(rows)].append([row.key for row in rows])
+    return Duplicates({kind: sorted(found) for kind, found in groups.items()})
+
+
+def _kind(rows: list[Sample]) -> str:
+    if len({row.label for row in rows}) > 1:
+        return "classes"
+    return "splits" if len({row.split for row in rows}) > 1 else "same"
+
+
+def settle(samples: Samples, policy: str, official: bool) -> tuple[Samples, Duplicates]:
+    """Do about equal files what `data.duplicates` says.
+
+    Args:
+        samples: the table.
+        policy: `warn`: keep all. `refuse`: any pair in two splits or classes is an error. `drop`: of equal
+            files in several classes none stays; of others one, in test rather than in val, in val rather than
+            in train.
+        official: whether the table must be the published one, of which nothing may be dropped.
+
+    Returns:
+        the table, and what was found in it before.
+
+    Raises:
+        DataError: see `policy`; or nothing of a class would be left in train or test.
+    """
+    found = find(samples)
+    bad = found.count("splits") + found.count("classes")
+    if policy == "refuse" and bad:
+        raise DataError(
+            "\n".join(["the data set has equal files", *found.lines(20)]),
+            "data.duplicates is refuse",
+            "remove one file of each pair, or set data.duplicates to drop or warn",
+        )
+    if policy != "drop" or not any(found.groups.values()):
+        return samples, found
+    if official:
+        raise DataError(
+            "data.duplicates = drop would drop images of the published data set",
+            "results are compared with published ones only on the published images and splits",
+            "set data.duplicates to warn, or data.official to false",
+        )
+    rows = {row.key: row for row in samples.rows}
+    dropped = {key for keys in found.groups["classes"] for key in keys}
+    for kind in ("splits", "same"):
+        for keys in found.groups[kind]:
+            stays = min(keys, key=lambda key: (("test", "val", "train").index(rows[key].split), key))
+            dropped |= set(keys) - {stays}
+    kept = replace(samples, rows=tuple(row for row in samples.rows if row.key not in dropped))
+    lost = [
+        f"{name}: no image in {split}"
+        for label, name in enumerate(samples.classes)
+        for split in ("train", "test")
+        if not any(row.label == label and row.split == split for row in kept.rows)
+    ]
+    if lost:
+        raise DataError(
+            f"without equal files some classes would be empty:\n{listing(lost)}",
+            "data.duplicates is drop",
+            "remove the wrong copies by hand, or set data.duplicates to warn",
+        )
+    return kept, replace(found, dropped=tuple(sorted(dropped)))

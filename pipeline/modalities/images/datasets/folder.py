@@ -1,0 +1,363 @@
+"""Any images of your own: one folder a class, split by folders or by a table.
+
+    path/train/CLASS/IMAGE and path/test/CLASS/IMAGE, and path/val/CLASS/IMAGE if there is one
+
+or
+
+    path/CLASS/IMAGE and path/split.csv, with the columns file (as CLASS/IMAGE) and split (train, val or test)
+"""
+
+import csv
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from unicodedata import category
+
+from stillroom.errors import DataError, ParamsError, listing
+from stillroom.modalities.images.datasets.scan import (
+    Account,
+    Entry,
+    composed,
+    leave_out,
+    require_distinct,
+    require_every_class,
+    require_two_classes,
+    scan,
+)
+from stillroom.modalities.images.decode import SUFFIXES
+from stillroom.progress import Progress
+from stillroom.samples import Samples
+
+# What a folder's name, or a word in the table's column `split`, means; in any case
+MEANINGS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+AMBIGUOUS = ("eval", "evaluation", "holdout")  # some mean validation by it, some the test
+LAYOUT = "expected train/CLASS/IMAGE and test/CLASS/IMAGE, or CLASS/IMAGE and a split.csv"
+UNREAD = "of no format that is read"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `data` says of a folder.
+
+    Attributes:
+        splits: what each name of a folder or in the table means; where there is any, no other name counts.
+        split_file: the table, where it does not lie in the folder.
+        skip: a list of images to leave out (`scan.leave_out`).
+        accept_unread: whether a class may be without most of its files, because they are of no format that is
+            read.
+    """
+
+    splits: dict[str, str] = field(default_factory=dict)
+    split_file: Path | None = None
+    skip: Path | None = None
+    accept_unread: bool = False
+
+    def meaning(self, name: str) -> str | None:
+        """The split that a name means."""
+        return self.splits.get(name) if self.splits else MEANINGS.get(name.casefold())
+
+
+def read(
+    root: Path, *, progress: Progress, options: Options = Options(), account: Account | None = None
+) -> Samples:
+    """Read a folder of images, in one of the two layouts of this module.
+
+    An image is known by its suffix (`decode.SUFFIXES`), in any case. Hidden files and folders are skipped;
+    `account` is told of other files that are passed over. A key is the path from `root`
+    without its suffix (`train/cat/007`), and the class order is the sorted order of the class names. A class
+    whose name is written with composed accents in one place and with combining ones in another is one class.
+
+    Links: a link to a file counts as that file, wherever it leads, so that a subset can be made of links (its
+    bytes are digested like any other's). A link to a folder is refused: it can lead back into the data set
+    and put one image into two classes or splits under different names.
+
+    Args:
+        root: the folder.
+        progress: told of the scan.
+        options: see `Options`.
+        account: told of what is not read.
+
+    Raises:
+        DataError: neither layout or both, no image, fewer than two classes, a class that is not in both train
+            and test or that loses most of its files, two files with one key, a link to a folder, folders
+            inside a class folder, a table or a skip list that cannot be used, or files that are missing or
+            unreadable; all of a kind are named at once.
+        ParamsError: a folder's name may mean two splits, or two folders one.
+    """
+    account = Account() if account is None else account
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder", fix="set data.path to the folder of the images")
+    table = options.split_file or root / "split.csv"
+    if options.split_file and not options.split_file.is_file():
+        raise DataError(
+            f"{table}, which data.split_file names, is not there", fix="set data.split_file to where it is"
+        )
+    if options.split_file is None and not table.is_file():
+        entries, classes = _by_folders(root, _split_folders(root, options), options, account)
+    else:
+        folders = [] if options.split_file else list(_split_folders(root, options))
+        if folders:
+            raise DataError(
+                f"{root} has both split.csv and the folder {' and '.join(sorted(folders))}: "
+                "the split is told twice",
+                fix="remove or rename one of them",
+            )
+        entries, classes = _by_table(root, table, options, account)
+    entries = leave_out(entries, options.skip, root, account)
+    _require_plain_names(root, entries)
+    require_two_classes(classes, root)
+    require_distinct(entries)
+    require_every_class(
+        entries, classes, "add images of these classes, or remove the classes from the other split"
+    )
+    return Samples("folder", classes, scan(entries, root, progress, account), root)
+
+
+def _split_folders(root: Path, options: Options) -> dict[str, str]:
+    """The folders of `root` that are a split, and which."""
+    here = [path.name for path in _listed(root) if path.is_dir()]
+    lacking = [name for name in options.splits if name not in here]
+    if lacking:
+        raise ParamsError(
+            f"data.splits names {' and '.join(lacking)}, and {root} has no such folder",
+            f"it has {', '.join(here) or 'none'}",
+            "name the folders of the splits as they are written there",
+        )
+    found = {name: split for name in here if (split := options.meaning(name)) is not None}
+    unsure = [name for name in here if name.casefold() in AMBIGUOUS and not options.splits]
+    if found and unsure:
+        told = ", ".join(f"{name}: {split}" for name, split in found.items())
+        raise ParamsError(
+            f"{root / unsure[0]}: it may mean the validation split or the test split",
+            fix=f"say which: --set 'data.splits={{{told}, {unsure[0]}: test}}', or leave it out there",
+        )
+    for split in found.values():
+        twice = [name for name in found if found[name] == split]
+        if len(twice) > 1:
+            raise ParamsError(
+                f"{root} has the folders {' and '.join(twice)}, and both mean {split}",
+                fix=f"say which folders count: --set 'data.splits={{{twice[0]}: {split}, ...}}'",
+            )
+    return found
+
+
+def _by_folders(
+    root: Path, folders: dict[str, str], options: Options, account: Account
+) -> tuple[list[Entry], tuple[str, ...]]:
+    missing = [split for split in ("train", "test") if split not in folders.values()]
+    if missing:
+        raise _no_split(root, folders, missing)
+    account.pass_over(
+        "neither a split nor in one", [_counted(path) for path in _listed(root) if path.name not in folders]
+    )
+    found = []  # (split, class, path)
+    unread: dict[str, list[Path]] = defaultdict(list)
+    names = []
+    for name, split in folders.items():
+        _refuse_links(root, [root / name])
+        inside = _listed(root / name)
+        loose = [path.relative_to(root).as_posix() for path in inside if not path.is_dir()]
+        classes = [path for path in inside if path.is_dir()]
+        if not classes and any(_is_image(Path(path)) for path in loose):
+            raise DataError(
+                f"{root / name} has images and no class folder:\n{listing(loose, 3)}",
+                "an image's class is the folder that it lies in",
+                f"make a folder for each class: {root / name}/CLASS/IMAGE",
+            )
+        account.pass_over("in no class folder", loose)
+        images, others = _class_files(root, classes)
+        found += [(split, file.parent.name, file.relative_to(root).as_posix()) for file in images]
+        names += [path.name for path in classes]
+        for file in others:
+            unread[composed(file.parent.name)].append(file)
+    _account_unread(root, unread, Counter(composed(name) for _, name, _ in found), options, account)
+    return _entries(found, _one_form(names), root)
+
+
+def _no_split(root: Path, folders: dict[str, str], missing: list[str]) -> DataError:
+    there = ", ".join(sorted(folders)) or "neither"
+    fix = f"make {root}/train/CLASS/ and {root}/test/CLASS/, or {root}/split.csv with the columns file,split"
+    vals = [name for name, split in folders.items() if split == "val"]
+    if missing == ["test"] and vals:
+        others = ", ".join(f"{name}: {split}" for name, split in folders.items() if split != "val")
+        fix += f"; to measure results on {vals[0]}: --set 'data.splits={{{others}, {vals[0]}: test}}'"
+    return DataError(
+        f"{root} has no split: expected split.csv, or the folders train and test; found "
+        + (f"only {there}" if folders else there),
+        fix=fix,
+    )
+
+
+def _by_table(
+    root: Path, table: Path, options: Options, account: Account
+) -> tuple[list[Entry], tuple[str, ...]]:
+    found = _rows(table, options)
+    if not found:
+        raise DataError(
+            f"{table} names no image", fix="give every image a line: CLASS/IMAGE,train or CLASS/IMAGE,test"
+        )
+    folders = [path for path in _listed(root) if path.is_dir()]
+    named = {composed(name) for _, name, _ in found}
+    files, _ = _class_files(root, [path for path in folders if composed(path.name) in named])
+    there = {file.relative_to(root).as_posix() for file in files}
+    by_look = {composed(path): path for path in there}
+    # the table and the file system may write an accent in two ways
+    found = [
+        (split, name, path if (root / path).is_file() else by_look.get(composed(path), path))
+        for split, name, path in found
+    ]
+    beside = [_counted(path) for path in folders if composed(path.name) not in named]
+    account.pass_over(f"not in {table.name}", [*(there - {path for _, _, path in found}), *beside])
+    return _entries(found, _one_form([path.split("/")[0] for _, _, path in found]), root)
+
+
+def _rows(table: Path, options: Options) -> list[tuple[str, str, str]]:
+    """(split, class, path) of each line of a table."""
+    found, faults = [], []
+    known = ", ".join(options.splits or ("train", "val", "test"))
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as source:
+            reader = csv.DictReader(source)
+            header = reader.fieldnames or []
+            if not {"file", "split"} <= set(header):
+                raise DataError(
+                    f"{table} has the columns {', '.join(header) or '(none)'}; expected file,split",
+                    fix="make file,split its first line, with commas between",
+                )
+            for row in reader:
+                path, word = row["file"] or "", row["split"] or ""
+                parts, split = path.split("/"), options.meaning(word)
+                if len(parts) != 2 or not all(parts) or parts[0].startswith(".") or "\\" in path:
+                    faults.append(f"line {reader.line_num}: {path!r} is not of the form CLASS/IMAGE")
+                elif not _is_image(Path(path)):
+                    faults.append(f"line {reader.line_num}: {path!r} does not end in {', '.join(SUFFIXES)}")
+                elif split is None:
+                    faults.append(f"line {reader.line_num}: unknown split {word!r}, expected {known}")
+                else:
+                    found.append((split, parts[0], path))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table} cannot be read", str(error), "save it as CSV in UTF-8") from None
+    if faults:
+        raise DataError(
+            f"{table} has lines that cannot be used:\n{listing(faults)}",
+            fix="mend these lines, or say what the words mean: --set 'data.splits={train: train, eval: test}'"
+            if any("unknown split" in fault for fault in faults)
+            else "mend these lines",
+        )
+    return found
+
+
+def _entries(
+    found: list[tuple[str, str, str]], forms: dict[str, str], root: Path
+) -> tuple[list[Entry], tuple[str, ...]]:
+    """Entries of (split, class, path), and the class names in their order."""
+    if not found:
+        raise DataError(
+            f"{root} has no image in a class folder", f"{LAYOUT}, which end in {', '.join(SUFFIXES)}"
+        )
+    classes = tuple(sorted(forms.values()))
+    labels = {name: label for label, name in enumerate(classes)}
+    return [
+        Entry(_key(path), path, split, labels[forms[composed(path.split("/")[-2])]])
+        for split, _, path in found
+    ], classes
+
+
+def _one_form(names: list[str]) -> dict[str, str]:
+    """By its composed form, how a class is written: as everywhere, or composed where there are two forms."""
+    forms: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        forms[composed(name)].add(name)
+    return {look: next(iter(found)) if len(found) == 1 else look for look, found in forms.items()}
+
+
+def _class_files(root: Path, folders: list[Path]) -> tuple[list[Path], list[Path]]:
+    """The images of class folders, and other files there; folders inside are refused."""
+    _refuse_links(root, folders)
+    images: list[Path] = []
+    others: list[Path] = []
+    nested: list[str] = []
+    for folder in folders:
+        for path in _listed(folder):
+            if path.is_dir():
+                nested.append(f"{path.relative_to(root).as_posix()}/")
+            else:
+                (images if _is_image(path) else others).append(path)
+    if nested:
+        raise DataError(
+            f"{root} has folders inside class folders:\n{listing(nested)}",
+            "a class is one folder of images, and images further down would be lost",
+            "move their images up, or the folders away",
+        )
+    return images, others
+
+
+def _account_unread(
+    root: Path, unread: dict[str, list[Path]], read: Counter[str], options: Options, account: Account
+) -> None:
+    """Note files of no format that is read; refuse a class that loses most of its files so."""
+    account.pass_over(
+        UNREAD, [file.relative_to(root).as_posix() for files in unread.values() for file in files]
+    )
+    faults = []
+    for name, files in sorted(unread.items()):
+        if len(files) > read[name]:
+            kinds = Counter(file.suffix.lower() or "no suffix" for file in files).most_common(4)
+            told = ", ".join(f"{kind} {count}" for kind, count in kinds)
+            faults.append(f"{name}: {len(files)} of {len(files) + read[name]} files ({told})")
+    if faults and not options.accept_unread:
+        raise DataError(
+            f"most files of some classes are {UNREAD}:\n{listing(faults)}",
+            f"read are {', '.join(SUFFIXES)}",
+            "convert them, or move them away; if they are no images: --set data.unread=accept",
+        )
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def _counted(path: Path) -> str:
+    """A name in the data set's folder; of a folder, with the number of images under it."""
+    if not path.is_dir():
+        return path.name
+    images = sum(_is_image(file) for file in path.rglob("*"))
+    return f"{path.name}/ ({images:,} image{'s' * (images > 1)})" if images else f"{path.name}/"
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What lies in a folder and is not hidden, sorted by name."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed", str(error)) from None
+
+
+def _refuse_links(root: Path, folders: list[Path]) -> None:
+    links = [f"{path.relative_to(root)} -> {path.readlink()}" for path in folders if path.is_symlink()]
+    if links:
+        raise DataError(
+            f"{root} has links to folders:\n{listing(links)}",
+            "a linked folder can put one image into two classes or splits",
+            "set data.path to the real folder, or link the single files",
+        )
+
+
+def _require_plain_names(root: Path, entries: list[Entry]) -> None:
+    """Digests join keys by line, in UTF-8: a line break or other bytes would make them ambiguous."""
+    refused = ("Cc", "Cs", "Zl", "Zp")
+    odd = [ascii(entry.path) for entry in entries if any(category(one) in refused for one in entry.path)]
+    if odd:
+        raise DataError(
+            f"{root} has file names with control characters, line separators, or bytes that are not UTF-8:\n"
+            + listing(odd),
+            fix="rename them",
+        )
+
+
+def _key(path: str) -> str:
+    return path.removesuffix(Path(path).suffix)

@@ -1,0 +1,97 @@
+"""What lies at `data.path`, as one digest: how DVC learns that images were added, taken away or replaced."""
+
+import hashlib
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from stillroom.errors import DataError
+from stillroom.params import Data
+
+# A file written in the same moment as it was digested may be written once more without a later time stamp
+SETTLED = 2_000_000_000  # nanoseconds
+
+
+def look(data: Data, memory: Path) -> dict[str, Any]:
+    """The content of `source.json`: `files`, how many there are, and `digest` over their paths and bytes.
+
+    Hidden files are left out, and the project's own `artifacts`, where `data.path` is above it. Without a
+    `data.path` the images are drawn or downloaded, and both are None.
+
+    Args:
+        data: the `data` section of the parameters.
+        memory: a file of this machine that keeps digests by path, size and times of change; only what is new
+            there is read. It may be lost.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    if data.path is None:
+        return {"files": None, "digest": None}
+    root = Path(data.path)
+    if not root.is_dir():
+        raise DataError(
+            f"{root} is not a folder",
+            fix="set data.path to the folder of the images; for experiments in folders of their own as an "
+            "absolute path",
+        )
+    lists = [Path(name) for name in (data.skip, data.split_file) if name is not None]
+    known = _remembered(memory)
+    kept: dict[str, list[Any]] = {}
+    total = hashlib.sha256()
+    files = _files(root)
+    for file in [*files, *lists]:
+        name = os.fsencode(file.relative_to(root)) if file not in lists else b"//" + os.fsencode(file.name)
+        total.update(len(name).to_bytes(4, "little") + name)
+        try:
+            told = file.stat()
+            place = str(file.absolute())
+            stamp = [told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino]
+            before = known.get(place)
+            same = before is not None and before[:-1] == stamp
+            digest = before[-1] if before is not None and same else _digest(file)
+        except OSError:  # `prepare` says so, if it is an image
+            continue
+        if time.time_ns() - told.st_ctime_ns > SETTLED:
+            kept[place] = [*stamp, digest]
+        total.update(bytes.fromhex(digest))
+    with suppress(OSError):  # it only saves time
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        temporary = memory.with_name(f"{memory.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(kept), encoding="utf-8", errors="surrogateescape")
+        temporary.replace(memory)
+    return {"files": len(files), "digest": total.hexdigest()}
+
+
+def _files(root: Path) -> list[Path]:
+    """All files under a folder, sorted; links to files count, links to folders are not followed. Folders that
+    cannot be listed count too, as if they were a file.
+    """
+    found, closed = [], []
+    own = Path("artifacts").resolve()
+    for folder, inside, names in os.walk(root, onerror=lambda error: closed.append(Path(error.filename))):
+        inside[:] = [
+            name for name in inside if not name.startswith(".") and Path(folder, name).resolve() != own
+        ]
+        found += [Path(folder, name) for name in names if not name.startswith(".")]
+    return sorted([*closed, *(file for file in found if file.is_file())])
+
+
+def _remembered(memory: Path) -> dict[str, list[Any]]:
+    try:
+        found = json.loads(memory.read_text(encoding="utf-8", errors="surrogateescape"))
+        return {
+            name: value
+            for name, value in found.items()
+            if len(value) == 5 and len(bytes.fromhex(value[4])) == 32
+        }
+    except (AttributeError, OSError, RecursionError, TypeError, ValueError):
+        return {}
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

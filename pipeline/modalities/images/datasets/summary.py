@@ -1,0 +1,121 @@
+"""What a data set holds, for people: by split and class, formats, sizes, what is not read, equal files."""
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from stillroom.modalities.images.datasets import Prepared
+from stillroom.modalities.images.datasets.duplicates import KINDS
+from stillroom.samples import SPLITS, Samples
+
+FORMAT = "stillroom-data/1"
+NAME = "report.json"
+MOST = 1000  # names or groups that are kept of a kind; counts are whole
+
+
+def describe(prepared: Prepared, table: Path) -> dict[str, Any]:
+    """The content of `report.json`.
+
+    Args:
+        prepared: what `datasets.prepare` returned.
+        table: the `samples.json` that it belongs to, written already.
+    """
+    account, duplicates = prepared.account, prepared.duplicates
+    return {
+        "format": FORMAT,
+        "table": hashlib.sha256(table.read_bytes()).hexdigest(),
+        **of_samples(prepared.samples),
+        "formats": dict(Counter(account.formats[row.key] for row in prepared.samples.rows).most_common()),
+        "passed_over": {why: _some(names) for why, names in account.passed_over.items()},
+        "skipped": _some(account.skipped),
+        "dropped": _some(list(duplicates.dropped)),
+        "leaks": _leaks(prepared),
+        "duplicates": {
+            kind: {"pairs": duplicates.count(kind), "groups": duplicates.groups[kind][:MOST]}
+            for kind in KINDS
+        },
+    }
+
+
+def of_samples(samples: Samples) -> dict[str, Any]:
+    """What the table alone tells."""
+    splits = {}
+    for split in SPLITS:
+        counts = Counter(samples.classes[row.label] for row in samples.rows if row.split == split)
+        if counts:
+            splits[split] = {
+                "images": counts.total(),
+                "classes": {name: counts[name] for name in samples.classes},
+            }
+    by_area = sorted((row.size for row in samples.rows), key=lambda size: (size[0] * size[1], size))
+    sizes = {"smallest": by_area[0], "median": by_area[len(by_area) // 2], "largest": by_area[-1]}
+    return {
+        "dataset": samples.dataset,
+        "images": len(samples),
+        "splits": splits,
+        "sizes": {name: list(size) for name, size in sizes.items()},
+    }
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """The `report.json` of a samples table, or None where there is none that belongs to it."""
+    try:
+        found = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        table = hashlib.sha256((folder / "samples.json").read_bytes()).hexdigest()
+        lines(found)  # raises where something is missing
+        return dict(found) if found["format"] == FORMAT and found["table"] == table else None
+    except (AttributeError, IndexError, KeyError, OSError, RecursionError, TypeError, ValueError):
+        return None
+
+
+def lines(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """A short table of a report: (name, value)."""
+    found = []
+    for split, told in report["splits"].items():
+        ranked = sorted(told["classes"].items(), key=lambda item: (item[1], item[0]))
+        few, many = ranked[0], ranked[-1]
+        span = (
+            f"{few[1]} each" if few[1] == many[1] else f"{few[1]} ({few[0]}) to {many[1]} ({many[0]}) a class"
+        )
+        found.append((split, f"{told['images']:,} images of {len(ranked)} classes, {span}"))
+    small, middle, large = (
+        "{} x {}".format(*report["sizes"][name]) for name in ("smallest", "median", "largest")
+    )
+    found.append(("sizes", small if small == large else f"{small} to {large} pixels, median {middle}"))
+    if report.get("formats"):
+        found.append(("formats", ", ".join(f"{kind} {count:,}" for kind, count in report["formats"].items())))
+    for why, told in report.get("passed_over", {}).items():
+        entries = "1 entry" if told["count"] == 1 else f"{told['count']:,} entries"
+        found.append(("not read", f"{entries} {why} ({_shown(told['names'], told['count'])})"))
+    for name, key in (("skipped", "skip"), ("dropped", "duplicates")):
+        told = report.get(name, {"count": 0})
+        if told["count"]:
+            found.append((name, f"{told['count']:,} by data.{key} ({_shown(told['names'], told['count'])})"))
+    for kind, what in KINDS.items():
+        told = report.get("duplicates", {}).get(kind, {"pairs": 0})
+        if told["pairs"]:
+            pairs = "1 pair" if told["pairs"] == 1 else f"{told['pairs']:,} pairs"
+            some = _shown([" = ".join(keys) for keys in told["groups"]], len(told["groups"]))
+            found.append(("equal files", f"{pairs} {what} ({some})"))
+    return found
+
+
+def _leaks(prepared: Prepared) -> int:
+    """How many test images have an equal file in another split."""
+    split = {row.key: row.split for row in prepared.samples.rows}
+    groups = [*prepared.duplicates.groups["splits"], *prepared.duplicates.groups["classes"]]
+    found = 0
+    for keys in groups:
+        places = [split[key] for key in keys if key in split]
+        found += places.count("test") if len(set(places)) > 1 else 0
+    return found
+
+
+def _some(names: list[str]) -> dict[str, Any]:
+    return {"count": len(names), "names": sorted(names)[:MOST]}
+
+
+def _shown(names: list[str], count: int) -> str:
+    return ", ".join(names[:3]) + (f" and {count - 3:,} more" if count > 3 else "")

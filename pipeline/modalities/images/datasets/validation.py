@@ -1,0 +1,50 @@
+"""The validation slice: a share of train that is looked at while training and never used for fitting."""
+
+import hashlib
+from collections import defaultdict
+from dataclasses import replace
+
+from stillroom.errors import DataError, listing
+from stillroom.samples import Sample, Samples
+
+
+def hold_out(samples: Samples, fraction: float, seed: int) -> Samples:
+    """Move a stratified share of `train` to `val`; `test` is not touched.
+
+    Within a class the keys are ranked by sha256 of "seed key" and the first round(n * fraction) are taken, at
+    most n - 1. So the slice is a pure function of (seed, keys of the class): neither the order of rows, nor
+    the other classes, nor any random generator has a say, and a larger fraction only adds to a smaller one.
+
+    Args:
+        samples: a table; rows that are not `train` stay as they are.
+        fraction: in [0, 1); 0 gives the table back.
+        seed: draws the slice.
+
+    Raises:
+        DataError: some class would give no image; all such classes are named.
+    """
+    if fraction == 0:
+        return samples
+    members: dict[int, list[Sample]] = defaultdict(list)
+    for row in samples.rows:
+        if row.split == "train":
+            members[row.label].append(row)
+    taken: set[str] = set()
+    faults, single = [], False
+    for label, rows in sorted(members.items()):
+        count = min(round(len(rows) * fraction), len(rows) - 1)
+        if count == 0:
+            faults.append(f"{samples.classes[label]}: {len(rows)} in train")
+            single = single or len(rows) == 1
+        ranked = sorted(rows, key=lambda row: hashlib.sha256(f"{seed} {row.key}".encode()).digest())
+        taken.update(row.key for row in ranked[:count])
+    if faults:
+        raise DataError(
+            f"data.val_fraction = {fraction} takes no image of some classes:\n{listing(faults)}",
+            "every class gives round(images * fraction), and keeps at least one in train",
+            f"{'' if single else 'raise data.val_fraction, '}add images to these classes, "
+            "or set data.val_fraction to 0",
+        )
+    return replace(
+        samples, rows=tuple(replace(row, split="val") if row.key in taken else row for row in samples.rows)
+    )

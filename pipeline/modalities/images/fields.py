@@ -1,0 +1,131 @@
+"""What a view is made of, and what a policy is: plain numbers, and plain data."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from stillroom.params import Fraction, NonNegative, Section
+from stillroom.samples import Sample
+
+# What may be kept of a view: name -> (dtype, shape). A policy keeps those that it draws (12 bytes for
+# `crop`).
+FIELDS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "box": ("uint16", (4,)),  # x0, y0, x1, y1 of the crop, in whole pixels of the image, the ends exclusive
+    "flip": ("uint8", ()),  # 1: mirrored left-right after the crop
+    "colour": ("uint8", (3,)),  # brightness, contrast, saturation in 1/128 (128: unchanged)
+    # 0 none, 1 grey, 2 solarised, 3 blurred; and the blur's radius in 1/64 pixel of a view of 224 pixels
+    "filter": ("uint8", (2,)),
+    "erase": ("uint8", (4,)),  # x0, y0, x1, y1 of what is painted over, in 1/255 of the view's side
+    "paint": ("uint8", (3,)),  # and its colour, RGB
+    "mix_partner": ("uint32", ()),  # the sample that is mixed in: its row in the cache's `keys`
+    "mix_share": ("uint16", ()),  # the partner's share of the view and of the label, in 1/65536; 0: not mixed
+    # x0, y0, x1, y1 of the partner's rectangle in 1/32 of the side (cutmix); all 0: blended everywhere
+    # (mixup)
+    "mix_cut": ("uint8", (4,)),
+}
+MIX = ("mix_partner", "mix_share", "mix_cut")
+NEUTRAL = (128, 128, 128)
+CELLS = 32  # every family's input is a multiple of so many pixels, or of a power of two below: whole pixels
+SHARES = 65536
+Level = Annotated[float, Field(ge=0, le=0.99)]  # half-width of a factor around 1
+
+
+@dataclass(frozen=True)
+class View:
+    """One view's parameters; units as in `FIELDS`."""
+
+    box: tuple[int, int, int, int]
+    flip: int = 0
+    colour: tuple[int, int, int] = NEUTRAL
+    filter: tuple[int, int] = (0, 0)
+    erase: tuple[int, int, int, int] = (0, 0, 0, 0)
+    paint: tuple[int, int, int] = (0, 0, 0)
+    mix_partner: int = 0
+    mix_share: int = 0
+    mix_cut: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+class Policy(Section):
+    """A recipe with its numbers: `draw` is a pure function of them and of its arguments.
+
+    A new policy subclasses this in `pipeline/modalities/images/policies/NAME.py`, as the class whose name
+    is NAME in CamelCase: its parameters are its fields, `KEEPS` names what it draws of `FIELDS`, and nothing
+    else needs to change. Its random numbers come from `stillroom.draw.uniforms`.
+
+    Mixing is the same for all policies: a view may be mixed with the same view of another training sample.
+    """
+
+    KEEPS: ClassVar[tuple[str, ...]] = ("box",)
+    # Parameters that came after the first caches: left out of the identity where they have their default.
+    LATER: ClassVar[tuple[str, ...]] = ("mixup", "cutmix", "mixup_prob", "mixup_switch_prob")
+
+    mixup: NonNegative = 0.0  # alpha of the weight's Beta(alpha, alpha) (Zhang et al. 2018); 0: none
+    cutmix: NonNegative = 0.0  # alpha of the area's Beta(alpha, alpha) (Yun et al. 2019); 0: none
+    mixup_prob: Fraction = 1.0  # share of views that are mixed at all, where mixup or cutmix is on
+    mixup_switch_prob: Fraction = 0.5  # share of cutmix among them, where both are on
+
+    def draw(self, seed: int, row: Sample, view: int) -> View:
+        """Draw a view of a sample, unmixed.
+
+        Args:
+            seed: in [0, 2^63).
+            row: the sample; its size and its person's box may be looked at, never its position.
+            view: the view's number, in [0, 2^63).
+        """
+        raise NotImplementedError
+
+    @property
+    def mixes(self) -> bool:
+        """Whether views may be mixed."""
+        return self.mixup_prob > 0 and (self.mixup > 0 or self.cutmix > 0)
+
+    def fields(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """What a cache keeps of its views: the part of `FIELDS` that is drawn."""
+        kept = (*self.KEEPS, *(MIX if self.mixes else ()))
+        return {name: kind for name, kind in FIELDS.items() if name in kept}
+
+    def describe(self) -> dict[str, Any]:
+        """Its name and numbers, as JSON: what identities compare, and what `make_recipe` takes."""
+        fields = type(self).model_fields
+        values = {
+            name: value
+            for name, value in self.model_dump(mode="json").items()
+            if not (name in self.LATER and value == fields[name].default)
+        }
+        return {"name": type(self).__module__.rpartition(".")[2], **values}
+
+
+def centre(size: tuple[int, int], share: float = 1.0) -> View:
+    """The view for evaluation: the centred square with `share` of the short side, nothing else changed."""
+    width, height = size
+    side = max(1, math.floor(min(width, height) * share + 0.5))
+    x, y = (width - side) // 2, (height - side) // 2
+    return View((x, y, x + side, y + side))
+
+
+def pack(views: Sequence[View], fields: Sequence[str] = tuple(FIELDS)) -> dict[str, np.ndarray]:
+    """Views to arrays, one row a view, dtypes and shapes as in `FIELDS`.
+
+    Args:
+        fields: which ones.
+    """
+    return {
+        name: np.array([getattr(view, name) for view in views], FIELDS[name][0]).reshape(
+            len(views), *FIELDS[name][1]
+        )
+        for name in fields
+    }
+
+
+def unpack(arrays: dict[str, np.ndarray], row: int) -> View:
+    """One row of `pack`'s arrays as a view; fields that are not there are neutral."""
+    values: dict[str, Any] = {}
+    for name in FIELDS:
+        if name in arrays:
+            value = arrays[name][row].tolist()
+            values[name] = tuple(value) if isinstance(value, list) else value
+    return View(**values)

@@ -1,0 +1,306 @@
+"""timm models with their weights: from the hub, from a safetensors file, or fresh."""
+
+import difflib
+import hashlib
+import inspect
+import json
+import os
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from huggingface_hub import hf_hub_download
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from timm.data import resolve_model_data_config
+from timm.models import mvitv2
+
+from stillroom.errors import AccessError, ParamsError, WeightsError, listing
+
+# timm takes an MViT's shape from this table only; half a million parameters for inputs of 64 pixels.
+mvitv2.model_cfgs["mvitv2_micro"] = mvitv2.MultiScaleVitCfg(depths=(1, 1, 2, 1), embed_dim=24, num_heads=1)
+
+# A file that gives less than this share of a model's parameters is another architecture's.
+LEAST_SHARE = 0.5
+
+
+@dataclass
+class Loaded:
+    """What a weights file gave. Names are timm's.
+
+    Attributes:
+        source: `none`, `hub` or the file's name.
+        missing: tensors of the model that the file does not hold; they stay as freshly made.
+        unexpected: tensors of the file that the model does not have.
+        remade: tensors whose shape differs (a head for other classes); they stay as freshly made.
+    """
+
+    source: str = "none"
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    remade: list[str] = field(default_factory=list)
+
+    def fresh(self) -> list[str]:
+        """Tensors that training has to fill."""
+        return [] if self.source == "none" else self.missing + self.remade
+
+
+@dataclass
+class Model:
+    """A timm model with all that it takes to make it again and to feed it."""
+
+    net: torch.nn.Module
+    arch: str
+    overrides: dict[str, Any]
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    loaded: Loaded
+
+
+def data_config(arch: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    """timm's data config of a model: `input_size`, `mean`, `std`, ... without making its weights."""
+    with torch.device("meta"):
+        net = _create(arch, 1, overrides, 0.0)
+    return resolve_model_data_config(net)
+
+
+def sized(arch: str, overrides: dict[str, Any], size: int) -> dict[str, Any]:
+    """The arguments with which a teacher takes inputs of a size: its overrides, and `img_size` where they
+    alone do not make it take them.
+
+    Raises:
+        ParamsError: it takes no such size; the message names sizes that work. Or timm does not take the
+            arguments.
+    """
+    arguments, why = takes(arch, size, [overrides, {"img_size": size} | overrides])
+    if arguments is not None:
+        return arguments
+    with torch.device("meta"):
+        _create(arch, 1, overrides, 0.0)  # wrong arguments are another fault than a wrong size
+    set_to = overrides.get("img_size")
+    works = [
+        side
+        for side in near_sizes(arch, size, [set_to] if isinstance(set_to, int) else [])
+        if takes(arch, side, [overrides, {"img_size": side} | overrides])[0] is not None
+    ]
+    raise ParamsError(
+        f"the teacher {arch} cannot take {size} x {size} pixels",
+        why,
+        f"set views.size to {' or '.join(map(str, sorted(works[:3])))}"
+        if works
+        else "give the arguments of timm.create_model that it needs in teacher.overrides",
+    )
+
+
+def takes(arch: str, size: int, choices: Sequence[dict[str, Any]]) -> tuple[dict[str, Any] | None, str]:
+    """The first of some arguments with which a model takes inputs of a size, or None and why not.
+
+    Nothing is computed: the model is made and run without memory.
+    """
+    why = ""
+    for arguments in choices:
+        for device in ("meta", "cpu"):
+            try:
+                with torch.device(device), torch.inference_mode(), torch.random.fork_rng(devices=[]):
+                    net = timm.create_model(arch, num_classes=2, **arguments).eval()
+                    net(torch.zeros(1, 3, size, size))
+            except Exception as error:  # architectures raise what their arguments run into
+                why = why or (str(error).splitlines() or [type(error).__name__])[0][:160]
+                if "meta" in str(error):  # it looks at values while it is made or run
+                    continue
+                break
+            return arguments, ""
+    return None, why
+
+
+def near_sizes(arch: str, size: int, more: Sequence[int] = ()) -> list[int]:
+    """Sizes that a model may take instead of one, in pixels, the nearest first."""
+    native = timm.get_pretrained_cfg(arch, allow_unregistered=False)
+    sides = {native.input_size[-1], *more} if native else set(more)
+    for step in (64, 32, 16, 14, 7):
+        sides |= {size // step * step, -(-size // step) * step}
+    return sorted((side for side in sides if side >= 16), key=lambda side: abs(side - size))
+
+
+def create(
+    arch: str,
+    num_classes: int,
+    overrides: dict[str, Any],
+    *,
+    size: int | None = None,
+    weights: str = "none",
+    drop_path: float = 0.0,
+    seed: int = 0,
+) -> Model:
+    """Make a model, its fresh weights a function of `seed`, then fill in what `weights` gives.
+
+    Args:
+        arch: a timm model name.
+        num_classes: C, the width of the head.
+        overrides: further arguments of `timm.create_model`.
+        size: side of the input in pixels; None: what timm's data config says.
+        weights: `none`, `hub` (timm's pretrained weights), or a path to a `.safetensors` file.
+        drop_path: stochastic depth, where the architecture has it.
+        seed: moves torch's global generator: call it where nothing else is drawing.
+
+    Raises:
+        ParamsError: timm has no such model, or it does not take these arguments.
+        WeightsError: no hub, no file, a file that is no safetensors, or one of another architecture.
+    """
+    torch.manual_seed(seed)
+    net = _create(arch, num_classes, overrides, drop_path)
+    config = resolve_model_data_config(net)
+    loaded = Loaded()
+    if weights == "hub":
+        loaded = fill(net, read_weights(_hub_file(arch)), "hub", arch)
+    elif weights != "none":
+        loaded = fill(net, read_weights(Path(os.path.expanduser(weights))), Path(weights).name, arch)
+    return Model(
+        net, arch, overrides, size or config["input_size"][-1], config["mean"], config["std"], loaded
+    )
+
+
+def check_model(arch: str, where: str = "") -> None:
+    """Refuse what is no timm model.
+
+    Args:
+        where: what names it, for the message.
+
+    Raises:
+        ParamsError: names the nearest ones.
+    """
+    if not timm.is_model(arch):
+        near = difflib.get_close_matches(arch, timm.list_models(), n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`timm.list_models()` lists the names"
+        raise ParamsError(f"{where}{': ' if where else ''}timm has no model {arch!r}", fix=hint)
+
+
+def _create(arch: str, num_classes: int, overrides: dict[str, Any], drop_path: float) -> torch.nn.Module:
+    check_model(arch)
+    extra: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+    try:
+        return timm.create_model(arch, num_classes=num_classes, **overrides, **extra)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        raise ParamsError(f"timm cannot make {arch} with {overrides | extra}", str(error)) from None
+
+
+def _hub_file(arch: str) -> Path:
+    """timm's pretrained weights as a safetensors file, from the hub or from what it kept on this machine."""
+    found = timm.models.get_pretrained_cfg(arch)
+    if found is None or not found.hf_hub_id:
+        raise WeightsError(
+            f"timm knows no hub weights of {arch}", fix="set the weights to `none` or to a file"
+        )
+    repository = str(found.hf_hub_id)
+    try:
+        # never the repository's pickled twin, which timm would fall back to
+        return Path(hf_hub_download(repository, "model.safetensors", etag_timeout=5))
+    except Exception as error:
+        raise WeightsError(
+            f"the weights {repository} cannot be had from the hub",
+            f"{type(error).__name__}: {(str(error).splitlines() or ['no further word'])[0]}",
+            "set the weights to a local .safetensors file with timm's names, or to `none` for fresh ones; "
+            "HF_HUB_OFFLINE=1 uses what was downloaded before",
+        ) from None
+
+
+def read_weights(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        WeightsError: missing, or not a safetensors file. Pickled files (.pt, .pth, .bin) are never opened.
+        AccessError: this user may not read it.
+    """
+    if not file.is_file():
+        raise WeightsError(
+            f"there is no weights file {file}", fix="give a .safetensors file, `hub` or `none`"
+        )
+    if file.suffix != ".safetensors":
+        raise WeightsError(
+            f"{file} is not a .safetensors file",
+            "pickled weights can run code when they are loaded",
+            "convert it where you trust it: save_file(torch.load(FILE, weights_only=True), ...)",
+        )
+    try:
+        file.open("rb").close()  # the library says of one that may not be read that it is not there
+        return load_file(file)
+    except PermissionError:
+        raise AccessError(file) from None
+    except (SafetensorError, OSError, struct.error) as error:
+        raise WeightsError(
+            f"{file} is damaged or no safetensors file", str(error), "fetch it again"
+        ) from None
+
+
+def fill(net: torch.nn.Module, tensors: dict[str, torch.Tensor], source: str, arch: str) -> Loaded:
+    """Copy what fits from `tensors` into the model; position tables of another input size are resampled by
+    timm.
+
+    Raises:
+        WeightsError: less than half of the model's parameters would be filled (the head not counted).
+    """
+    resample: Callable[..., dict] | None = getattr(
+        sys.modules[type(net).__module__], "checkpoint_filter_fn", None
+    )
+    if resample is not None:
+        # These rename foreign checkpoints and resample position tables. A file that one of them chokes on is
+        # looked at below as it is.
+        wanted = inspect.signature(resample).parameters
+        with suppress(KeyError, RuntimeError, ValueError, AttributeError, IndexError, AssertionError):
+            tensors = resample(tensors, net) if len(wanted) > 1 else resample(tensors)
+    own = net.state_dict()
+    loaded = Loaded(
+        source,
+        missing=sorted(own.keys() - tensors.keys()),
+        unexpected=sorted(tensors.keys() - own.keys()),
+        remade=sorted(name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape),
+    )
+    fits = {
+        name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape
+    }
+    head = _head_names(net)
+    counted = {name: value.numel() for name, value in net.named_parameters() if name not in head}
+    share = sum(counted.get(name, 0) for name in fits) / max(1, sum(counted.values()))
+    if share < LEAST_SHARE:
+        shapes = [f"{n}: model {list(own[n].shape)}, file {list(tensors[n].shape)}" for n in loaded.remade]
+        shapes += [f"{n}: not in the file" for n in loaded.missing]
+        raise WeightsError(
+            f"{source} holds the weights of another architecture than {arch}",
+            f"only {share:.0%} of the model's parameters would be filled\n{listing(shapes, 6)}",
+            "set arch to the architecture that the file was made from, or give another file",
+        )
+    with torch.no_grad():
+        for name, tensor in fits.items():
+            own[name].copy_(tensor)
+    # derived tables that are the same for every model are not worth a word
+    loaded.missing = [name for name in loaded.missing if not name.endswith("num_batches_tracked")]
+    return loaded
+
+
+def _head_names(net: torch.nn.Module) -> set[str]:
+    head = net.get_classifier()  # type: ignore[operator]
+    inside = {id(value) for value in head.parameters()}
+    return {name for name, value in net.named_parameters() if id(value) in inside}
+
+
+def save_weights(net: torch.nn.Module, file: Path) -> None:
+    """Write the weights under timm's plain names, float as they are, as safetensors."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    file.write_bytes(save(tensors))  # `save_file` gives nobody else the right to read it, whatever the umask
+
+
+def weights_digest(net: torch.nn.Module) -> str:
+    """sha256 over names, dtypes, shapes and bytes of all tensors by name; a file's layout does not matter."""
+    digest = hashlib.sha256()
+    for name, value in sorted(net.state_dict().items()):
+        value = value.detach().cpu().contiguous()
+        digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy() if value.numel() else b"")
+    return digest.hexdigest()

@@ -1,0 +1,154 @@
+"""A contact sheet: one sample, where its views were cut, and what the teacher made of each of them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from stillroom.modalities.images.fields import View
+
+# the report's colours
+PAPER, RAISED, INK, MUTED, LINE, ACCENT = "#fbf8f3", "#f4eee4", "#231f1b", "#6d6359", "#e4dccf", "#b4622d"
+# of the boxes on the original, view after view
+BOXES = ("#b4622d", "#2f6f73", "#7a5195", "#8a8d2c", "#c0392b", "#2c5f9e", "#3f7d4e", "#a0568a")
+TOP = 5  # classes shown of each view
+MARGIN, GAP, PAD = 28, 16, 10
+SIDE = 192  # of a view on the sheet
+LINE_HEIGHT = 17
+MOST = 64  # views drawn; more would be no sheet to look at
+
+
+def contact_sheet(
+    image: np.ndarray,
+    views: Sequence[View],
+    squares: Sequence[np.ndarray],
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    label: int,
+    title: str,
+    subtitle: str,
+) -> Image.Image:
+    """Draw the sheet.
+
+    Args:
+        image: uint8 [H, W, 3], the sample's image.
+        views: its V views, at most `MOST` of which are drawn.
+        squares: uint8 [S, S, 3] each, as the teacher saw them.
+        probabilities: float [V, C], the teacher's for each view.
+        classes: names, in label order.
+        label: of the sample, in [0, C).
+        title, subtitle: the lines on top.
+    """
+    views = views[:MOST]
+    columns = {5: 3, 6: 3}.get(len(views), min(len(views), 4))
+    card = SIDE + 2 * PAD
+    tall = PAD + SIDE + 8 + LINE_HEIGHT + 6 + min(TOP, len(classes)) * LINE_HEIGHT + PAD
+    rows = -(-len(views) // columns)
+    wide = max(columns, 3) * (card + GAP) - GAP
+    original = _boxed(image, views, (wide * 3 // 5, 360))
+    head = 78
+    height = MARGIN + head + original.height + 28 + rows * (tall + GAP) - GAP + MARGIN
+    sheet = Image.new("RGB", (wide + 2 * MARGIN, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((MARGIN, MARGIN - 6), _cut(draw, title, 26, wide), INK, _font(26))
+    draw.text((MARGIN, MARGIN + 30), _cut(draw, subtitle, 14, wide), MUTED, _font(14))
+    top = MARGIN + head
+    sheet.paste(original, (MARGIN, top))
+    _legend(draw, MARGIN + original.width + 24, top, wide - original.width - 24, views, classes[label])
+    top += original.height + 28
+    for number, view in enumerate(views):
+        x = MARGIN + number % columns * (card + GAP)
+        y = top + number // columns * (tall + GAP)
+        draw.rounded_rectangle((x, y, x + card, y + tall), 6, RAISED, LINE)
+        pixels = Image.fromarray(squares[number])
+        sheet.paste(pixels.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (x + PAD, y + PAD))
+        at = y + PAD + SIDE + 8
+        draw.rectangle((x + PAD, at + 3, x + PAD + 9, at + 12), _colour(number))
+        draw.text((x + PAD + 16, at - 1), f"view {number}", INK, _font(13))
+        if view.flip:
+            draw.text((x + card - PAD, at - 1), "mirrored", MUTED, _font(12), anchor="ra")
+        _bars(draw, x + PAD, at + LINE_HEIGHT + 6, probabilities[number], classes, label)
+    return sheet
+
+
+def _bars(
+    draw: ImageDraw.ImageDraw, x: int, y: int, probabilities: np.ndarray, classes: Sequence[str], label: int
+) -> None:
+    for place, index in enumerate(np.argsort(-probabilities, kind="stable")[:TOP].tolist()):
+        share = float(probabilities[index])
+        at = y + place * LINE_HEIGHT
+        true = index == label
+        draw.rectangle((x, at + 1, x + max(1, round(share * SIDE)), at + LINE_HEIGHT - 3), LINE)
+        percent = f"{100 * share:.0f}" if share >= 0.005 else "<1"
+        draw.text((x + SIDE, at), percent, ACCENT if true else MUTED, _font(12), anchor="ra")
+        left = x + 4
+        if true:  # a tick as well as a colour
+            draw.line((left, at + 8, left + 3, at + 11, left + 9, at + 3), ACCENT, 2)
+            left += 14
+        name = _cut(draw, classes[index].replace("_", " "), 12, x + SIDE - 28 - left)
+        draw.text((left, at), name, ACCENT if true else INK, _font(12))
+
+
+def _legend(draw: ImageDraw.ImageDraw, x: int, y: int, width: int, views: Sequence[View], true: str) -> None:
+    lines = [
+        ("the picture", INK),
+        ("with the box that each view was cut from", MUTED),
+        ("", MUTED),
+        ("below: each view as the teacher saw it", MUTED),
+        (f"and its {TOP} likeliest classes, in percent", MUTED),
+        ("", MUTED),
+    ]
+    for number, (text, colour) in enumerate(lines):
+        draw.text((x, y + number * 20), _cut(draw, text, 14, width), colour, _font(14))
+    at = y + len(lines) * 20
+    draw.line((x, at + 9, x + 4, at + 13, x + 12, at + 3), ACCENT, 2)
+    draw.text((x + 20, at), _cut(draw, true.replace("_", " "), 14, width - 20), ACCENT, _font(14))
+    draw.text((x + 20, at + 20), "is the label", MUTED, _font(14))
+    mirrored = sum(view.flip for view in views)
+    draw.text((x, at + 52), f"{len(views)} views, {mirrored} mirrored", MUTED, _font(14))
+
+
+def _boxed(image: np.ndarray, views: Sequence[View], room: tuple[int, int]) -> Image.Image:
+    """The whole picture, made to fit, with each view's box and number."""
+    height, width = image.shape[:2]
+    scale = min(room[0] / width, room[1] / height)
+    shown = Image.fromarray(image).resize(
+        (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.LANCZOS
+    )
+    draw = ImageDraw.Draw(shown)
+    for number, view in reversed(list(enumerate(views))):
+        x0, y0, x1, y1 = (round(value * scale) for value in view.box)
+        box = (x0, y0, max(x0 + 1, x1 - 1), max(y0 + 1, y1 - 1))
+        draw.rectangle(box, outline="white", width=4)
+        draw.rectangle(tuple(_within(box)), outline=_colour(number), width=2)
+    for number, view in enumerate(views):
+        # numbers in the boxes' corners, each a little lower, for boxes that share a corner
+        x = round(view.box[0] * scale) + 5
+        y = round(view.box[1] * scale) + 5 + number % 8 * 17
+        y = min(y, shown.height - 16)
+        wide = draw.textlength(str(number), _font(12)) + 8
+        draw.rectangle((x, y, x + wide, y + 14), _colour(number))
+        draw.text((x + 4, y), str(number), "white", _font(12))
+    return shown
+
+
+def _within(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    x0, y0, x1, y1 = box
+    return (x0 + 1, y0 + 1, x1 - 1, y1 - 1) if x1 - x0 > 2 and y1 - y0 > 2 else box
+
+
+def _colour(number: int) -> str:
+    return BOXES[number % len(BOXES)]
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _cut(draw: ImageDraw.ImageDraw, text: str, size: int, width: float) -> str:
+    """As much of a text as fits, with an ellipsis where it does not."""
+    if draw.textlength(text, _font(size)) <= width:
+        return text
+    while text and draw.textlength(text + "…", _font(size)) > width:
+        text = text[:-1]
+    return text + "…"

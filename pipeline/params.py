@@ -1,0 +1,587 @@
+"""The parameters: every key of `params.yaml` with its type, default, range and meaning, and no other."""
+
+import difflib
+import math
+import os
+import re
+import reprlib
+import warnings
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from stillroom.errors import ParamsError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+FAMILIES = ("vit", "pvt", "convit", "mvit", "swin", "twins")
+
+
+def _name(pattern: str, known: Callable[[], Sequence[str]]) -> Any:
+    """Checks a name that becomes part of a folder's name."""
+
+    def checked(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            near = difflib.get_close_matches(value.lower(), known(), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"must begin with a lower-case letter, then a-z, 0-9 and _{hint}")
+        return value
+
+    return AfterValidator(checked)
+
+
+def _number(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _range(value: Any) -> tuple[float, float]:
+    """YAML knows lists only."""
+    pair = list(value) if isinstance(value, list | tuple) else []
+    if len(pair) != 2 or not all(_number(one, 0, math.inf) and one < math.inf for one in pair):
+        raise ValueError("must be a list of two numbers, [low, high]")
+    if not 0 < pair[0] <= pair[1]:
+        raise ValueError(f"must be [low, high] with 0 < low <= high, not [{pair[0]}, {pair[1]}]")
+    return float(pair[0]), float(pair[1])
+
+
+def _alpha(value: Any) -> float | tuple[float, float]:
+    if _number(value, 0, 1):
+        return float(value)
+    pair = list(value) if isinstance(value, list | tuple) else []
+    if len(pair) != 2 or not all(_number(one, 0, 1) for one in pair):
+        raise ValueError("must be a number from 0 to 1, or two of them: [at the start, at the end]")
+    return float(pair[0]), float(pair[1])
+
+
+def _plain(value: Any) -> Any:
+    """What a record keeps as JSON must be JSON: YAML has dates, infinities and loops beside."""
+    if not _is_json(value):
+        raise ValueError("must hold text, finite numbers, true, false, null, lists and sections alone")
+    return value
+
+
+def _is_json(value: Any, depth: int = 32) -> bool:
+    if isinstance(value, dict):
+        return depth > 0 and all(
+            isinstance(key, str) and _is_json(one, depth - 1) for key, one in value.items()
+        )
+    if isinstance(value, list | tuple):
+        return depth > 0 and all(_is_json(one, depth - 1) for one in value)
+    if isinstance(value, int | float):
+        return abs(value) < 2**63
+    return value is None or isinstance(value, str)
+
+
+def _expanded(path: str) -> str:
+    """A path with `~` as the shell reads it; quotes keep it from the shell."""
+    return os.path.expanduser(path)
+
+
+def _weights(value: str) -> str:
+    if value.lower() in ("hub", "none") and value != value.lower():
+        raise ValueError(f"must be {value.lower()}, in small letters, or a .safetensors file")
+    return value
+
+
+def _cache_path(path: str) -> str:
+    if path.startswith("~"):
+        raise ValueError(f"must be written out, {os.path.expanduser(path)}: DVC reads it too, and knows no ~")
+    return path.removesuffix("/manifest.json")
+
+
+# a student's family, or any timm model by its own name
+Family = Annotated[str, _name(r"[a-z0-9][a-z0-9_.]{0,79}", lambda: FAMILIES)]
+Arm = Annotated[str, _name(r"[a-z][a-z0-9_]{0,31}", lambda: list(Losses.model_fields))]
+Range = Annotated[tuple[float, float], BeforeValidator(_range)]
+# the teacher's weight in a loss: one number, or [at the start, at the end], changing linearly with the steps
+Alpha = Annotated[float | tuple[float, float], BeforeValidator(_alpha)]
+Temperature = Annotated[float, Field(gt=0, le=100)]
+Outputs = Annotated[list[str], Field(min_length=1)]
+Folder = Annotated[str, Field(min_length=1), AfterValidator(_expanded)]
+Weights = Annotated[str, Field(min_length=1), AfterValidator(_weights)]
+Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
+
+
+class Section(BaseModel):
+    """Strict: no unknown key, no silent conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    """`data`: which images."""
+
+    name: Literal["sketch40", "stanford40", "folder"] = "sketch40"
+    # stanford40, folder: where the data set lies (stanford40 also reads its three zip files there).
+    # Without one, stanford40 is downloaded to artifacts/downloads/stanford40.
+    path: Folder | None = None
+    # stanford40: check counts, names and split digests against the published ones
+    official: bool = True
+    # share of train set aside, stratified, to look at while training; never used for fitting
+    val_fraction: Share = 0.0
+    # equal files in train and test, or in two classes: say so, stop, or go on without them
+    duplicates: Literal["warn", "refuse", "drop"] = "warn"
+    # a text file: images to leave out, one a line, as paths from data.path
+    skip: Folder | None = None
+    # folder: the table of the split, where it cannot lie in data.path as split.csv
+    split_file: Folder | None = None
+    # folder: what the names of its folders (or the words of the table) mean, as {train: train, eval: test};
+    # none: the usual names
+    splits: dict[str, Literal["train", "val", "test"]] = {}
+    # folder: a class most of whose files are of no format that is read: stop, or go on without these files
+    unread: Literal["refuse", "accept"] = "refuse"
+    seed: Seed = 0  # draws the validation slice, and the pictures of sketch40
+    train_per_class: Count = 15  # sketch40 only
+    test_per_class: Count = 10  # sketch40 only
+    image_size: Annotated[int, Field(ge=32, le=1024)] = 96  # sketch40 only: short side of a picture in pixels
+
+
+class Views(Section):
+    """`views`: the augmented views of a training image."""
+
+    count: Annotated[int, Field(ge=1, le=65535)] = 8  # views a sample in the cache
+    # side in pixels of what the teacher sees; None: the size in timm's data config of the teacher
+    size: Annotated[int, Field(ge=16, le=4096)] | None = None
+    seed: Seed = 0
+    # name: of a policy (crop, three_augment, strong, centre), and what that policy takes; views.recipe checks
+    # it
+    recipe: Plain = {"name": "crop"}
+
+
+class Train(Section):
+    """How a model is fitted: timm's words for timm's factories."""
+
+    epochs: Annotated[int, Field(ge=0)] = 30
+    batch_size: Count = 48
+    opt: str = "adamw"
+    lr: Positive = 1e-3
+    weight_decay: NonNegative = 0.05
+    warmup_epochs: Annotated[int, Field(ge=0)] = 3  # linear warm-up from a hundredth of lr
+    sched: Literal["cosine", "poly", "tanh", "wsd", "constant"] = "cosine"  # timm's schedules, over all steps
+    clip_grad: NonNegative = 1.0  # largest norm of the gradient; 0: none
+    accumulate: Count = 1  # parts that a batch is cut into, where it does not fit into memory at once
+    # 0: none; else the decay of an average of the weights (timm's ModelEmaV3, warmed up), which is the result
+    ema: Share = 0.0
+    label_smoothing: Share = 0.0
+    drop_path: Share = 0.0
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # each layer learns so much slower than the next
+    amp: Literal["none", "bf16"] = "none"  # bf16: autocast
+    compile: bool = False  # torch.compile: worth its minute of compilation in long runs on a GPU
+
+
+class Teacher(Section):
+    """`teacher`: the CNN whose logits are cached."""
+
+    arch: str = "convnext_atto"  # any timm ConvNeXt, or any other timm CNN
+    overrides: Plain = {}  # further arguments of timm.create_model
+    weights: Weights = "none"  # hub | none | a .safetensors file with timm's names
+    seed: Seed = 0
+    train: Train = Train()
+
+
+class Cache(Section):
+    """`cache`: how the teacher's logits are stored, and which cache students learn from."""
+
+    # the cache that students and the report read: a folder, or an address (s3://, ssh://, https://) of one;
+    # (or its manifest.json, which is all that DVC then looks at). `stillroom cache` writes artifacts/cache.
+    path: Annotated[str, Field(min_length=1), AfterValidator(_cache_path)] = "artifacts/cache"
+    store: Literal["zarr", "hdf5"] = "zarr"
+    encoding: Literal["float16", "int8", "topk"] = "float16"
+    k: Count = 16  # topk only: logits kept a view
+    block_samples: Annotated[int, Field(ge=1, le=1_048_576)] = 1024  # samples in a block (of one view)
+    # of the teacher's forward pass on a GPU; a CPU takes fewer at a time, one pass a core
+    batch_size: Count = 64
+    amp: Literal["none", "bf16"] = "none"
+    # output: the folder of its teacher. More than one: each looks at the same views.
+    teachers: Annotated[dict[str, Folder], Field(min_length=1)] = {"logits": "artifacts/teacher"}
+
+    @field_validator("teachers")
+    @classmethod
+    def _names(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name) or name in ("keys", "labels", "views"):
+                raise ValueError(f"{name!r} is no name for an output: lower case letters, digits and _")
+        return value
+
+
+class Ce(Section):
+    """`student.losses.ce`: cross-entropy with the labels; it has no parameter of its own."""
+
+
+class Taught(Section):
+    """What every loss with a teacher takes."""
+
+    # which outputs of the cache teach; of more than one, the mean of their softened probabilities
+    outputs: Outputs = ["logits"]
+
+
+class Kd(Taught):
+    """`student.losses.kd`: alpha * T^2 * KL(teacher || student) + (1 - alpha) * cross-entropy."""
+
+    alpha: Alpha = 0.6
+    temperature: Temperature = 4.0
+
+
+class Soft(Taught):
+    """`student.losses.soft`: T^2 * KL(teacher || student), without labels."""
+
+    temperature: Temperature = 1.0
+
+
+class Dkd(Taught):
+    """`student.losses.dkd`: the KL's part between target and rest, and its part within the rest."""
+
+    alpha: Alpha = 0.5
+    temperature: Temperature = 4.0
+    target_weight: NonNegative = 1.0
+    other_weight: NonNegative = 8.0
+
+
+class Dist(Taught):
+    """`student.losses.dist`: correlation between classes, and within classes over the batch."""
+
+    alpha: Alpha = 0.5
+    temperature: Temperature = 1.0
+    inter: NonNegative = 1.0
+    intra: NonNegative = 1.0
+
+
+class Standardised(Taught):
+    """`student.losses.standardised`: KL between z-scores of the logits."""
+
+    alpha: Alpha = 0.9
+    temperature: Temperature = 2.0
+    weight: NonNegative = 10.0
+
+
+class Mse(Taught):
+    """`student.losses.mse`: squared difference of the logits."""
+
+    alpha: Alpha = 0.5
+
+
+class Hard(Taught):
+    """`student.losses.hard`: cross-entropy with the teacher's likeliest class."""
+
+    alpha: Alpha = 0.5
+
+
+class Losses(Section):
+    """`student.losses`: what an arm's loss takes. A loss of one's own (pipeline/losses/NAME.py) is one more
+    entry, checked against its signature where it is used.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Plain]
+
+    ce: Ce = Ce()
+    kd: Kd = Kd()
+    soft: Soft = Soft()
+    dkd: Dkd = Dkd()
+    dist: Dist = Dist()
+    standardised: Standardised = Standardised()
+    mse: Mse = Mse()
+    hard: Hard = Hard()
+
+    def of(self, arm: str) -> dict[str, Any]:
+        """An arm's parameters; those of a loss of one's own as they were given."""
+        found = getattr(self, arm, None)
+        return found.model_dump() if isinstance(found, Section) else dict(found or {})
+
+
+class StudentModel(Section):
+    """`student.model`: which model of a family, the same for both arms."""
+
+    size: Literal["micro", "tiny", "small", "base"] = "micro"  # of the six families
+    image_size: Annotated[int, Field(ge=16, le=4096)] | None = None  # None: what the teacher saw
+    weights: Weights = "none"  # hub | none | a .safetensors file with timm's names
+    family_weights: dict[str, Weights] = {}  # other weights for single families, as {vit: FILE}
+    overrides: Plain = {}
+
+    def weights_of(self, family: str) -> str:
+        """The weights that a family starts from."""
+        return self.family_weights.get(family, self.weights)
+
+
+class StudentTrain(Train):
+    """`student.train`: how a student is fitted."""
+
+    epochs: Count = 30
+    # where epochs exceed views: the same turn again, or each turn in another order
+    view_order: Literal["cycle", "shuffle"] = "cycle"
+
+
+def _trainable(values: dict[str, Any]) -> dict[str, Any]:
+    """Checks some of `StudentTrain`'s values; pydantic puts where they stand before what it raises."""
+    StudentTrain.model_validate(values)
+    return values
+
+
+class Student(Section):
+    """`student`: the matrix of students, and how each is trained."""
+
+    families: Annotated[list[Family], Field(min_length=1)] = ["vit", "pvt", "convit", "mvit", "swin", "twins"]
+    arms: Annotated[list[Arm], Field(min_length=1)] = ["ce", "kd"]  # losses, by name
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
+    model: StudentModel = StudentModel()
+    train: StudentTrain = StudentTrain()
+    # other training values for single families, all arms: {vit: {lr: 1.0e-4, layer_decay: 0.7}}
+    family_train: dict[str, Annotated[dict[str, Any], AfterValidator(_trainable)]] = {}
+    losses: Losses = Field(default_factory=lambda: Losses.model_validate({}))
+
+    def train_of(self, family: str) -> StudentTrain:
+        """How a family is trained: `train`, with what `family_train` says otherwise."""
+        return StudentTrain.model_validate(self.train.model_dump() | self.family_train.get(family, {}))
+
+    @field_validator("families", "arms", "seeds")
+    @classmethod
+    def _distinct(cls, value: list) -> list:
+        twice = [one for number, one in enumerate(value) if one in value[:number]]
+        if twice:
+            raise ValueError(f"names an entry twice: {twice[0]}")
+        return value
+
+
+class Report(Section):
+    """`report`: the page."""
+
+    title: str = "stillroom"
+
+
+class Params(Section):
+    """The whole of `params.yaml`."""
+
+    data: Data = Data()
+    views: Views = Views()
+    teacher: Teacher = Teacher()
+    cache: Cache = Cache()
+    student: Student = Student()
+    report: Report = Report()
+
+
+def keys(kind: type[Section] = Params, prefix: str = "") -> list[str]:
+    """Every key of the parameters, dotted: `views.count`, ..."""
+    found: list[str] = []
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            found += keys(inner, f"{prefix}{name}.")
+        else:
+            found.append(f"{prefix}{name}")
+    return found
+
+
+def load_params(file: Path, overrides: tuple[str, ...] = ()) -> Params:
+    """Read a params file and check every key and value of it.
+
+    Args:
+        file: YAML 1.2 (as DVC reads it).
+        overrides: `section.key=value` strings; the value is YAML.
+
+    Raises:
+        ParamsError: the file is missing or no YAML, or a key or a value is not one that `Params` allows.
+    """
+    try:
+        tree = _yaml(file.read_text(encoding="utf-8-sig"))  # Windows' editors put a mark at the start
+    except FileNotFoundError:
+        raise ParamsError(
+            f"{file} is not there", fix="run `stillroom preset sketch40 > params.yaml`"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{file} cannot be read", str(error), "save it as UTF-8") from None
+    except OSError as error:
+        raise ParamsError(f"{file} cannot be read", str(error)) from None
+    except ValueError as error:
+        raise ParamsError(f"{file} is not valid YAML", str(error)) from None
+    if tree is None:
+        raise ParamsError(f"{file} is empty", fix="run `stillroom preset sketch40 > params.yaml`")
+    if not isinstance(tree, dict):
+        raise ParamsError(
+            f"{file} must hold sections ({', '.join(Params.model_fields)}), not a {type(tree).__name__}"
+        )
+    check(tree, str(file))  # before --set, so that a fault is looked for where it is
+    for override in overrides:
+        set_value(tree, *parse_override(override))
+    return check(tree, f"--set {' '.join(overrides)}" if overrides else str(file))
+
+
+def _yaml(text: str) -> Any:
+    """YAML as plain data.
+
+    Raises:
+        ValueError: it is none; says where and why.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an anchor may be used again
+            return YAML(typ="safe").load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        why = (error.problem or error.context or "").splitlines()[0]
+        hint = "; indent with spaces" if "\\t" in why else ""
+        raise ValueError(f"{place}{why}{hint}") from None
+    except Exception as error:  # it hands on what a value runs into: a date that is none, nesting too deep
+        raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from None
+
+
+def parse_override(text: str) -> tuple[list[str], Any]:
+    """Split `section.key=value` into its path and its YAML value; a model's name may have dots."""
+    name, equals, value = text.partition("=")
+    path = name.strip().split(".")
+    if not equals or not all(path):
+        raise ParamsError(
+            f"--set {text!r} is not of the form section.key=value", fix="for example --set views.count=4"
+        )
+    try:
+        found = _yaml(value)
+    except ValueError as error:
+        raise ParamsError(
+            f"--set {text!r}: {value!r} is not a YAML value", str(error), "put quotes around text"
+        ) from None
+    for named, ends in ((["student", "family_train"], 1), (["student", "model", "family_weights"], 0)):
+        if path[: len(named)] == named and len(path) > len(named) + 1:
+            ends = 0 if isinstance(found, dict) else ends
+            stop = len(path) - ends
+            path = [*named, ".".join(path[len(named) : stop]), *path[stop:]]
+    return path, found
+
+
+def set_value(tree: dict, path: list[str], value: Any) -> None:
+    """Set one value in nested sections, making the sections on the way."""
+    for name in path[:-1]:
+        inner = tree.setdefault(name, {})
+        if not isinstance(inner, dict):
+            inner = tree[name] = {}
+        tree = inner
+    tree[path[-1]] = value
+
+
+def check(tree: dict, source: str) -> Params:
+    """Check nested sections against `Params`; every fault is named, with the nearest valid key."""
+    return validated(Params, tree, source)
+
+
+Kind = TypeVar("Kind", bound=Section)
+
+
+def validated(kind: type[Kind], tree: dict, source: str, prefix: tuple[str, ...] = ()) -> Kind:
+    """A section from plain data; `prefix` is where it stands in the parameters.
+
+    Raises:
+        ParamsError: names every unknown key and every wrong value.
+    """
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(kind, fault, prefix) for fault in error.errors(include_url=False)]
+        unique = list(dict.fromkeys(lines))
+        raise ParamsError(
+            f"{source}: " + ("; ".join(unique) if len(unique) == 1 else "\n  " + "\n  ".join(unique))
+        ) from None
+
+
+def _dotted(path: Any) -> str:
+    return ".".join(str(part) for part in path)
+
+
+# Where pydantic's own words name its inside, or say little
+WORDS = {
+    "dict_type": "must be a section: {key: value, ...}",
+    "model_type": "must be a section: {key: value, ...}",
+    "list_type": "must be a list: [first, second, ...]",
+    "string_type": "must be text",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+    "recursion_loop": "must not hold itself",
+}
+UNQUOTED = ("int_type", "float_type", "bool_type")
+
+
+def _explain(kind: type[Section], fault: Any, prefix: tuple[str, ...]) -> str:
+    path = [str(part) for part in fault["loc"]]
+    value, sort = fault["input"], fault["type"]
+    if sort == "invalid_key" or path[-1:] == ["[key]"]:
+        held = [*prefix, *path[: -1 if sort == "invalid_key" else -2]]
+        return f"unknown key {_dotted([*held, _shown(value)])}; a key must be text"
+    name = _dotted([*prefix, *path])
+    if sort == "extra_forbidden":
+        return f"unknown key {name}; {_hint(kind, [*prefix, *path], len(prefix), value)}"
+    message = WORDS.get(sort) or fault["msg"].removeprefix("Value error, ")
+    if isinstance(value, str) and sort in UNQUOTED:
+        message += ", true or false" if sort == "bool_type" else ", not text"
+    if value is None:
+        message += "; leave the key out for its default"
+    return f"{name} = {_shown(value)}: {message[:1].lower() + message[1:]}"
+
+
+def _hint(kind: type[Section], path: list[str], start: int, value: Any) -> str:
+    """What an unknown key may have been meant for; `kind` stands at the first `start` parts of `path`."""
+    valid = list(_section(kind, path[start:-1]).model_fields)
+    near = difflib.get_close_matches(path[-1], valid, n=1, cutoff=0.75)
+    found = [_dotted([*path[:-1], one]) for one in near] or _elsewhere(path, value)
+    if not found:
+        near = difflib.get_close_matches(path[-1], valid, n=1, cutoff=0.5)
+        found = [_dotted([*path[:-1], one]) for one in near]
+    if found:
+        return f"did you mean {' or '.join(found[:3])}?"
+    return f"valid keys: {', '.join(valid) or 'none'}"
+
+
+def _section(kind: type[Section], path: Sequence[str]) -> type[Section]:
+    for part in path:
+        found = kind.model_fields[part].annotation if part in kind.model_fields else None
+        if not (isinstance(found, type) and issubclass(found, Section)):
+            return StudentTrain  # of a family in `family_train`: the one place below no section
+        kind = found
+    return kind
+
+
+def _elsewhere(path: list[str], value: Any) -> list[str]:
+    """Keys of other sections by the same name, those first that share most of the path."""
+    while isinstance(value, dict) and len(value) == 1:  # `kd.alpha` is `kd: {alpha: ...}`
+        [(inner, value)] = value.items()
+        path = [*path, str(inner)]
+    from stillroom.modalities.images import policies  # the recipe's keys are the policies' fields
+
+    known = [key.split(".") for key in (*keys(), *policies.keys("views.recipe."))]
+    tail = [key for key in known if key[-1] == path[-1]]
+    if not tail:
+        names = sorted({key[-1] for key in known})
+        near = difflib.get_close_matches(path[-1], names, n=1, cutoff=0.75)
+        tail = [key for key in known if [key[-1]] == near]
+
+    def shared(key: list[str]) -> int:
+        return sum(part in key for part in path[:-1])
+
+    most = max(map(shared, tail), default=0)
+    return [_dotted(key) for key in tail if shared(key) == most]
+
+
+def _shown(value: Any) -> str:
+    """A value as a message shows it, on one line and never long."""
+    if value is None:
+        return "null"
+    if isinstance(value, date):
+        return str(value)
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = 100
+    short.maxlevel, short.maxdict = 3, 6
+    return short.repr(value)

@@ -1,0 +1,274 @@
+"""What a cache is made from, said from the project's side, and the check of a cache against it."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from stillroom.cache.format import identity as identities
+from stillroom.cache.format.manifest import Manifest
+from stillroom.errors import AccessError, CacheError, ParamsError
+from stillroom.modalities.images.policies import make_recipe
+from stillroom.params import Cache, Params, Teacher, Views
+from stillroom.samples import Samples
+
+FIXES = {
+    "outputs": "put the old teacher back, or run `stillroom cache --replace` to cache the present one",
+    "samples.images": "put the old images back, or make all of it again from the new ones: `dvc repro`, or "
+    "`stillroom prepare`, `stillroom teacher`, `stillroom cache --replace` and the students",
+    "samples": "use the data, split and class order that the cache was made from, or run "
+    "`stillroom cache --replace`",
+    "views": "set views.recipe and views.seed to what the cache was made with, or run "
+    "`stillroom cache --replace`",
+}
+ENCODING_FIX = "set cache.encoding to what the cache was made with, or run `stillroom cache --replace`"
+INPUT_FIX = (
+    "set views.size (and the teacher's normalisation) to what the cache was made with, or run "
+    "`stillroom cache --replace`"
+)
+
+
+def of_data(train: Samples, views: Views) -> dict[str, Any]:
+    """The part of an identity that a student can know: its samples and its recipe."""
+    return {
+        "samples": {"count": len(train), **train.digests()},
+        "views": {"recipe": make_recipe(views.recipe).describe(), "seed": views.seed},
+    }
+
+
+def of_teacher(described: dict[str, Any]) -> dict[str, Any]:
+    """What `teacher.json` tells of an output: `teacher` and `input` in `identity["outputs"][NAME]`."""
+    return {
+        "teacher": {
+            "arch": described["arch"],
+            "overrides": described["overrides"],
+            "digest": described["digest"],
+            "classes": len(described["classes"]),
+        },
+        "input": described["input"],
+    }
+
+
+def of_output(described: dict[str, Any], cache: Cache) -> dict[str, Any]:
+    """An entry of `identity["outputs"]`, whole."""
+    options = {"k": cache.k} if cache.encoding == "topk" else {}
+    return {
+        "kind": "logits",
+        "encoding": cache.encoding,
+        **options,
+        "shape": [len(described["classes"])],
+        **of_teacher(described),
+    }
+
+
+def read_teacher(file: Path) -> dict[str, Any]:
+    """The content of `teacher.json`.
+
+    Raises:
+        CacheError: it is missing or damaged.
+        AccessError: this user may not read it.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        of_teacher(found)
+    except FileNotFoundError:
+        fix = "run `stillroom teacher`, or fetch it (`dvc pull teacher`)"
+        raise CacheError(f"{file} is not there", fix=fix) from None
+    except PermissionError:
+        raise AccessError(file) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CacheError(
+            f"{file} cannot be read", f"{type(error).__name__}: {error}", "run `stillroom teacher`"
+        ) from None
+    seen = found["input"] if isinstance(found["input"], dict) else {}
+    for name, value, sound in (
+        ("arch", found["arch"], isinstance(found["arch"], str)),
+        ("overrides", found["overrides"], isinstance(found["overrides"], dict)),
+        ("classes", found["classes"], isinstance(found["classes"], list) and len(found["classes"]) > 0),
+        ("digest", found["digest"], isinstance(found["digest"], str)),
+        ("input.size", seen.get("size"), type(seen.get("size")) is int and 16 <= seen["size"] <= 4096),
+    ):
+        if not sound:
+            raise CacheError(
+                f"{file} is damaged",
+                f"{name} = {value!r:.80}",
+                "put the right file back, or run `stillroom teacher`",
+            )
+    return dict(found)
+
+
+def parts(identity: dict[str, Any], outputs: Sequence[str]) -> dict[str, str]:
+    """Digests of what a student takes from a cache: `data` (samples and views), and each output it learns
+    from.
+
+    They stay the same where a cache gets another output, as its id does not.
+    """
+    data = {name: value for name, value in identity.items() if name != "outputs"}
+    used = {name: identities.identity_id(identity["outputs"][name]) for name in outputs}
+    return {"data": identities.identity_id(data), **used}
+
+
+def check_samples(manifest: Manifest, train: Samples) -> None:
+    """Refuse a cache of other samples: other images, split, labels or class order.
+
+    Raises:
+        CacheError: names each field that differs, with both values and what to do.
+    """
+    expected = {"samples": {"count": len(train), **train.digests()}}
+    identities.check(expected, manifest.identity, fixes(()))
+
+
+def check_against_cache(
+    manifest: Manifest, train: Samples, params: Params, outputs: Sequence[str] = ()
+) -> None:
+    """Refuse a cache that does not belong to these samples and this recipe, nor to a teacher that is at hand.
+
+    Args:
+        outputs: what is to be used of the cache.
+
+    Raises:
+        CacheError: names each field that differs, with both values and what to do.
+    """
+    held = manifest.identity["outputs"]
+    missing = [name for name in outputs if name not in held]
+    if missing:
+        raise CacheError(
+            f"the cache has no output {', '.join(missing)}",
+            f"it holds {', '.join(sorted(held))}",
+            "choose one of these (student.losses.kd.outputs), or add its teacher to cache.teachers and run "
+            "`stillroom cache`",
+        )
+    expected = of_data(train, params.views)
+    known: dict[str, Any] = {}
+    other_size = params.views.size not in (None, *(one["input"]["size"] for one in held.values()))
+    for name in held:
+        file = Path(params.cache.teachers.get(name, "")) / "teacher.json"
+        if name in params.cache.teachers and file.exists():
+            known[name] = of_teacher(read_teacher(file))
+        if other_size:
+            known.setdefault(name, {})["input"] = {**held[name]["input"], "size": params.views.size}
+    identities.check({**expected, "outputs": known}, manifest.identity, fixes(known))
+
+
+def input_size(described: dict[str, dict[str, Any]]) -> int:
+    """The size that students see of these teachers' cache, in pixels: as `input_of` of its manifest."""
+    return int(described.get("logits", described[min(described)])["input"]["size"])
+
+
+def input_of(manifest: Manifest) -> dict[str, Any]:
+    """The `size`, `mean` and `std` that the teacher of `logits` saw, or that of the first output."""
+    outputs = manifest.identity["outputs"]
+    return dict(outputs.get("logits", outputs[min(outputs)])["input"])
+
+
+def ignored(manifest: Manifest, params: Params) -> list[str]:
+    """What to say of parameters that ask for another cache, where that is no reason to refuse this one."""
+    lines = []
+    arch = manifest.identity["outputs"].get("logits", {}).get("teacher", {}).get("arch")
+    if "logits" in params.cache.teachers and arch != params.teacher.arch:
+        lines.append(
+            f"note: teacher.arch is {params.teacher.arch}; this cache was made by {arch}, which counts here"
+        )
+    if manifest.layout.views > params.views.count:
+        lines.append(
+            f"note: views.count is {params.views.count}; this cache holds {manifest.layout.views}, "
+            "which are all used"
+        )
+    for name, output in sorted(manifest.identity["outputs"].items()):
+        asked = {"encoding": params.cache.encoding, "k": params.cache.k}
+        for key in asked:
+            if key in output and output[key] != asked[key]:
+                lines.append(
+                    f"note: cache.{key} is {asked[key]}; {name} of this cache has {output[key]}, "
+                    "which counts here"
+                )
+    if manifest.layout.views < params.views.count:
+        lines.append(
+            f"note: views.count is {params.views.count}; this cache holds {manifest.layout.views}, "
+            "which are used in turn (`stillroom cache` computes the others)"
+        )
+    return lines
+
+
+def check_size(described: dict[str, dict[str, Any]], views: Views) -> None:
+    """Refuse teachers none of which sees what `views.size` says.
+
+    Args:
+        described: the content of each output's `teacher.json`.
+
+    Raises:
+        ParamsError: names both sizes.
+    """
+    sizes = sorted({one["input"]["size"] for one in described.values()})
+    if views.size is not None and views.size not in sizes:
+        raise ParamsError(
+            f"views.size = {views.size}, and the teacher sees {' or '.join(map(str, sizes))} pixels a side",
+            "teacher.json has the size that it was made for, and the cache is made at that size",
+            f"set views.size to {sizes[0]}, or run `stillroom teacher` for one of {views.size} pixels",
+        )
+
+
+def other_teacher(described: dict[str, Any], teacher: Teacher) -> list[str]:
+    """What to say where the teacher that is there was made from other parameters."""
+    made = described.get("config")
+    asked = teacher.model_dump(mode="json")
+    if not isinstance(made, dict):
+        return []
+    differ = [
+        f"{key} {value} (params: {asked.get(key)})"
+        for key, value in made.items()
+        if key != "train" and value != asked.get(key)
+    ]
+    train = made.get("train")
+    if isinstance(train, dict):
+        differ += [
+            f"train.{key} {value} (params: {asked['train'].get(key)})"
+            for key, value in train.items()
+            if value != asked["train"].get(key)
+        ]
+    if not differ:
+        return []
+    return [f"note: the teacher that is there counts; it was made with {', '.join(differ)}"]
+
+
+def check_growth(manifest: Manifest, identity: dict[str, Any], views: int) -> None:
+    """Refuse to replace a cache by one that is not the same with more views or outputs.
+
+    Args:
+        manifest: of the cache that is there.
+        identity, views: of the one that is to take its place.
+
+    Raises:
+        CacheError: names each field that differs, and what to do.
+    """
+    old = manifest.identity["outputs"]
+    lost = [name for name in old if name not in identity["outputs"]]
+    if lost:
+        raise CacheError(
+            f"the cache holds the outputs {', '.join(sorted(old))}; {', '.join(lost)} would be lost",
+            "cache.teachers does not name them",
+            "add them to cache.teachers, or run `stillroom cache --replace`",
+        )
+    shared = {name: identity["outputs"][name] for name in old}
+    identities.check({**identity, "outputs": shared}, manifest.identity, fixes(old))
+    if views < manifest.layout.views:
+        raise CacheError(
+            f"the cache holds {manifest.layout.views} views, and views.count is {views}",
+            f"{manifest.layout.views - views} planes would be lost",
+            f"set views.count to {manifest.layout.views} or more, or run `stillroom cache --replace`",
+        )
+
+
+def shares(manifest: Manifest, identity: dict[str, Any]) -> bool:
+    """Whether a cache holds at least one output of an identity, of the same samples and views."""
+    held, wanted = manifest.identity, json.loads(identities.canonical(identity))
+    rest = [{name: value for name, value in one.items() if name != "outputs"} for one in (held, wanted)]
+    return rest[0] == rest[1] and any(
+        held["outputs"].get(name) == output for name, output in wanted["outputs"].items()
+    )
+
+
+def fixes(outputs: Iterable[str]) -> dict[str, str]:
+    """What to do about each field of an identity."""
+    special = {"encoding": ENCODING_FIX, "k": ENCODING_FIX, "input": INPUT_FIX}
+    return FIXES | {f"outputs.{name}.{field}": fix for name in outputs for field, fix in special.items()}

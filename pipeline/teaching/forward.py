@@ -1,0 +1,81 @@
+"""A teacher's logits for rendered views: the same bits on any number of cores, in any number of processes."""
+
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from stillroom.device import autocast
+from stillroom.modalities.images.models.create import Model
+from stillroom.modalities.images.render import to_input
+from stillroom.progress import Progress
+
+# On a CPU a sum may be split otherwise where more threads share it, and then its last bit differs. So each
+# pass takes one thread, and as many run at once as there are cores, each small enough for its core's cache.
+CPU_IMAGES = 16  # images a pass at 128 pixels; more of smaller ones
+
+
+class Forward:
+    """Runs a teacher, in eval mode, over batches of views.
+
+    Attributes:
+        batch_size: images a pass. What a batch holds decides a logit's last bits, so callers always cut the
+            same rows into the same batches.
+    """
+
+    def __init__(self, model: Model, batch_size: int, amp: str) -> None:
+        """
+        Args:
+            model: the teacher, on its device; it is put into eval mode.
+            batch_size: images a pass on a GPU; a CPU takes at most about 16 of 128 pixels a side.
+            amp: `none` or `bf16`.
+        """
+        self._model, self._amp = model, amp
+        self._where = next(model.net.parameters()).device
+        self._cpu = self._where.type == "cpu"
+        fits = max(CPU_IMAGES, CPU_IMAGES * 128**2 // model.size**2)
+        self.batch_size = min(batch_size, fits) if self._cpu else batch_size
+        model.net.eval()
+
+    def __call__(self, batches: Iterable[torch.Tensor], progress: Progress) -> np.ndarray:
+        """
+        Args:
+            batches: uint8 [B, S, S, 3] each, at the model's size.
+
+        Returns:
+            float32 [sum of B, C], raw logits.
+        """
+        found: list[np.ndarray] = []
+
+        def keep(logits: np.ndarray) -> None:
+            found.append(logits)
+            progress.advance(len(logits))
+
+        if not self._cpu:
+            for squares in batches:
+                keep(self._one(squares))
+            return np.concatenate(found)
+        threads = torch.get_num_threads()
+        waiting: deque[Future] = deque()
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                try:
+                    for squares in batches:
+                        waiting.append(pool.submit(self._one, squares))
+                        if len(waiting) > 2 * threads:  # rendered batches must not pile up
+                            keep(waiting.popleft().result())
+                    while waiting:
+                        keep(waiting.popleft().result())
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+        finally:
+            torch.set_num_threads(threads)
+        return np.concatenate(found)
+
+    def _one(self, squares: torch.Tensor) -> np.ndarray:
+        with torch.inference_mode(), autocast(self._where, self._amp):
+            pixels = to_input(squares.to(self._where), self._model.mean, self._model.std)
+            return self._model.net(pixels).float().cpu().numpy()

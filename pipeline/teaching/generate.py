@@ -1,0 +1,119 @@
+"""Stage one: a teacher runs once over every view of every training sample, block by block."""
+
+import numpy as np
+
+from stillroom.cache.format.divergence import measure
+from stillroom.cache.format.encoding import UnstorableError, of
+from stillroom.cache.format.layout import VIEWS, ArraySpec, Block
+from stillroom.cache.write.staging import Staging
+from stillroom.distributed import Ranks
+from stillroom.errors import CacheError
+from stillroom.modalities.images.fields import Policy, pack
+from stillroom.modalities.images.models.create import Model
+from stillroom.modalities.images.pixels import Pixels
+from stillroom.modalities.images.policies import make_recipe
+from stillroom.progress import Progress
+from stillroom.samples import Samples
+from stillroom.teaching.forward import Forward
+from stillroom.views.loader import batches
+from stillroom.views.planes import drawn
+
+
+def array_specs(identity: dict) -> dict[str, ArraySpec]:
+    """What a cache holds a view: its encoded outputs, and what the recipe draws under `views/`."""
+    fields = make_recipe(identity["views"]["recipe"], "identity").fields()
+    specs = {
+        f"{VIEWS}{name}": ArraySpec(np.dtype(dtype).str, shape) for name, (dtype, shape) in fields.items()
+    }
+    for name, output in identity["outputs"].items():
+        specs |= of(output).fields(name, tuple(output["shape"]))
+    return specs
+
+
+def divide(staging: Staging, views: int, ranks: Ranks, progress: Progress) -> list[Block]:
+    """The blocks that this process has to compute: every n-th of those that are neither staged nor published.
+
+    The first process looks, adopts what an earlier cache holds, and tells the others, so that all divide the
+    same list.
+
+    Args:
+        staging: an open staging folder, in every process.
+        views: V.
+    """
+    blocks = staging.blocks(views)
+    missing = np.ones(len(blocks), bool)
+    if ranks.first:
+        done = staging.committed()
+        adopted = staging.adopt(views, done)
+        missing = np.array([block not in done and block not in adopted for block in blocks])
+        if staging.dropped:
+            progress.note(f"damaged: {staging.dropped} staged blocks; they are computed anew")
+        if adopted:
+            progress.note(f"adopted: {len(adopted)} blocks of the cache that is there")
+        if not missing.all():
+            progress.note(f"resumed: {len(blocks) - missing.sum()} of {len(blocks)} blocks")
+    todo = [block for block, open_ in zip(blocks, ranks.share(missing), strict=True) if open_]
+    return todo[ranks.rank :: ranks.world]
+
+
+def generate(
+    model: Model,
+    samples: Samples,
+    recipe: Policy,
+    seed: int,
+    staging: Staging,
+    todo: list[Block],
+    batch_size: int,
+    amp: str,
+    progress: Progress,
+) -> None:
+    """Compute and commit blocks.
+
+    A block is always cut into the same batches, so that a resumed run computes what an undisturbed one would.
+
+    Args:
+        model: the teacher, on its device; put into eval mode.
+        samples: the training samples, rows as in the staging folder.
+        recipe, seed: what views draw.
+        staging: an open staging folder, of one output.
+        todo: the blocks, as `divide` gives them.
+        batch_size, amp: see `Forward`.
+
+    Raises:
+        CacheError: the teacher gave a value that cannot be kept; the message names sample and view.
+    """
+    forward = Forward(model, batch_size, amp)
+    [(name, output)] = staging.identity["outputs"].items()
+    pixels = Pixels(samples)
+    progress.start("cache" if name == "logits" else f"cache {name}", sum(map(_length, todo)), "views")
+    for block in todo:
+        rows = samples.rows[block.start : block.stop]
+        shots = drawn(recipe, seed, samples, rows, block.view)
+        jobs = [shots[i : i + forward.batch_size] for i in range(0, len(shots), forward.batch_size)]
+        logits = forward(batches(pixels, jobs, model.size), progress)
+        encoded, measured = _encode(name, output, logits, samples, block)
+        packed = pack([shot.view for shot in shots], list(recipe.fields()))
+        parameters = {f"{VIEWS}{field}": values for field, values in packed.items()}
+        staging.commit(block, encoded | parameters, {name: measured})
+    progress.finish()
+
+
+def _length(block: Block) -> int:
+    return block.stop - block.start
+
+
+def _encode(
+    name: str, output: dict, logits: np.ndarray, samples: Samples, block: Block
+) -> tuple[dict[str, np.ndarray], dict]:
+    """The arrays of an output, and how far what they hold is from the teacher's logits."""
+    codec = of(output)
+    try:
+        encoded = codec.encode(name, logits)
+    except UnstorableError as error:
+        key = samples.rows[block.start + error.row].key
+        raise CacheError(
+            f"the teacher's {name} for {key}, view {block.view}, hold {error.value}",
+            error.reason,
+            "look at the teacher: it diverged, or its weights are damaged; committed blocks are kept",
+        ) from None
+    return encoded, measure(logits, codec.decode(name, logits.shape[1:], encoded))

@@ -1,0 +1,93 @@
+"""Mends a damaged cache: what is whole is kept, only the blocks that `verify` condemns are computed again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stillroom.cache.format import identity as identities
+from stillroom.cache.format.layout import Block
+from stillroom.cache.read.store import Store
+from stillroom.cache.write.publish import publish
+from stillroom.cache.write.staging import Staging
+from stillroom.device import device, environment
+from stillroom.distributed import Ranks
+from stillroom.modalities.images.policies import make_recipe
+from stillroom.progress import Progress
+from stillroom.provenance.identity import check_samples, fixes, of_teacher, read_teacher
+from stillroom.provenance.probes import check_probes
+from stillroom.provenance.teacher import load_teacher
+from stillroom.samples import Samples
+from stillroom.teaching.generate import array_specs, divide, generate
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What a repair did.
+
+    Attributes:
+        kept: blocks that were whole.
+        computed: blocks that were computed again.
+        changed: those of them whose values are not what they were before the damage, bit for bit: float
+            noise, where this machine is not the one that wrote them.
+    """
+
+    kept: int
+    computed: list[Block]
+    changed: list[Block]
+
+
+def repair(
+    store: Store,
+    samples: Samples,
+    teachers: dict[str, str],
+    staging: Path,
+    batch_size: int,
+    progress: Progress,
+) -> Repair:
+    """Put a whole store in the place of a damaged one.
+
+    Args:
+        store: the damaged cache; its manifest is sound.
+        samples: the training samples; they must be those of the cache.
+        teachers: by output, the folder of its teacher; needed only for outputs that lost blocks.
+        staging: the folder of staging folders.
+        batch_size: see `Forward`.
+
+    Raises:
+        CacheError: the samples or a teacher are not those of the cache (names the field), or this machine
+            renders other pictures.
+    """
+    manifest = store.manifest
+    identity, views = manifest.identity, store.layout.views
+    check_samples(manifest, samples)
+    keys, labels = [row.key for row in samples.rows], samples.labels()
+    recipe, seed = make_recipe(identity["views"]["recipe"], "manifest.json"), identity["views"]["seed"]
+    stagings: list[Staging] = []
+    computed: set[Block] = set()
+    try:
+        for name, output in identity["outputs"].items():
+            single = {**identity, "outputs": {name: output}}
+            specs = array_specs(single)
+            block_samples = store.layout.block_samples
+            opened = Staging(staging, single, specs, keys, labels, block_samples, earlier=store)
+            stagings.append(opened)
+            todo = divide(opened, views, Ranks(), progress)
+            if not todo:
+                continue
+            told = check_probes(store, samples)
+            if told:
+                progress.note(told)
+            folder = Path(teachers.get(name, ""))
+            described = read_teacher(folder / "teacher.json")
+            identities.check({"outputs": {name: of_teacher(described)}}, identity, fixes([name]))
+            model = load_teacher(folder, described)
+            model.net.to(device())
+            amp = str(manifest.environment.get("amp", "none"))
+            generate(model, samples, recipe, seed, opened, todo, batch_size, amp, progress)
+            computed |= set(todo)
+        made = {**manifest.environment, "repaired": environment()} if computed else manifest.environment
+        new = publish(stagings, store.folder, manifest.backend, views, made, manifest.probes, progress)
+    finally:
+        for opened in stagings:
+            opened.close()
+    changed = [block for block in computed if new.blocks[block] != manifest.blocks[block]]
+    return Repair(len(manifest.blocks) - len(computed), sorted(computed), sorted(changed))
