@@ -56,13 +56,15 @@ def autocast(where: "torch.device", amp: str) -> Any:
     return torch.autocast(where.type, torch.bfloat16, enabled=amp == "bf16")
 
 
-def environment() -> dict[str, str]:
-    """Versions and device, recorded beside a result; never part of an identity."""
+def environment(versions: dict[str, str]) -> dict[str, str]:
+    """Versions and device, recorded beside a result; never part of an identity.
+
+    Args:
+        versions: of what the modality decodes and renders with.
+    """
     import numpy
-    import PIL
     import timm
     import torch
-    from PIL import features
 
     where = device()
     return {
@@ -70,8 +72,7 @@ def environment() -> dict[str, str]:
         "torch": torch.__version__,
         "timm": timm.__version__,
         "numpy": numpy.__version__,
-        "pillow": PIL.__version__,
-        "jpeg": features.version_feature("libjpeg_turbo") or features.version_codec("jpg") or "unknown",
+        **versions,
         "machine": platform.machine(),
         "device": torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu",
     }

@@ -43,6 +43,13 @@ class Ranks:
             if own:
                 torch.cuda.set_device(self.local)
 
+    @classmethod
+    def alone(cls) -> "Ranks":
+        """This process by itself, whatever torchrun started."""
+        found = cls.__new__(cls)
+        found.rank, found.world, found.local, found.local_world = 0, 1, 0, 1
+        return found
+
     def __enter__(self) -> "Ranks":
         return self
 

@@ -1,11 +1,18 @@
 """Folders that are written anew as a whole: what else lies in them stays, and no input may lie in them."""
 
 import errno
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write JSON that reads well and differs only where the content does."""
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def others(folder: Path, ours: re.Pattern[str]) -> Iterator[str]:

@@ -1,14 +1,16 @@
-"""The parameters: every key of `params.yaml` with its type, default, range and meaning, and no other."""
+"""The parameters: every key of `params.yaml` with its type, default, range and meaning, and no other.
+
+Here are the keys that all kinds of data share; a modality's `settings.py` adds its own, and
+`stillroom.modalities.params` reads a file with both.
+"""
 
 import difflib
 import math
 import os
 import re
 import reprlib
-import warnings
 from collections.abc import Callable, Sequence
 from datetime import date
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -20,8 +22,6 @@ from pydantic import (
     ValidationError,
     field_validator,
 )
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
 
 from stillroom.errors import ParamsError
 
@@ -31,11 +31,10 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-FAMILIES = ("vit", "pvt", "convit", "mvit", "swin", "twins")
 
 
-def _name(pattern: str, known: Callable[[], Sequence[str]]) -> Any:
-    """Checks a name that becomes part of a folder's name."""
+def name_like(pattern: str, known: Callable[[], Sequence[str]]) -> Any:
+    """Checks a name that becomes part of a folder's name; `known` gives those that hints come from."""
 
     def checked(value: str) -> str:
         if not re.fullmatch(pattern, value):
@@ -106,9 +105,8 @@ def _cache_path(path: str) -> str:
     return path.removesuffix("/manifest.json")
 
 
-# a student's family, or any timm model by its own name
-Family = Annotated[str, _name(r"[a-z0-9][a-z0-9_.]{0,79}", lambda: FAMILIES)]
-Arm = Annotated[str, _name(r"[a-z][a-z0-9_]{0,31}", lambda: list(Losses.model_fields))]
+FAMILY = r"[a-z0-9][a-z0-9_.]{0,79}"  # a student's family, or a model by its own name
+Arm = Annotated[str, name_like(r"[a-z][a-z0-9_]{0,31}", lambda: list(Losses.model_fields))]
 Range = Annotated[tuple[float, float], BeforeValidator(_range)]
 # the teacher's weight in a loss: one number, or [at the start, at the end], changing linearly with the steps
 Alpha = Annotated[float | tuple[float, float], BeforeValidator(_alpha)]
@@ -126,43 +124,26 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """`data`: which images."""
+    """`data`: which data set."""
 
-    name: Literal["sketch40", "stanford40", "folder"] = "sketch40"
-    # stanford40, folder: where the data set lies (stanford40 also reads its three zip files there).
-    # Without one, stanford40 is downloaded to artifacts/downloads/stanford40.
-    path: Folder | None = None
-    # stanford40: check counts, names and split digests against the published ones
-    official: bool = True
+    name: str
+    path: Folder | None = None  # where the data set lies
     # share of train set aside, stratified, to look at while training; never used for fitting
     val_fraction: Share = 0.0
     # equal files in train and test, or in two classes: say so, stop, or go on without them
     duplicates: Literal["warn", "refuse", "drop"] = "warn"
-    # a text file: images to leave out, one a line, as paths from data.path
+    # a text file: files to leave out, one a line, as paths from data.path
     skip: Folder | None = None
-    # folder: the table of the split, where it cannot lie in data.path as split.csv
-    split_file: Folder | None = None
-    # folder: what the names of its folders (or the words of the table) mean, as {train: train, eval: test};
-    # none: the usual names
-    splits: dict[str, Literal["train", "val", "test"]] = {}
-    # folder: a class most of whose files are of no format that is read: stop, or go on without these files
-    unread: Literal["refuse", "accept"] = "refuse"
-    seed: Seed = 0  # draws the validation slice, and the pictures of sketch40
-    train_per_class: Count = 15  # sketch40 only
-    test_per_class: Count = 10  # sketch40 only
-    image_size: Annotated[int, Field(ge=32, le=1024)] = 96  # sketch40 only: short side of a picture in pixels
+    seed: Seed = 0  # draws the validation slice, and what a data set draws
 
 
 class Views(Section):
-    """`views`: the augmented views of a training image."""
+    """`views`: the augmented views of a training sample."""
 
     count: Annotated[int, Field(ge=1, le=65535)] = 8  # views a sample in the cache
-    # side in pixels of what the teacher sees; None: the size in timm's data config of the teacher
-    size: Annotated[int, Field(ge=16, le=4096)] | None = None
     seed: Seed = 0
-    # name: of a policy (crop, three_augment, strong, centre), and what that policy takes; views.recipe checks
-    # it
-    recipe: Plain = {"name": "crop"}
+    # name: of a policy of the modality, and what that policy takes, which checks it
+    recipe: Plain
 
 
 class Train(Section):
@@ -187,11 +168,11 @@ class Train(Section):
 
 
 class Teacher(Section):
-    """`teacher`: the CNN whose logits are cached."""
+    """`teacher`: the model whose outputs are cached."""
 
-    arch: str = "convnext_atto"  # any timm ConvNeXt, or any other timm CNN
-    overrides: Plain = {}  # further arguments of timm.create_model
-    weights: Weights = "none"  # hub | none | a .safetensors file with timm's names
+    arch: str
+    overrides: Plain = {}  # further arguments of what makes it
+    weights: Weights = "none"  # hub | none | a .safetensors file
     seed: Seed = 0
     train: Train = Train()
 
@@ -309,9 +290,8 @@ class Losses(Section):
 class StudentModel(Section):
     """`student.model`: which model of a family, the same for both arms."""
 
-    size: Literal["micro", "tiny", "small", "base"] = "micro"  # of the six families
-    image_size: Annotated[int, Field(ge=16, le=4096)] | None = None  # None: what the teacher saw
-    weights: Weights = "none"  # hub | none | a .safetensors file with timm's names
+    size: Literal["micro", "tiny", "small", "base"] = "micro"  # of a family
+    weights: Weights = "none"  # hub | none | a .safetensors file
     family_weights: dict[str, Weights] = {}  # other weights for single families, as {vit: FILE}
     overrides: Plain = {}
 
@@ -337,7 +317,7 @@ def _trainable(values: dict[str, Any]) -> dict[str, Any]:
 class Student(Section):
     """`student`: the matrix of students, and how each is trained."""
 
-    families: Annotated[list[Family], Field(min_length=1)] = ["vit", "pvt", "convit", "mvit", "swin", "twins"]
+    families: Annotated[list[Annotated[str, name_like(FAMILY, tuple)]], Field(min_length=1)]
     arms: Annotated[list[Arm], Field(min_length=1)] = ["ce", "kd"]  # losses, by name
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     model: StudentModel = StudentModel()
@@ -368,16 +348,16 @@ class Report(Section):
 class Params(Section):
     """The whole of `params.yaml`."""
 
-    data: Data = Data()
-    views: Views = Views()
-    teacher: Teacher = Teacher()
+    data: Data
+    views: Views
+    teacher: Teacher
     cache: Cache = Cache()
-    student: Student = Student()
+    student: Student
     report: Report = Report()
 
 
-def keys(kind: type[Section] = Params, prefix: str = "") -> list[str]:
-    """Every key of the parameters, dotted: `views.count`, ..."""
+def keys(kind: type[Section], prefix: str = "") -> list[str]:
+    """Every key of a section, dotted: `views.count`, ..."""
     found: list[str] = []
     for name, field in kind.model_fields.items():
         inner = field.annotation
@@ -388,102 +368,22 @@ def keys(kind: type[Section] = Params, prefix: str = "") -> list[str]:
     return found
 
 
-def load_params(file: Path, overrides: tuple[str, ...] = ()) -> Params:
-    """Read a params file and check every key and value of it.
-
-    Args:
-        file: YAML 1.2 (as DVC reads it).
-        overrides: `section.key=value` strings; the value is YAML.
-
-    Raises:
-        ParamsError: the file is missing or no YAML, or a key or a value is not one that `Params` allows.
-    """
-    try:
-        tree = _yaml(file.read_text(encoding="utf-8-sig"))  # Windows' editors put a mark at the start
-    except FileNotFoundError:
-        raise ParamsError(
-            f"{file} is not there", fix="run `stillroom preset sketch40 > params.yaml`"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ParamsError(f"{file} cannot be read", str(error), "save it as UTF-8") from None
-    except OSError as error:
-        raise ParamsError(f"{file} cannot be read", str(error)) from None
-    except ValueError as error:
-        raise ParamsError(f"{file} is not valid YAML", str(error)) from None
-    if tree is None:
-        raise ParamsError(f"{file} is empty", fix="run `stillroom preset sketch40 > params.yaml`")
-    if not isinstance(tree, dict):
-        raise ParamsError(
-            f"{file} must hold sections ({', '.join(Params.model_fields)}), not a {type(tree).__name__}"
-        )
-    check(tree, str(file))  # before --set, so that a fault is looked for where it is
-    for override in overrides:
-        set_value(tree, *parse_override(override))
-    return check(tree, f"--set {' '.join(overrides)}" if overrides else str(file))
-
-
-def _yaml(text: str) -> Any:
-    """YAML as plain data.
-
-    Raises:
-        ValueError: it is none; says where and why.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an anchor may be used again
-            return YAML(typ="safe").load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        why = (error.problem or error.context or "").splitlines()[0]
-        hint = "; indent with spaces" if "\\t" in why else ""
-        raise ValueError(f"{place}{why}{hint}") from None
-    except Exception as error:  # it hands on what a value runs into: a date that is none, nesting too deep
-        raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from None
-
-
-def parse_override(text: str) -> tuple[list[str], Any]:
-    """Split `section.key=value` into its path and its YAML value; a model's name may have dots."""
-    name, equals, value = text.partition("=")
-    path = name.strip().split(".")
-    if not equals or not all(path):
-        raise ParamsError(
-            f"--set {text!r} is not of the form section.key=value", fix="for example --set views.count=4"
-        )
-    try:
-        found = _yaml(value)
-    except ValueError as error:
-        raise ParamsError(
-            f"--set {text!r}: {value!r} is not a YAML value", str(error), "put quotes around text"
-        ) from None
-    for named, ends in ((["student", "family_train"], 1), (["student", "model", "family_weights"], 0)):
-        if path[: len(named)] == named and len(path) > len(named) + 1:
-            ends = 0 if isinstance(found, dict) else ends
-            stop = len(path) - ends
-            path = [*named, ".".join(path[len(named) : stop]), *path[stop:]]
-    return path, found
-
-
-def set_value(tree: dict, path: list[str], value: Any) -> None:
-    """Set one value in nested sections, making the sections on the way."""
-    for name in path[:-1]:
-        inner = tree.setdefault(name, {})
-        if not isinstance(inner, dict):
-            inner = tree[name] = {}
-        tree = inner
-    tree[path[-1]] = value
-
-
-def check(tree: dict, source: str) -> Params:
-    """Check nested sections against `Params`; every fault is named, with the nearest valid key."""
-    return validated(Params, tree, source)
-
-
 Kind = TypeVar("Kind", bound=Section)
 
 
-def validated(kind: type[Kind], tree: dict, source: str, prefix: tuple[str, ...] = ()) -> Kind:
-    """A section from plain data; `prefix` is where it stands in the parameters.
+def validated(
+    kind: type[Kind],
+    tree: dict,
+    source: str,
+    prefix: tuple[str, ...] = (),
+    known: Callable[[], list[str]] = list,
+) -> Kind:
+    """A section from plain data.
+
+    Args:
+        source: where the data is from, for the message.
+        prefix: where the section stands in the parameters.
+        known: gives every key of the parameters, dotted, for hints at other sections.
 
     Raises:
         ParamsError: names every unknown key and every wrong value.
@@ -491,7 +391,7 @@ def validated(kind: type[Kind], tree: dict, source: str, prefix: tuple[str, ...]
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(kind, fault, prefix) for fault in error.errors(include_url=False)]
+        lines = [_explain(kind, fault, prefix, known) for fault in error.errors(include_url=False)]
         unique = list(dict.fromkeys(lines))
         raise ParamsError(
             f"{source}: " + ("; ".join(unique) if len(unique) == 1 else "\n  " + "\n  ".join(unique))
@@ -515,7 +415,7 @@ WORDS = {
 UNQUOTED = ("int_type", "float_type", "bool_type")
 
 
-def _explain(kind: type[Section], fault: Any, prefix: tuple[str, ...]) -> str:
+def _explain(kind: type[Section], fault: Any, prefix: tuple[str, ...], known: Callable[[], list[str]]) -> str:
     path = [str(part) for part in fault["loc"]]
     value, sort = fault["input"], fault["type"]
     if sort == "invalid_key" or path[-1:] == ["[key]"]:
@@ -523,7 +423,7 @@ def _explain(kind: type[Section], fault: Any, prefix: tuple[str, ...]) -> str:
         return f"unknown key {_dotted([*held, _shown(value)])}; a key must be text"
     name = _dotted([*prefix, *path])
     if sort == "extra_forbidden":
-        return f"unknown key {name}; {_hint(kind, [*prefix, *path], len(prefix), value)}"
+        return f"unknown key {name}; {_hint(kind, [*prefix, *path], len(prefix), value, known)}"
     message = WORDS.get(sort) or fault["msg"].removeprefix("Value error, ")
     if isinstance(value, str) and sort in UNQUOTED:
         message += ", true or false" if sort == "bool_type" else ", not text"
@@ -532,11 +432,13 @@ def _explain(kind: type[Section], fault: Any, prefix: tuple[str, ...]) -> str:
     return f"{name} = {_shown(value)}: {message[:1].lower() + message[1:]}"
 
 
-def _hint(kind: type[Section], path: list[str], start: int, value: Any) -> str:
+def _hint(
+    kind: type[Section], path: list[str], start: int, value: Any, known: Callable[[], list[str]]
+) -> str:
     """What an unknown key may have been meant for; `kind` stands at the first `start` parts of `path`."""
     valid = list(_section(kind, path[start:-1]).model_fields)
     near = difflib.get_close_matches(path[-1], valid, n=1, cutoff=0.75)
-    found = [_dotted([*path[:-1], one]) for one in near] or _elsewhere(path, value)
+    found = [_dotted([*path[:-1], one]) for one in near] or _elsewhere(path, value, known())
     if not found:
         near = difflib.get_close_matches(path[-1], valid, n=1, cutoff=0.5)
         found = [_dotted([*path[:-1], one]) for one in near]
@@ -554,14 +456,12 @@ def _section(kind: type[Section], path: Sequence[str]) -> type[Section]:
     return kind
 
 
-def _elsewhere(path: list[str], value: Any) -> list[str]:
+def _elsewhere(path: list[str], value: Any, every: list[str]) -> list[str]:
     """Keys of other sections by the same name, those first that share most of the path."""
     while isinstance(value, dict) and len(value) == 1:  # `kd.alpha` is `kd: {alpha: ...}`
         [(inner, value)] = value.items()
         path = [*path, str(inner)]
-    from stillroom.modalities.images import policies  # the recipe's keys are the policies' fields
-
-    known = [key.split(".") for key in (*keys(), *policies.keys("views.recipe."))]
+    known = [key.split(".") for key in every]
     tail = [key for key in known if key[-1] == path[-1]]
     if not tail:
         names = sorted({key[-1] for key in known})

@@ -5,9 +5,10 @@ import json
 import os
 import re
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from stillroom.errors import AccessError, DataError
 
@@ -15,17 +16,14 @@ FORMAT = "stillroom-samples/1"
 SPLITS = ("train", "val", "test")
 
 
-@dataclass(frozen=True)
 class Sample:
-    """One sample.
+    """One sample. Each modality has a frozen dataclass of its own, with these fields and more.
 
     Attributes:
         key: its name, unique in the data set (`applauding_001`); positions are never used to name a sample.
         path: its file, relative to the table's root, with forward slashes.
         split: `train`, `val` or `test`.
         label: class index in [0, C).
-        box: the annotated person, (xmin, ymin, xmax, ymax) in pixels of the image, or None.
-        size: (width, height) in pixels, EXIF orientation applied.
         sha256: digest of the file's bytes, hexadecimal.
     """
 
@@ -33,19 +31,26 @@ class Sample:
     path: str
     split: str
     label: int
-    box: tuple[int, int, int, int] | None
-    size: tuple[int, int]
     sha256: str
+
+
+# (the JSON of a row, how many classes there are) -> the row; raises ValueError where it is not sound
+Read = Callable[[dict[str, Any], int], Sample]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """A data set as rows sorted by key, with its class names in label order and the root of its paths."""
+    """A data set as rows sorted by key, with its class names in label order and the root of its paths.
+
+    Attributes:
+        modality: what kind of data it is, by name.
+    """
 
     dataset: str
     classes: tuple[str, ...]
-    rows: tuple[Sample, ...]
+    rows: tuple[Any, ...]
     root: Path
+    modality: str = "images"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", tuple(sorted(self.rows, key=lambda row: row.key)))
@@ -53,11 +58,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def of(self, *splits: str) -> "Samples":
+    def in_splits(self, *splits: str) -> "Samples":
         """The rows of these splits only."""
         return replace(self, rows=tuple(row for row in self.rows if row.split in splits))
 
-    def place(self, key: str) -> int:
+    def row_of(self, key: str) -> int:
         """The number of a key's row.
 
         Raises:
@@ -77,10 +82,12 @@ class Samples:
         return self.root / row.path
 
     def digests(self) -> dict[str, str]:
-        """Digests that a cache must agree with: `keys`, `images` (their bytes), `labels`, `classes`."""
+        """Digests that a cache must agree with: `keys`, the files' bytes under the name of their modality
+        (`images`), `labels`, `classes`.
+        """
         return {
             "keys": _digest(row.key for row in self.rows),
-            "images": _digest(f"{row.key} {row.sha256}" for row in self.rows),
+            self.modality: _digest(f"{row.key} {row.sha256}" for row in self.rows),
             "labels": _digest(f"{row.key} {row.label}" for row in self.rows),
             "classes": _digest(self.classes),
         }
@@ -96,6 +103,7 @@ class Samples:
         start = here if inside else Path.cwd()
         table = {
             "format": FORMAT,
+            **({} if self.modality == "images" else {"modality": self.modality}),  # it came later
             "dataset": self.dataset,
             "root": root.relative_to(start).as_posix() if root.is_relative_to(start) else None,
             "root_is": "relative to this file" if inside else "relative to the project, or data.path",
@@ -108,12 +116,13 @@ class Samples:
         temporary.replace(folder / "samples.json")
 
     @classmethod
-    def load(cls, folder: Path, root: Path | None = None) -> "Samples":
+    def load(cls, folder: Path, reads: Callable[[str], Read], root: Path | None = None) -> "Samples":
         """Read the table that `prepare` wrote.
 
         Args:
             folder: the folder that holds `samples.json`.
-            root: where the images lie on this machine, where they are no part of `folder`.
+            reads: gives, for the name of a modality, what reads its rows.
+            root: where the files lie on this machine, where they are no part of `folder`.
 
         Raises:
             DataError: there is no table, or it is not one that this version reads.
@@ -137,7 +146,9 @@ class Samples:
                     fix="run `stillroom prepare`",
                 )
             classes = _classes(table["classes"])
-            rows = tuple(_row(entry, len(classes)) for entry in table["samples"])
+            modality = str(table.get("modality", "images"))
+            read = reads(modality)
+            rows = tuple(read(entry, len(classes)) for entry in table["samples"])
             if len({row.key for row in rows}) < len(rows):
                 raise ValueError("a key is there twice")
             inside = table["root_is"] == "relative to this file"
@@ -145,9 +156,9 @@ class Samples:
             found = folder / (stored or "") if inside else root or stored
             if found is None:
                 raise DataError(
-                    f"{file} does not say where its images lie", fix="set data.path to their folder"
+                    f"{file} does not say where its {modality} lie", fix="set data.path to their folder"
                 )
-            return cls(str(table["dataset"]), classes, rows, Path(found))
+            return cls(str(table["dataset"]), classes, rows, Path(found), modality)
         except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise DataError(
                 f"{file} is damaged", f"{type(error).__name__}: {error}", "run `stillroom prepare` again"
@@ -166,20 +177,27 @@ def _classes(names: list) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _row(entry: dict, classes: int) -> Sample:
-    key, path, split, label, box = (entry[name] for name in ("key", "path", "split", "label", "box"))
-    (width, height), digest = entry["size"], entry["sha256"]
+def checked(entry: dict[str, Any], classes: int) -> dict[str, Any]:
+    """What all samples have, of the JSON of a row.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not one that `prepare` writes.
+    """
+    found = {name: entry[name] for name in ("key", "path", "split", "label", "sha256")}
+    label, digest = found["label"], found["sha256"]
     sound = (
-        *(isinstance(text, str) for text in (key, path, digest)),
-        split in SPLITS,
+        *(isinstance(found[name], str) for name in ("key", "path", "sha256")),
+        found["split"] in SPLITS,
         type(label) is int and 0 <= label < classes,
-        type(width) is int and type(height) is int and 0 < width < 2**31 and 0 < height < 2**31,
-        box is None or (len(box) == 4 and all(type(edge) is int for edge in box)),
-        bool(re.fullmatch("[0-9a-f]{64}", digest)),
     )
-    if not all(sound):
-        raise ValueError(f"the sample {key!r:.80} is not one that `prepare` writes")
-    return Sample(key, _contained(path), split, label, tuple(box) if box else None, (width, height), digest)
+    if not all(sound) or not re.fullmatch("[0-9a-f]{64}", digest):
+        raise unsound(found["key"])
+    return found | {"path": _contained(found["path"])}
+
+
+def unsound(key: Any) -> ValueError:
+    """What is raised of a row that `prepare` does not write."""
+    return ValueError(f"the sample {key!r:.80} is not one that `prepare` writes")
 
 
 def _digest(lines: Iterable[str]) -> str:

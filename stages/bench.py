@@ -31,6 +31,7 @@ def bench(only: tuple[str, ...], repeats: int, batch_size: int | None, as_json: 
     also times `dvc repro`, if that has nothing to do. Each figure and its comparison are run in turns; shown
     is the median of the repeats' ratios, and their range. About five minutes on two cores.
     """
+    from stillroom import modalities
     from stillroom.benchmarks import run
     from stillroom.device import environment, settle
     from stillroom.machine import cores
@@ -47,7 +48,7 @@ def bench(only: tuple[str, ...], repeats: int, batch_size: int | None, as_json: 
                 figures += run.PARTS[part](folder / part, repeats, batch_size)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    machine = environment() | {"cores": cores().used}
+    machine = environment(modalities.get("images").environment()) | {"cores": cores().used}
     if as_json:
         click.echo(json.dumps({"machine": machine, "figures": [one.to_json() for one in figures]}, indent=2))
         return

@@ -21,6 +21,7 @@ def cache(params: "Params", replace: bool) -> None:
     """
     from contextlib import ExitStack
 
+    from stillroom import modalities
     from stillroom.cache.format.estimate import estimate
     from stillroom.cache.format.manifest import NAME
     from stillroom.cache.read.backends import open_store
@@ -30,13 +31,11 @@ def cache(params: "Params", replace: bool) -> None:
     from stillroom.distributed import Ranks
     from stillroom.errors import CacheError, fetch_again
     from stillroom.evaluation.metrics import accuracy
-    from stillroom.modalities.images.policies import make_recipe
     from stillroom.progress import Progress
     from stillroom.provenance.ahead import check_students
     from stillroom.provenance.identity import (
         check_growth,
-        check_size,
-        input_size,
+        input_seen,
         of_data,
         of_output,
         other_teacher,
@@ -52,10 +51,11 @@ def cache(params: "Params", replace: bool) -> None:
     described = {
         name: read_teacher(Path(folder) / "teacher.json") for name, folder in params.cache.teachers.items()
     }
-    check_size(described, params.views)
+    modality = modalities.of_data_set(params.data.name)
+    modality.check_asked(params.views, [one["input"] for one in described.values()])
     samples = samples_to_read(params)
-    train = samples.of("train")
-    notes = check_students(params, samples, input_size(described))
+    train = samples.in_splits("train")
+    notes = check_students(params, samples, input_seen(described))
     for name, folder in params.cache.teachers.items():
         if Path(folder) == TEACHER:
             notes += other_teacher(described[name], params.teacher)
@@ -91,7 +91,7 @@ def cache(params: "Params", replace: bool) -> None:
         count,
         len(keys),
         params.cache.block_samples,
-        array_specs(identity),
+        array_specs(identity, modality),
         width,
         identity,
     )
@@ -109,7 +109,7 @@ def cache(params: "Params", replace: bool) -> None:
                     staging = Staging(
                         STAGING,
                         single,
-                        array_specs(single),
+                        array_specs(single, modality),
                         keys,
                         labels,
                         params.cache.block_samples,
@@ -123,15 +123,15 @@ def cache(params: "Params", replace: bool) -> None:
             if todo:
                 model = load_teacher(Path(folder), described[name])
                 model.net.to(device(ranks.local))
-                recipe, seed = make_recipe(params.views.recipe), params.views.seed
+                recipe, seed = modality.policy(params.views.recipe), params.views.seed
                 settings = (params.cache.batch_size, params.cache.amp)
                 generate(model, train, recipe, seed, staging, todo, *settings, console)
         ranks.wait()
         if not ranks.first:
             return
         first = next(iter(described.values()))
-        made: dict[str, Any] = environment() | {"amp": params.cache.amp}
-        probes = make_probes(train, params.views, first["input"]["size"])
+        made: dict[str, Any] = environment(modality.environment()) | {"amp": params.cache.amp}
+        probes = make_probes(train, params.views, first["input"])
         if earlier is not None:  # what was rendered first is what all is compared with
             probes = earlier.manifest.probes or probes
             before = {name: value for name, value in earlier.manifest.environment.items() if name != "grown"}

@@ -3,7 +3,6 @@
 import codecs
 import errno
 import io
-import json
 import os
 import re
 import shutil
@@ -23,10 +22,7 @@ from stillroom.errors import AccessError, StillroomError
 from stillroom.progress import Progress
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from stillroom.cache.read.store import Store
-    from stillroom.modalities.images.models.create import Loaded
     from stillroom.params import Params
     from stillroom.samples import Samples
 
@@ -56,16 +52,17 @@ def about(example: str, dvc: str = "") -> str:
 
 def some_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """What `--set` may begin with, for the shell's completion."""
-    from stillroom.params import keys
+    from stillroom.modalities.params import keys
 
     return [f"{key}=" for key in keys() if key.startswith(incomplete)]
 
 
 def some_families(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """The six families, for the shell's completion."""
-    from stillroom.params import FAMILIES
+    """The families, for the shell's completion."""
+    from stillroom import modalities
 
-    return [name for name in FAMILIES if name.startswith(incomplete)]
+    known = [name for one in modalities.names() for name in modalities.get(one).families()]
+    return [name for name in known if name.startswith(incomplete)]
 
 
 def some_arms(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -105,7 +102,7 @@ def stage(command: Callable) -> Callable:
     )
     @wraps(command)
     def wrapped(params_file: Path, overrides: tuple[str, ...], **arguments: Any) -> Any:
-        from stillroom.params import load_params
+        from stillroom.modalities.params import load_params
 
         params = load_params(params_file, overrides)
         check_choices(params, f"--set {' '.join(overrides)}" if overrides else str(params_file))
@@ -117,7 +114,6 @@ def stage(command: Callable) -> Callable:
 
 # Asked of timm only where they are not these: its import takes seconds
 USUAL_OPTIMISERS = ("adam", "adamw", "lamb", "lion", "muon", "sgd")
-USUAL_TEACHERS = ("convnext_atto", "convnext_nano", "convnext_tiny", "convnext_base", "vit_tiny_patch16_224")
 
 
 def check_choices(params: "Params", source: str) -> None:
@@ -126,19 +122,11 @@ def check_choices(params: "Params", source: str) -> None:
     Raises:
         ParamsError: names the nearest valid one.
     """
-    from stillroom import losses
+    from stillroom import losses, modalities
     from stillroom.errors import ParamsError
-    from stillroom.modalities.images.policies import make_recipe
 
-    make_recipe(params.views.recipe, source)
+    modalities.of_data_set(params.data.name).check(params, source)
     student = params.student
-    for key, names in (
-        ("families", student.families),
-        ("family_train", student.family_train),
-        ("model.family_weights", student.model.family_weights),
-    ):
-        for family in names:
-            check_family(family, f"{source}: student.{key}")
     own = student.losses.model_extra or {}
     for name, key in [(arm, "student.arms") for arm in student.arms] + [
         (name, f"student.losses.{name}") for name in own
@@ -151,10 +139,6 @@ def check_choices(params: "Params", source: str) -> None:
             from stillroom.training.optimizer import check_optimiser
 
             check_optimiser(opt, f"{source}: {key}")
-    if params.teacher.arch not in USUAL_TEACHERS:
-        from stillroom.modalities.images.models.create import check_model
-
-        check_model(params.teacher.arch, f"{source}: teacher.arch")
     if params.teacher.train.epochs == 0 and params.teacher.weights == "none":
         raise ParamsError(
             f"{source}: teacher.train.epochs = 0 with teacher.weights = 'none'",
@@ -169,6 +153,7 @@ def check_inputs(params: "Params") -> None:
     Raises:
         ParamsError: names the parameter, the folder and what to do.
     """
+    from stillroom import modalities
     from stillroom.errors import ParamsError
     from stillroom.files import replaced
 
@@ -176,17 +161,18 @@ def check_inputs(params: "Params") -> None:
     weights = {"teacher.weights": params.teacher.weights, "student.model.weights": model.weights}
     weights |= {f"student.model.family_weights.{name}": file for name, file in model.family_weights.items()}
     inputs = {name: file for name, file in weights.items() if file not in ("hub", "none")}
-    data = params.data
-    images = {"data.path": data.path, "data.skip": data.skip, "data.split_file": data.split_file}
-    inputs |= {name: path for name, path in images.items() if path is not None}
+    modality = modalities.of_data_set(params.data.name)
+    read = modality.data_inputs(params.data)
+    inputs |= {name: path for name, path in read.items() if path is not None}
     for name, path in inputs.items():
         folder = replaced(Path(os.path.expanduser(path)), (DATA, TEACHER, CACHE, STUDENTS, REPORT, STAGING))
         if folder is None:
             continue
         if name == "data.path":
             real = os.path.relpath(os.path.realpath(path))
-            fix = f"move the images out of it (mv {real} images), and set {name} to where they are"
-        elif name in images:
+            fix = f"move the {modality.SAMPLES} out of it (mv {real} {modality.SAMPLES}), and set {name} to "
+            fix += "where they are"
+        elif name in read:
             fix = f"move the file out of it, and set {name} to where it is"
         else:
             fix = f"copy the file out of it (cp {path} start.safetensors), and set {name} to the copy"
@@ -196,18 +182,15 @@ def check_inputs(params: "Params") -> None:
         raise ParamsError(f"{name} = {path!r} lies in {folder}", why, fix)
 
 
-def check_family(family: str, where: str) -> None:
-    """Refuse what is neither a family nor a timm model; timm is imported only where it must be asked.
+def check_family(params: "Params", family: str, source: str) -> None:
+    """Refuse what is neither a family nor a model by its own name.
 
     Raises:
         ParamsError: names the nearest ones.
     """
-    from stillroom.params import FAMILIES
+    from stillroom import modalities
 
-    if family not in FAMILIES:
-        from stillroom.modalities.images.models import families
-
-        families.check_family(family, where)
+    modalities.of_data_set(params.data.name).check_family(family, source)
 
 
 class Console(Progress):
@@ -435,53 +418,6 @@ def chosen_model(folder: Path | None) -> Path:
     )
 
 
-def write_json(file: Path, content: dict[str, Any]) -> None:
-    """Write JSON that reads well and differs only where the content does."""
-    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def write_predictions(folder: Path, logits: "np.ndarray", test: "Samples") -> None:
-    """Keep what a model said of the test split: `predictions.safetensors`, and `plots/confusion.csv` for
-    plots.
-
-    Args:
-        logits: float32 [N, C], rows as in `test`.
-    """
-    import csv
-
-    from safetensors.numpy import save
-
-    # `save_file` gives nobody else the right to read it, whatever the umask
-    (folder / "predictions.safetensors").write_bytes(save({"logits": logits}))
-    plots = folder / "plots"
-    plots.mkdir(exist_ok=True)
-    with (plots / "confusion.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("actual", "predicted"))
-        for row, answer in zip(test.rows, logits.argmax(axis=1), strict=True):
-            writer.writerow((test.classes[row.label], test.classes[answer]))
-
-
-def tested(test: "Samples") -> dict[str, str]:
-    """What `student.json` and `teacher.json` say of the test split that they were measured on."""
-    return {name: digest for name, digest in test.digests().items() if name in ("keys", "labels", "images")}
-
-
-def tell_weights(console: Progress, loaded: "Loaded") -> None:
-    """Say which of a model's tensors its weights file did not give."""
-    if loaded.source == "none":
-        return
-    console.note(f"weights: {loaded.source}")
-    for what, names in (
-        ("missing in the file, made fresh", loaded.missing),
-        ("of another shape, made fresh", loaded.remade),
-        ("in the file only, left out", loaded.unexpected),
-    ):
-        if names:
-            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            console.note(f"  {what}: {', '.join(names[:8])}{more}")
-
-
 def cache_to_read(params: "Params") -> "Store":
     """The cache that `cache.path` names.
 
@@ -507,10 +443,10 @@ def samples_to_read(params: "Params") -> "Samples":
         DataError: it is missing or damaged.
         ParamsError: it is of another data set.
     """
+    from stillroom import modalities
     from stillroom.errors import ParamsError
-    from stillroom.samples import Samples
 
-    samples = Samples.load(DATA, data_root(params))
+    samples = modalities.load_samples(DATA, data_root(params))
     if samples.dataset != params.data.name:
         raise ParamsError(
             f"data.name = {params.data.name!r}, and {DATA} holds {samples.dataset!r}",
@@ -521,7 +457,7 @@ def samples_to_read(params: "Params") -> "Samples":
 
 
 def data_root(params: "Params") -> Path | None:
-    """Where this machine's images lie, if the parameters say."""
+    """Where this machine's files lie, if the parameters say."""
     return Path(params.data.path) if params.data.path else None
 
 

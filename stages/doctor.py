@@ -41,7 +41,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
 
 def _read_params() -> "Params":
-    from stillroom.params import load_params
+    from stillroom.modalities.params import load_params
 
     params = load_params(PARAMS)
     check_choices(params, str(PARAMS))

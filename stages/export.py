@@ -20,15 +20,16 @@ def export(student: Path | None, target: Path | None) -> None:
     Input `pixels`: float32 [N, 3, S, S], normalised; output `logits`: float32 [N, C]. The file's metadata
     hold the size S, mean, std and the class names. It needs `pip install 'stillroom[onnx]'`.
     """
+    from stillroom import modalities
     from stillroom.errors import StillroomError
-    from stillroom.modalities.images.models.load import load
-    from stillroom.modalities.images.models.onnx import BOUND, to_onnx
+    from stillroom.modalities.onnx import BOUND, to_onnx
 
     folder = chosen_model(student)
-    model, described = load(folder)
+    modality = modalities.of_model(folder)
+    model, described = modality.load(folder)
     target = target or Path("model.onnx")
     try:
-        apart = to_onnx(model, described.classes, target)
+        apart = to_onnx(model, described.classes, target, modality.INPUTS)
         size = target.stat().st_size
     except OSError as error:  # no room, no permission
         raise StillroomError(f"{target} cannot be written", error.strerror or str(error)) from None

@@ -38,16 +38,18 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
 
     epochs of students, in all of the matrix together.
     """
+    from stillroom import modalities
     from stillroom.cache.format.estimate import estimate
     from stillroom.device import environment, settle
     from stillroom.errors import DataError
     from stillroom.provenance.ahead import check_students, late
-    from stillroom.provenance.identity import check_size, input_size, of_data, of_output, other_teacher
+    from stillroom.provenance.identity import input_seen, of_data, of_output, other_teacher
     from stillroom.teaching.generate import array_specs
 
     settle()
     samples_table = samples_to_read(params)
-    train = samples_table.of("train")
+    modality = modalities.get(samples_table.modality)
+    train = samples_table.in_splits("train")
     if not len(train):
         raise DataError(
             f"{DATA / 'samples.json'} has no training sample", fix="mend the split, run `stillroom prepare`"
@@ -55,8 +57,8 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
     taught, epochs = _students(params)
     cache, views, samples = params.cache, params.views.count, len(train)
     teachers = {name: _describe(Path(folder), params, train) for name, folder in cache.teachers.items()}
-    check_size(teachers, params.views)
-    notes = check_students(params, samples_table, input_size(teachers))
+    modality.check_asked(params.views, [one["input"] for one in teachers.values()])
+    notes = check_students(params, samples_table, input_seen(teachers))
     notes += late(params.student.train, "student.train")
     for name, folder in cache.teachers.items():
         if not (Path(folder) / "teacher.json").exists():
@@ -65,7 +67,7 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
             notes += other_teacher(teachers[name], params.teacher)
     outputs = {name: of_output(described, cache) for name, described in teachers.items()}
     identity = {**of_data(train, params.views), "outputs": outputs}
-    specs = array_specs(identity)
+    specs = array_specs(identity, modality)
     size = estimate(
         cache.store,
         views,
@@ -82,7 +84,7 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
                 "output": name,
                 "folder": cache.teachers[name],
                 "arch": described["arch"],
-                "size": described["input"]["size"],
+                **modality.rendering(described["input"]),
                 "classes": len(described["classes"]),
                 "trained": (Path(cache.teachers[name]) / "teacher.json").exists(),
             }
@@ -106,7 +108,7 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
         "student_epochs": epochs,
         **_times(rates, taught, train, views, epochs),
         "notes": notes,
-        "environment": environment(),
+        "environment": environment(modality.environment()),
     }
     if as_json:
         click.echo(json.dumps(facts, indent=2))
@@ -141,24 +143,18 @@ def _students(params: "Params") -> tuple[list[str], int]:
 
 def _describe(folder: Path, params: "Params", train: "Samples") -> dict[str, Any]:
     """What `teacher.json` says, or will say of a teacher as `teacher` describes it."""
-    from stillroom.modalities.images.models.create import data_config, sized
+    from stillroom import modalities
     from stillroom.provenance.identity import read_teacher
 
     if (folder / "teacher.json").exists():
         return read_teacher(folder / "teacher.json")
-    config = params.teacher
-    found = data_config(config.arch, config.overrides)
-    size = params.views.size or found["input_size"][-1]
+    architecture = modalities.get(train.modality).teacher(params)
     return {
-        "arch": config.arch,
-        "overrides": sized(config.arch, config.overrides, size),
+        "arch": architecture.arch,
+        "overrides": architecture.overrides,
         "digest": "0" * 64,
         "classes": list(train.classes),
-        "input": {
-            "size": size,
-            "mean": list(found["mean"]),
-            "std": list(found["std"]),
-        },
+        "input": architecture.spec,
     }
 
 
@@ -166,21 +162,22 @@ def _rate(name: str, described: dict[str, Any], params: "Params", train: "Sample
     """How fast the teacher of an output is, or where there is none yet an untrained one like it."""
     import torch
 
+    from stillroom import modalities
     from stillroom.device import device
-    from stillroom.modalities.images.models.create import create
-    from stillroom.modalities.images.policies import make_recipe
+    from stillroom.modalities.base import Architecture
     from stillroom.provenance.teacher import load_teacher
     from stillroom.teaching.rate import measure
 
     cache, folder = params.cache, Path(params.cache.teachers[name])
+    modality = modalities.get(train.modality)
     with torch.random.fork_rng():  # making a model draws from torch's global generator
         if (folder / "teacher.json").exists():
             model = load_teacher(folder, described)
         else:
-            arch, overrides, size = described["arch"], described["overrides"], described["input"]["size"]
-            model = create(arch, len(described["classes"]), overrides, size=size)
+            architecture = Architecture(described["arch"], described["overrides"], described["input"])
+            model = modality.create(architecture, len(described["classes"]))
     model.net.to(device())
-    recipe = make_recipe(params.views.recipe)
+    recipe = modality.policy(params.views.recipe)
     return measure(model, train, recipe, params.views.seed, cache.batch_size, cache.amp, cache.block_samples)
 
 

@@ -3,14 +3,17 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stillroom_stages.console import STUDENTS, about, chosen_model
+
+if TYPE_CHECKING:
+    from stillroom.modalities.base import Modality, Model
 
 BATCH = 32
 NAME_ONE = "name files or folders, or - for a list on stdin"
@@ -36,19 +39,21 @@ def predict(
     It looks at the centre square of each, at the precision (amp) of the model's evaluation. An image that
     cannot be read is named, the others are still predicted, and the exit code is then 1.
     """
+    from stillroom import modalities
     from stillroom.device import device, settle
     from stillroom.errors import ParamsError
-    from stillroom.modalities.images.models.load import load
 
     settle()
     if not images and sys.stdin.isatty():
         raise ParamsError("there is no image to look at", fix=NAME_ONE)
-    model, described = load(chosen_model(student))
+    folder = chosen_model(student)
+    modality = modalities.of_model(folder)
+    model, described = modality.load(folder)
     model.net.to(device())
     top = min(top, len(described.classes))
     unread: list[str] = []
-    files = _files(images or (Path("-"),), unread)
-    answers = _answers(model, files, described.classes, described.config.train.amp, top, unread)
+    files = _files(images or (Path("-"),), modality.suffixes(), unread)
+    answers = _answers(modality, model, files, described.classes, described.config.train.amp, top, unread)
     try:
         first = next(answers, None)
         if first is None and not unread:
@@ -66,54 +71,52 @@ def predict(
     ctx.exit(1 if unread else 0)
 
 
-def _files(named: Iterable[Path], unread: list[str]) -> Iterator[Path]:
+def _files(named: Iterable[Path], suffixes: Sequence[str], unread: list[str]) -> Iterator[Path]:
     """The image files that were named, folders searched, in order."""
-    from stillroom.modalities.images.decode import SUFFIXES
-
     for path in named:
         if str(path) == "-":
             # bytes: a name need not be text
             lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
-            yield from _files((Path(line) for line in lines if line and line != "-"), unread)
+            yield from _files((Path(line) for line in lines if line and line != "-"), suffixes, unread)
         elif os.path.isdir(path):  # of a path too long to be one, Path.is_dir raises
             inside = [
-                file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES and file.is_file()
+                file for file in sorted(path.rglob("*")) if file.suffix.lower() in suffixes and file.is_file()
             ]
             if not inside:
-                unread.append(f"{_plain(path)}: the folder holds no image ({', '.join(SUFFIXES)})")
+                unread.append(f"{_plain(path)}: the folder holds no image ({', '.join(suffixes)})")
             yield from inside
         else:
             yield path
 
 
 def _answers(
-    model: Any, files: Iterable[Path], classes: list[str], amp: str, top: int, unread: list[str]
+    modality: "Modality",
+    model: "Model",
+    files: Iterable[Path],
+    classes: list[str],
+    amp: str,
+    top: int,
+    unread: list[str],
 ) -> Iterator[tuple[Path, list[tuple[str, float]]]]:
     """Each image that can be read, with its likeliest classes and their probabilities; a batch at a time."""
     import numpy as np
     import torch
 
-    from stillroom.device import autocast
+    from stillroom.evaluation.forward import logits_of
     from stillroom.evaluation.metrics import softmax
-    from stillroom.modalities.images.fields import centre
-    from stillroom.modalities.images.render import render, to_input
-
-    where = next(model.net.parameters()).device
 
     def answer(batch: list[tuple[Path, Any]]) -> Iterator[tuple[Path, list[tuple[str, float]]]]:
-        squares = torch.from_numpy(np.stack([square for _, square in batch]))
-        with torch.inference_mode(), autocast(where, amp):
-            logits = model.net(to_input(squares.to(where), model.mean, model.std)).float().cpu().numpy()
+        logits = logits_of(model, torch.from_numpy(np.stack([view for _, view in batch])), amp)
         for (file, _), row in zip(batch, softmax(logits), strict=True):
             first = np.argsort(-row, kind="stable")[:top]
             yield file, [(classes[label], float(row[label])) for label in first]
 
     batch: list[tuple[Path, Any]] = []
     for file in files:
-        image = _decode(file, unread)
-        if image is None:
+        view = _rendered(modality, model, file, unread)
+        if view is None:
             continue
-        batch.append((file, render(image, centre((image.shape[1], image.shape[0])), model.size)))
+        batch.append((file, view))
         if len(batch) == BATCH:
             yield from answer(batch)
             batch = []
@@ -121,12 +124,10 @@ def _answers(
         yield from answer(batch)
 
 
-def _decode(file: Path, unread: list[str]) -> Any:
-    """An image's pixels, or None and a line in `unread`."""
-    from stillroom.modalities.images.decode import decode
-
+def _rendered(modality: "Modality", model: "Model", file: Path, unread: list[str]) -> Any:
+    """What the model sees of a file, or None and a line in `unread`."""
     try:
-        return decode(file.read_bytes())
+        return modality.from_file(file, model.spec)
     except OSError as error:
         reason = error.strerror or type(error).__name__
     except ValueError as error:  # `UnreadableError`, or a name with a zero in it

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stillroom_stages.console import ARTIFACTS, DATA, STAGING, about, shown, stage, whole_folder, write_json
+from stillroom_stages.console import ARTIFACTS, DATA, STAGING, about, shown, stage, whole_folder
 
 if TYPE_CHECKING:
     from stillroom.params import Params
@@ -23,31 +23,29 @@ if TYPE_CHECKING:
 )
 @stage
 def prepare(params: "Params", look: bool) -> None:
-    """Read, draw or download the images; write artifacts/data/: samples.json, and a report on them."""
+    """Read, draw or download a data set; write artifacts/data/: samples.json, and a report on it."""
     from collections import Counter
 
-    from stillroom.modalities.images.datasets import prepare as prepare_data
-    from stillroom.modalities.images.datasets import source, summary
+    from stillroom import modalities
 
+    modality = modalities.of_data_set(params.data.name)
     if look:
-        _keep(source.look(params.data, STAGING / "source.json"))
+        _keep(modality.look(params.data, STAGING / "source.json"))
         return
     with shown() as console, whole_folder(DATA) as folder:
-        prepared = prepare_data(params.data, folder, console)
-        samples = prepared.samples
-        samples.save(folder)
-        report = summary.describe(prepared, folder / "samples.json")
-        write_json(folder / summary.NAME, report)
-        for name, value in summary.lines(report):
-            console.note(f"{name:<12} {value}")
+        samples = modality.prepare(params.data, folder, console)
         splits = Counter(row.split for row in samples.rows)
         parts = ", ".join(f"{splits[name]} {name}" for name in ("train", "val", "test") if splits[name])
-        console.note(f"{samples.dataset}: {len(samples)} images of {len(samples.classes)} classes ({parts})")
+        console.note(
+            f"{samples.dataset}: {len(samples)} {modality.SAMPLES} of {len(samples.classes)} classes "
+            f"({parts})"
+        )
 
 
 def _keep(found: dict[str, Any]) -> None:
     """Write `artifacts/source.json`, whole or not at all."""
     from stillroom.errors import StillroomError
+    from stillroom.files import write_json
 
     file = ARTIFACTS / "source.json"
     try:

@@ -26,7 +26,7 @@ def preset(name: str | None, overrides: tuple[str, ...]) -> None:
     from ruamel.yaml import YAML
 
     from stillroom.errors import ParamsError
-    from stillroom.params import check, parse_override, set_value
+    from stillroom.modalities.params import check, parse_override, set_value
 
     files = {
         file.name.removesuffix(".yaml"): file

@@ -77,34 +77,33 @@ def _entries(matrix: "Student") -> list[tuple[str, str, int]]:
 
 
 def _write(params: "Params", folder: Path) -> dict:
+    from stillroom import modalities
     from stillroom.cache.read.remote import is_address
-    from stillroom.modalities.images.datasets import summary
     from stillroom.provenance.identity import check_samples
     from stillroom.reporting import page, plots, records, table
-    from stillroom.samples import Samples
 
     entries = _entries(params.student)
     # all that is missing is named at once, before the table is looked for
-    samples = Samples.load(DATA, data_root(params)) if (DATA / "samples.json").exists() else None
-    test = samples.of("test") if samples is not None else None
+    samples = modalities.load_samples(DATA, data_root(params)) if (DATA / "samples.json").exists() else None
+    test = samples.in_splits("test") if samples is not None else None
     if is_address(params.cache.path):
         store = cache_to_read(params)
         runs = records.read(ARTIFACTS, entries, test, store.folder, store.size_on_disk()[1])
     else:
         runs = records.read(ARTIFACTS, entries, test, Path(params.cache.path))
         store = cache_to_read(params)
-    samples = samples or Samples.load(DATA, data_root(params))
-    check_samples(store.manifest, samples.of("train"))
+    samples = samples or modalities.load_samples(DATA, data_root(params))
+    check_samples(store.manifest, samples.in_splits("train"))
     results = table.summarise(runs)
     html = page.page(
         results,
         runs.students,
         runs.teacher,
-        _pictures(store, samples.of("train")),
+        _pictures(store, samples.in_splits("train")),
         params.report.title,
         ["dvc repro"],
         runs.manifest,
-        summary.read(DATA) or summary.of_samples(samples),
+        modalities.get(samples.modality).account(DATA, samples),
     )
     page.write(folder, results, html, table.markdown(results))
     plots.write(folder, runs, results, samples.classes)
@@ -113,33 +112,27 @@ def _write(params: "Params", folder: Path) -> dict:
 
 def _pictures(store: "Store", train: "Samples") -> "list[Picture]":
     """A few samples as the teacher saw them, with what it made of each view."""
-    import io
-
-    from PIL import Image
-
+    from stillroom import modalities
     from stillroom.evaluation.metrics import softmax
-    from stillroom.modalities.images.pixels import Pixels
     from stillroom.provenance.identity import input_of
     from stillroom.reporting.page import Picture, View
-    from stillroom.views.planes import Stored, square
 
-    size = input_of(store.manifest)["size"]
-    pixels = Pixels(train)
+    spec, modality = input_of(store.manifest), modalities.get(train.modality)
+    reader = modality.reader(train)
     outputs = store.manifest.identity["outputs"]
     output = "logits" if "logits" in outputs else min(outputs)
     count = min(PICTURES, len(train))
     chosen = [(2 * i + 1) * len(train) // (2 * count) for i in range(count)]
     shown: dict[int, list[View]] = {number: [] for number in chosen}
     for view in range(min(VIEWS_SHOWN, store.manifest.layout.views)):
-        plane = Stored(store.parameters(view), train)
+        views = modality.stored(store.parameters(view), train)
         probabilities = softmax(store.logits(view, output)[chosen])
         for number, row in zip(chosen, probabilities, strict=True):
-            file = io.BytesIO()
-            Image.fromarray(square(pixels, plane[number], size)).save(file, "PNG")
+            picture = modality.picture(modality.render(reader, views[number], spec))
             top = tuple(
                 (train.classes[label], float(row[label])) for label in row.argsort()[::-1][:3].tolist()
             )
-            shown[number].append(View(file.getvalue(), top))
+            shown[number].append(View(picture, top))
     return [
         Picture(train.rows[number].key, train.classes[train.rows[number].label], tuple(views))
         for number, views in shown.items()

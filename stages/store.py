@@ -11,6 +11,9 @@ from stillroom_stages.console import CACHE, DATA, STAGING, about, data_root, sho
 if TYPE_CHECKING:
     from stillroom.params import Params
 
+SHEET_VIEWS = 64  # drawn at most; more would be no sheet to look at
+TOP = 5  # classes told of each view
+
 as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
@@ -80,20 +83,18 @@ def show(
 
     import numpy as np
 
+    from stillroom import modalities
     from stillroom.cache.read.backends import open_store
     from stillroom.errors import ParamsError, StillroomError
     from stillroom.evaluation.metrics import softmax
-    from stillroom.modalities.images.pixels import Pixels
-    from stillroom.modalities.images.sheet import MOST, TOP, contact_sheet
     from stillroom.provenance.identity import check_against_cache, input_of
-    from stillroom.samples import Samples
-    from stillroom.views.planes import Stored, square
 
     opened = open_store(path)
     outputs = opened.manifest.identity["outputs"]
     output = output or ("logits" if "logits" in outputs else min(outputs))
-    samples = Samples.load(DATA, data_root(params))
-    train = samples.of("train")
+    samples = modalities.load_samples(DATA, data_root(params))
+    modality = modalities.get(samples.modality)
+    train = samples.in_splits("train")
     check_against_cache(opened.manifest, train, params, [output])
     number = {name: index for index, name in enumerate(opened.keys)}
     if key not in number:
@@ -103,20 +104,18 @@ def show(
         split = next((f"; this one is of {row.split}" for row in samples.rows if row.key == key), "")
         raise ParamsError(f"the cache has no sample {key!r}", why + split, hint)
     row = number[key]
-    count = min(MOST, opened.layout.views)
-    shots, logits = [], []
+    count = min(SHEET_VIEWS, opened.layout.views)
+    requests, logits = [], []
     for view in range(count):
-        shots.append(Stored(opened.parameters(view), train)[row])
+        requests.append(modality.stored(opened.parameters(view), train)[row])
         logits.append(opened.logits(view, output)[row])
     sample, shares = train.rows[row], softmax(np.stack(logits))
-    size, pixels = outputs[output].get("input", input_of(opened.manifest))["size"], Pixels(train)
-    sheet = contact_sheet(
-        pixels[sample],
-        [shot.view for shot in shots],
-        [square(pixels, shot, size) for shot in shots],
+    sheet = modality.sheet(
+        modality.reader(train),
+        requests,
+        outputs[output].get("input", input_of(opened.manifest)),
         shares,
         train.classes,
-        sample.label,
         key,
         f"{outputs[output].get('teacher', {}).get('arch', output)}, cache {opened.manifest.id[:16]}, "
         f"{count} of {opened.layout.views} views",
@@ -131,9 +130,8 @@ def show(
         found = [
             {
                 "view": view,
-                "box": list(shots[view].view.box),
-                "flip": shots[view].view.flip,
-                "mixed_with": partner[0].key if (partner := shots[view].partner) else None,
+                **modality.describe(requests[view].parameters),
+                "mixed_with": partner[0].key if (partner := requests[view].partner) else None,
                 "top": [[train.classes[c], float(shares[view][c])] for c in np.argsort(-shares[view])[:TOP]],
             }
             for view in range(count)
@@ -186,12 +184,12 @@ def repair(params: "Params", path: Path | str, as_json: bool) -> None:
     Nothing else is computed, and the files that are whole keep their bytes. A lost block needs the teacher
     that made it, whose identity is checked first.
     """
+    from stillroom import modalities
     from stillroom.cache.read.backends import open_store
     from stillroom.cache.read.checks import verify as check
     from stillroom.device import settle
     from stillroom.errors import CacheError
     from stillroom.progress import Progress
-    from stillroom.samples import Samples
     from stillroom.teaching.repair import repair as mend
 
     settle()
@@ -202,7 +200,7 @@ def repair(params: "Params", path: Path | str, as_json: bool) -> None:
             "only a cache in a folder is mended",
             "run it where the cache lies",
         )
-    train = Samples.load(DATA, data_root(params)).of("train")
+    train = modalities.load_samples(DATA, data_root(params)).in_splits("train")
     tell_locks()
     with shown() as console:
         progress = Progress() if as_json else console
@@ -248,18 +246,18 @@ def audit(
     Renders them again from their stored parameters and runs the teacher. Exit code 1 if a difference is more
     than float arithmetic and the encoding explain.
     """
+    from stillroom import modalities
     from stillroom.cache.read.backends import open_store
     from stillroom.device import device, settle
     from stillroom.errors import CacheError
     from stillroom.progress import Progress
     from stillroom.provenance.identity import check_against_cache, read_teacher
     from stillroom.provenance.teacher import load_teacher
-    from stillroom.samples import Samples
     from stillroom.teaching.audit import audit as look
 
     settle()
     opened = open_store(path)
-    train = Samples.load(DATA, data_root(params)).of("train")
+    train = modalities.load_samples(DATA, data_root(params)).in_splits("train")
     check_against_cache(opened.manifest, train, params)
     here = [
         name

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from stillroom.errors import ParamsError
 from stillroom.modalities.images.policies import make_recipe
-from stillroom.params import Params, check, keys, load_params
+from stillroom.modalities.params import check, keys, load_params, sections
 from stillroom_stages.console import check_choices
 from tests.fuzz import params as fuzz
 
@@ -145,7 +145,7 @@ def test_every_preset_is_valid_and_the_committed_params_are_the_embedded_preset(
 
 
 def test_defaults_are_valid() -> None:
-    assert check({}, "defaults") == Params()
+    assert check({}, "defaults") == sections("images")()
 
 
 def test_a_family_may_be_trained_otherwise() -> None:
@@ -173,7 +173,7 @@ MAY_BE_NULL = {
 
 
 def default(key: str) -> object:
-    found: object = Params()
+    found: object = sections("images")()
     for part in key.split("."):
         found = getattr(found, part)
     return MAY_BE_NULL.get(key, found)

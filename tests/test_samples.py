@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from stillroom.errors import DataError
-from stillroom.samples import Sample, Samples
+from stillroom.modalities import load_samples
+from stillroom.modalities.images.samples import Sample
+from stillroom.samples import Samples
 
 
 def table(root: Path) -> Samples:
@@ -28,7 +30,7 @@ def test_rows_are_known_by_key_not_by_position(tmp_path: Path) -> None:
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     samples = table(tmp_path / "elsewhere")
     samples.save(tmp_path / "data")
-    assert Samples.load(tmp_path / "data", tmp_path / "elsewhere") == samples
+    assert load_samples(tmp_path / "data", tmp_path / "elsewhere") == samples
 
 
 def test_the_same_data_elsewhere_gives_the_same_file(tmp_path: Path) -> None:
@@ -38,7 +40,7 @@ def test_the_same_data_elsewhere_gives_the_same_file(tmp_path: Path) -> None:
     one, two = ((tmp_path / "data" / name / "samples.json").read_bytes() for name in ("one", "two"))
     assert one == two
     with pytest.raises(DataError, match="where its images lie"):
-        Samples.load(tmp_path / "data" / "one")
+        load_samples(tmp_path / "data" / "one")
 
 
 def test_a_root_in_the_project_is_found_without_being_told(
@@ -46,19 +48,19 @@ def test_a_root_in_the_project_is_found_without_being_told(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     table(Path("downloads/images")).save(tmp_path / "data")
-    assert Samples.load(tmp_path / "data").root == Path("downloads/images")
+    assert load_samples(tmp_path / "data").root == Path("downloads/images")
 
 
 def test_a_moved_project_finds_its_own_images(tmp_path: Path) -> None:
     samples = table(tmp_path / "data" / "drawn")
     samples.save(tmp_path / "data")
     (tmp_path / "data").rename(tmp_path / "moved")
-    assert Samples.load(tmp_path / "moved").root == tmp_path / "moved" / "drawn"
+    assert load_samples(tmp_path / "moved").root == tmp_path / "moved" / "drawn"
 
 
 def test_another_machine_says_where_its_images_lie(tmp_path: Path) -> None:
     table(tmp_path / "elsewhere").save(tmp_path / "data")
-    assert Samples.load(tmp_path / "data", tmp_path / "here").root == tmp_path / "here"
+    assert load_samples(tmp_path / "data", tmp_path / "here").root == tmp_path / "here"
 
 
 @pytest.mark.parametrize("change", ["key", "image", "label", "class order"])
@@ -90,7 +92,7 @@ def test_a_path_that_leaves_its_folder_is_refused(tmp_path: Path, path: str) -> 
     content["samples"][0]["path"] = path
     (tmp_path / "samples.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match="leaves its folder"):
-        Samples.load(tmp_path)
+        load_samples(tmp_path)
 
 
 @pytest.mark.parametrize("root", ["../elsewhere", "/etc"])
@@ -99,11 +101,11 @@ def test_a_root_that_leaves_the_project_is_refused(tmp_path: Path, root: str) ->
     content = json.loads((tmp_path / "samples.json").read_text())
     (tmp_path / "samples.json").write_text(json.dumps(content | {"root": root}))
     with pytest.raises(DataError, match="leaves its folder"):
-        Samples.load(tmp_path)
+        load_samples(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": "stillroom-samples/9"}', "{" * 2000])
 def test_a_damaged_table_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "samples.json").write_text(content)
     with pytest.raises(DataError, match="stillroom prepare"):
-        Samples.load(tmp_path)
+        load_samples(tmp_path)

@@ -13,11 +13,13 @@ from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.store import Store
 from stillroom.cache.write.publish import publish
 from stillroom.cache.write.staging import Staging
+from stillroom.modalities.images import MODALITY
 from stillroom.modalities.images.fields import pack
 from stillroom.modalities.images.policies import make_recipe
-from stillroom.params import Views
+from stillroom.modalities.images.samples import Sample
+from stillroom.modalities.images.settings import Views
 from stillroom.provenance.identity import of_data
-from stillroom.samples import Sample, Samples
+from stillroom.samples import Samples
 from stillroom.teaching.generate import array_specs
 from stillroom.views.planes import drawn
 
@@ -94,13 +96,13 @@ def made_up_cache(
         "input": {"size": size, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
     }
     identity = {**of_data(samples, Views(recipe=recipe)), "outputs": {"logits": entry}}
-    codec, specs = of(entry), array_specs(identity)
+    codec, specs = of(entry), array_specs(identity, MODALITY)
     keys, labels = [row.key for row in samples.rows], samples.labels()
     random = np.random.default_rng(0)
     fields = list(policy.fields())
 
     def drawn_view(view: int) -> dict[str, np.ndarray]:
-        return pack([shot.view for shot in drawn(policy, 0, samples, samples.rows, view)], fields)
+        return pack([request.parameters for request in drawn(policy, 0, samples, samples.rows, view)], fields)
 
     alike = len({row.size for row in samples.rows}) == 1
     first = drawn_view(0)

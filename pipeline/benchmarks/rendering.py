@@ -8,9 +8,8 @@ from timm.data import create_transform
 
 from stillroom.benchmarks.figure import Figure, alternate, ratios, rounded
 from stillroom.cache.read.store import Store
-from stillroom.modalities.images.pixels import Pixels
+from stillroom.modalities.images import MODALITY
 from stillroom.samples import Samples
-from stillroom.views.planes import Stored, square
 
 # crop, flip and colour jitter: the same policy in our words and in timm's
 JITTER = 0.4
@@ -35,8 +34,8 @@ def rendering(samples: Samples, store: Store, repeats: int) -> Figure:
         samples: with pictures; the cache's.
         store: of `RECIPE`.
     """
-    pixels = Pixels(samples)
-    pixels.preload(samples.rows)
+    reader = MODALITY.reader(samples)
+    reader.preload(samples.rows)
     transform = create_transform(
         SIZE,
         is_training=True,
@@ -51,9 +50,9 @@ def rendering(samples: Samples, store: Store, repeats: int) -> Figure:
     parameters = [store.parameters(view) for view in range(store.layout.views)]
 
     def ours(repeat: int) -> None:
-        plane = Stored(parameters[repeat % len(parameters)], samples)
+        views = MODALITY.stored(parameters[repeat % len(parameters)], samples)
         for number in range(len(samples)):
-            square(pixels, plane[number], SIZE)
+            MODALITY.render(reader, views[number], {"size": SIZE})
 
     def theirs(repeat: int) -> None:
         for row in samples.rows:

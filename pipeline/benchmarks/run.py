@@ -12,7 +12,7 @@ from stillroom.benchmarks.stage_one import stage_one
 from stillroom.benchmarks.steps import STUDENT, TEACHER, steps
 from stillroom.benchmarks.stores import bytes_a_view, memory, reading
 from stillroom.device import device
-from stillroom.params import load_params
+from stillroom.modalities.params import load_params
 
 Part = Callable[[Path, int, int | None], list[Figure]]
 

@@ -10,10 +10,10 @@ from stillroom.benchmarks.rendering import RECIPE, SIZE
 from stillroom.cache.write.publish import publish
 from stillroom.cache.write.staging import Staging
 from stillroom.device import device
-from stillroom.modalities.images.fields import Policy
+from stillroom.modalities.images import MODALITY
 from stillroom.modalities.images.models.create import create
-from stillroom.modalities.images.policies import make_recipe
-from stillroom.params import Cache, Views
+from stillroom.modalities.images.settings import Views
+from stillroom.params import Cache
 from stillroom.progress import Progress
 from stillroom.provenance.identity import of_data, of_output
 from stillroom.samples import Samples
@@ -31,7 +31,7 @@ def stage_one(
     Returns:
         the figure, and seconds a view of the bare teacher.
     """
-    recipe: Policy = make_recipe(RECIPE)
+    recipe = MODALITY.policy(RECIPE)
     with torch.random.fork_rng():
         model = create(teacher, len(samples.classes), {}, size=SIZE)
     where = device()
@@ -42,7 +42,7 @@ def stage_one(
         "overrides": {},
         "digest": "0" * 64,
         "classes": list(samples.classes),
-        "input": {"size": SIZE, "mean": list(model.mean), "std": list(model.std)},
+        "input": model.spec,
     }
     outputs = {"logits": of_output(described, Cache())}
     keys, labels = [row.key for row in samples.rows], samples.labels()
@@ -55,7 +55,9 @@ def stage_one(
 
     def whole(repeat: int) -> None:
         identity = {**of_data(samples, Views(recipe=RECIPE, seed=repeat + 1)), "outputs": outputs}
-        with Staging(folder / "staging", identity, array_specs(identity), keys, labels, 1024) as staging:
+        with Staging(
+            folder / "staging", identity, array_specs(identity, MODALITY), keys, labels, 1024
+        ) as staging:
             blocks = staging.blocks(views)
             generate(model, samples, recipe, repeat + 1, staging, blocks, batch_size, amp, silent)
             publish([staging], folder / f"cache{repeat}", "zarr", views, {}, [])

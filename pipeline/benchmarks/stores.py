@@ -87,7 +87,7 @@ def memory(folder: Path) -> Figure:
         rows = [replace(row, split="test" if place < 40 else "train") for place, row in enumerate(drawn.rows)]
         samples = replace(drawn, rows=tuple(rows))
         samples.save(data)
-        train = samples.of("train")
+        train = samples.in_splits("train")
         made_up_cache(project / "artifacts", train, views, RECIPE, size=32, encoding="float16")
         params = {
             "data": {"name": "folder"},

@@ -6,40 +6,41 @@ import time
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from stillroom.modalities.base import Model
+
 
 def parameters(net: torch.nn.Module) -> int:
     """Number of trainable values."""
     return sum(value.numel() for value in net.parameters())
 
 
-def flops(net: torch.nn.Module, size: int) -> int:
-    """Floating-point operations of one forward pass of one image of size x size pixels.
+def flops(model: Model) -> int:
+    """Floating-point operations of one forward pass of one input.
 
     Counted by torch's counter: products of matrices, convolutions and attention, a multiply-add as two.
     """
-    where = next(net.parameters()).device
+    net, where = model.net, next(model.net.parameters()).device
     was_training = net.training
     net.eval()
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        net(torch.zeros(1, 3, size, size, device=where))
+        net(model.example(1).to(where))
     net.train(was_training)
     return counter.get_total_flops()
 
 
-def latency(net: torch.nn.Module, size: int, batch: int) -> float:
-    """Median milliseconds of a forward pass of `batch` images of size x size pixels, in eval mode, on its
-    device.
+def latency(model: Model, batch: int) -> float:
+    """Median milliseconds of a forward pass of `batch` inputs, in eval mode, on the model's device.
 
     One pass warms up; then as many as fit into about a second, at least 3 and at most 20.
     """
-    where = next(net.parameters()).device
+    net, where = model.net, next(model.net.parameters()).device
     was_training = net.training
     net.eval()
-    images = torch.zeros(batch, 3, size, size, device=where)
+    inputs = model.example(batch).to(where)
 
     def once() -> float:
         began = time.perf_counter()
-        net(images)
+        net(inputs)
         if where.type == "cuda":
             torch.cuda.synchronize(where)
         return time.perf_counter() - began

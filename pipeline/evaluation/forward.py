@@ -1,21 +1,29 @@
-"""A model's logits on the centre view of a split."""
+"""A model's logits on the evaluation view of a split."""
 
 import numpy as np
 import torch
 
-from stillroom.device import autocast
+from stillroom import modalities
 from stillroom.distributed import Ranks
-from stillroom.modalities.images.fields import centre
-from stillroom.modalities.images.models.create import Model
-from stillroom.modalities.images.pixels import Pixels
-from stillroom.modalities.images.render import to_input
+from stillroom.modalities.base import Model, ViewRequest
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 from stillroom.views.loader import batches
-from stillroom.views.planes import Shot
 
 
-def centre_logits(
+def logits_of(model: Model, raw: torch.Tensor, amp: str) -> np.ndarray:
+    """A model's logits of a batch of rendered views, float32 [B, C], without gradients.
+
+    Args:
+        model: in eval mode, on its device.
+        raw: rendered views, on any device.
+        amp: `none` or `bf16`.
+    """
+    with torch.inference_mode():
+        return model.run(raw, amp)["logits"].float().cpu().numpy()
+
+
+def evaluation_logits(
     model: Model,
     samples: Samples,
     batch_size: int,
@@ -24,33 +32,31 @@ def centre_logits(
     what: str,
     ranks: Ranks | None = None,
 ) -> np.ndarray:
-    """Raw logits on each sample's centre view, in the table's order, each sample once.
+    """Raw logits on each sample's evaluation view, in the table's order, each sample once.
 
     Args:
         model: in any mode; it is put into eval mode.
         samples: the rows to look at.
-        batch_size: images a forward pass.
+        batch_size: samples a forward pass.
         amp: `none` or `bf16`.
         ranks: the processes that share the work, each row by one of them; None: this one alone.
 
     Returns:
         float32 [N, C].
     """
-    where = next(model.net.parameters()).device
+    modality = modalities.get(samples.modality)
     model.net.eval()
     rows = samples.rows if ranks is None else samples.rows[ranks.rank :: ranks.world]
     jobs = [
-        [Shot(row, centre(row.size)) for row in rows[i : i + batch_size]]
+        [ViewRequest(row, modality.evaluation(row)) for row in rows[i : i + batch_size]]
         for i in range(0, len(rows), batch_size)
     ]
-    progress.start(what, len(rows), "images")
+    progress.start(what, len(rows), modality.SAMPLES)
     found = []
-    with torch.inference_mode(), autocast(where, amp):
-        # each image is looked at once: nothing is kept
-        for squares in batches(Pixels(samples, budget=0), jobs, model.size):
-            logits = model.net(to_input(squares.to(where), model.mean, model.std))
-            found.append(logits.float().cpu().numpy())
-            progress.advance(len(squares))
+    # each sample is looked at once: nothing is kept
+    for raw in batches(modality, modality.reader(samples, budget=0), jobs, model.spec):
+        found.append(logits_of(model, raw, amp))
+        progress.advance(len(raw))
     progress.finish()
-    logits = np.concatenate(found) if found else np.zeros((0, model.net.num_classes), np.float32)
+    logits = np.concatenate(found) if found else np.zeros((0, len(samples.classes)), np.float32)
     return logits if ranks is None else ranks.interleave(logits, len(samples))

@@ -1,14 +1,18 @@
 """The losses of the arms, one a file: `NAME.py` holds the function of that name. A new file is a new arm.
 
-A loss is called as `NAME(logits, labels, teacher, label_smoothing=..., **parameters)` and returns a scalar;
-one whose `teacher` has a default needs none. Its keyword parameters are what `student.losses.NAME` may say.
+A loss is called as `NAME(logits, labels, teacher, label_smoothing=..., **parameters)` and returns named terms
+(scalars, whose sum is made small) or one scalar. Its keyword parameters are what `student.losses.NAME` may
+say.
+`NEEDS` beside it names the outputs of the teacher that it learns from; without it, these are the logits, or
+none where `teacher` has a default. A loss whose first parameter is called `student` gets all outputs by name,
+of the student and of the teacher, instead of the logits.
 """
 
 import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,27 +51,42 @@ class Loss:
     Attributes:
         function: see the module's docstring.
         settings: its keyword parameters, defaults filled in; `alpha` may be [at the start, at the end].
-        outputs: which outputs of the cache it learns from; empty without a teacher.
+        outputs: which outputs of the cache are its teacher's logits; empty without a teacher.
+        needs: what it must be given of the teacher, by name: `logits`, ...
+        by_name: whether the function takes all outputs by name.
     """
 
-    function: "Callable[..., torch.Tensor]"
+    function: "Callable[..., Any]"
     settings: dict[str, Any]
     outputs: tuple[str, ...]
+    needs: tuple[str, ...] = ("logits",)
+    by_name: bool = False
 
     def __call__(
         self,
-        logits: "torch.Tensor",
+        student: "Mapping[str, torch.Tensor]",
         labels: "torch.Tensor",
-        teacher: "torch.Tensor | None",
+        teacher: "Mapping[str, torch.Tensor]",
         progress: float,
         label_smoothing: float,
-    ) -> "torch.Tensor":
-        """The loss of a batch, where training has come as far as `progress` in [0, 1]."""
+    ) -> "dict[str, torch.Tensor]":
+        """The terms of a batch's loss.
+
+        Args:
+            student, teacher: outputs by name: `logits` float [B, C], ...
+            labels: int64 [B], or float [B, C] of mixed views.
+            progress: how far training has come, in [0, 1].
+            label_smoothing: in [0, 1].
+        """
         settings = self.settings
         if isinstance(settings.get("alpha"), tuple | list):
             first, last = settings["alpha"]
             settings = settings | {"alpha": first + (last - first) * progress}
-        return self.function(logits, labels, teacher, label_smoothing=label_smoothing, **settings)
+        given: tuple[Any, ...] = (student, labels, teacher)
+        if not self.by_name:
+            given = (student["logits"], labels, teacher.get("logits"))
+        terms = self.function(*given, label_smoothing=label_smoothing, **settings)
+        return dict(terms) if isinstance(terms, dict) else {"loss": terms}
 
     def described(self) -> dict[str, Any]:
         """What a record keeps of it."""
@@ -88,7 +107,8 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
             it lacks one, or its file holds no function that can be called as a loss.
     """
     check(name, "arm")
-    function = getattr(importlib.import_module(f"{__name__}.{name}"), name, None)
+    module = importlib.import_module(f"{__name__}.{name}")
+    function = getattr(module, name, None)
     signature = inspect.signature(function).parameters if callable(function) else {}
     if function is None or "teacher" not in signature or "label_smoothing" not in signature:
         raise ParamsError(
@@ -96,9 +116,10 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
             fix=f"define {name}(logits, labels, teacher, *, label_smoothing=0.0) in it, with its parameters "
             f"behind the star; a file that is no loss has a name that begins with _",
         )
-    needs_teacher = signature["teacher"].default is inspect.Parameter.empty
+    usual = ("logits",) if signature["teacher"].default is inspect.Parameter.empty else ()
+    needs = tuple(getattr(module, "NEEDS", usual))
     settings = dict(settings)
-    outputs = tuple(settings.pop("outputs", ("logits",))) if needs_teacher else ()
+    outputs = tuple(settings.pop("outputs", ("logits",))) if needs else ()
     takes = {
         one: found.default
         for one, found in signature.items()
@@ -113,4 +134,4 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
     lacking = [one for one, value in settings.items() if value is inspect.Parameter.empty]
     if lacking:
         raise ParamsError(f"student.losses.{name} lacks {', '.join(lacking)}")
-    return Loss(function, settings, outputs)
+    return Loss(function, settings, outputs, needs, next(iter(signature)) == "student")

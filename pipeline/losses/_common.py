@@ -3,6 +3,8 @@
 import torch
 from torch.nn import functional as F
 
+Terms = dict[str, torch.Tensor]  # name -> scalar; their sum is what training makes small
+
 
 def precise(values: torch.Tensor) -> torch.Tensor:
     """At least float32: autocast hands over bfloat16."""
@@ -25,8 +27,8 @@ def divergence(logits: torch.Tensor, teacher: torch.Tensor, temperature: float) 
 
 def with_labels(
     taught: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor, alpha: float, label_smoothing: float
-) -> torch.Tensor:
-    """alpha * taught + (1 - alpha) * cross-entropy with the labels.
+) -> Terms:
+    """`teacher`: alpha * taught, and `labels`: (1 - alpha) * cross-entropy with the labels.
 
     Args:
         taught: the teacher's part, scalar.
@@ -37,4 +39,4 @@ def with_labels(
     """
     labels = labels if labels.dim() == 1 else labels.to(logits.dtype)
     hard = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-    return alpha * taught + (1 - alpha) * hard
+    return {"teacher": alpha * taught, "labels": (1 - alpha) * hard}

@@ -1,5 +1,7 @@
 """What a teacher changes in a loss: some need more classes, or more samples at a time, than there are."""
 
+from dataclasses import replace
+
 import torch
 
 from stillroom.errors import ParamsError
@@ -61,7 +63,7 @@ def _of_teacher(loss: Loss, classes: int, batch: int) -> float:
 
 def _of_setting(loss: Loss, key: str, classes: int, batch: int) -> float:
     """How far the gradient moves where a setting is halved."""
-    other = Loss(loss.function, loss.settings | {key: loss.settings[key] / 2}, loss.outputs)
+    other = replace(loss, settings=loss.settings | {key: loss.settings[key] / 2})
     return float((_gradient(loss, classes, batch) - _gradient(other, classes, batch)).abs().max())
 
 
@@ -70,6 +72,7 @@ def _gradient(loss: Loss, classes: int, batch: int, sign: float = 1.0) -> torch.
     logits, teacher = torch.randn(2, batch, classes, generator=generator, dtype=torch.float64)
     logits.requires_grad_()
     labels = torch.arange(batch) % classes
-    loss(logits, labels, 3 * sign * teacher, 0.5, 0.0).backward()
+    terms = loss({"logits": logits}, labels, {"logits": 3 * sign * teacher}, 0.5, 0.0)
+    torch.stack(list(terms.values())).sum().backward()
     assert logits.grad is not None
     return logits.grad

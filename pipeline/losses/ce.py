@@ -3,7 +3,9 @@
 import torch
 from torch.nn import functional as F
 
-from stillroom.losses._common import precise
+from stillroom.losses._common import Terms, precise
+
+NEEDS = ()
 
 
 def ce(
@@ -12,7 +14,7 @@ def ce(
     teacher: torch.Tensor | None = None,
     *,
     label_smoothing: float = 0.0,
-) -> torch.Tensor:
+) -> Terms:
     """Mean cross-entropy.
 
     Args:
@@ -22,8 +24,8 @@ def ce(
         label_smoothing: share of the target spread over all classes (Szegedy et al. 2016), in [0, 1].
 
     Returns:
-        scalar of at least float32, in nats.
+        the terms `labels`, scalars of at least float32, in nats.
     """
     logits = precise(logits)
     labels = labels if labels.dim() == 1 else labels.to(logits.dtype)
-    return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    return {"labels": F.cross_entropy(logits, labels, label_smoothing=label_smoothing)}

@@ -2,7 +2,9 @@
 
 import torch
 
-from stillroom.losses._common import precise, with_labels
+from stillroom.losses._common import Terms, precise, with_labels
+
+NEEDS = ("logits",)
 
 
 def dist(
@@ -15,7 +17,7 @@ def dist(
     inter: float = 1.0,
     intra: float = 1.0,
     label_smoothing: float = 0.0,
-) -> torch.Tensor:
+) -> Terms:
     """alpha * T^2 * (inter * between classes + intra * within classes) + (1 - alpha) * cross-entropy.
 
     Between classes: 1 - Pearson's correlation of teacher and student over the classes, mean over the samples.
@@ -33,7 +35,7 @@ def dist(
         label_smoothing: of the cross-entropy, in [0, 1].
 
     Returns:
-        scalar of at least float32: the mean over the batch.
+        the terms `teacher` and `labels`, scalars of at least float32: the mean over the batch.
     """
     logits, teacher = precise(logits), precise(teacher)
     student, taught = (torch.softmax(one / temperature, dim=1) for one in (logits, teacher))

@@ -3,7 +3,9 @@
 import torch
 from torch.nn import functional as F
 
-from stillroom.losses._common import precise, with_labels
+from stillroom.losses._common import Terms, precise, with_labels
+
+NEEDS = ("logits",)
 
 
 def dkd(
@@ -16,7 +18,7 @@ def dkd(
     target_weight: float = 1.0,
     other_weight: float = 8.0,
     label_smoothing: float = 0.0,
-) -> torch.Tensor:
+) -> Terms:
     """alpha * T^2 * (target_weight * TCKD + other_weight * NCKD) + (1 - alpha) * cross-entropy.
 
     TCKD is the divergence of the two masses "target" and "all others", NCKD that of the softmax over the
@@ -33,7 +35,7 @@ def dkd(
         label_smoothing: of the cross-entropy, in [0, 1].
 
     Returns:
-        scalar of at least float32, in nats: the mean over the batch.
+        the terms `teacher` and `labels`, scalars of at least float32, in nats: the mean over the batch.
     """
     logits, teacher = precise(logits), precise(teacher)
     inside = F.one_hot(labels, logits.shape[1]).bool() if labels.dim() == 1 else labels > 0

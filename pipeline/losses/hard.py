@@ -3,7 +3,9 @@
 import torch
 from torch.nn import functional as F
 
-from stillroom.losses._common import precise, with_labels
+from stillroom.losses._common import Terms, precise, with_labels
+
+NEEDS = ("logits",)
 
 
 def hard(
@@ -13,7 +15,7 @@ def hard(
     *,
     alpha: float = 0.5,
     label_smoothing: float = 0.0,
-) -> torch.Tensor:
+) -> Terms:
     """alpha * cross-entropy with the teacher's likeliest class + (1 - alpha) * cross-entropy with the labels.
 
     As in the paper (section 4), the teacher's class is not smoothed.
@@ -26,7 +28,7 @@ def hard(
         label_smoothing: of the cross-entropy with the labels, in [0, 1].
 
     Returns:
-        scalar of at least float32, in nats: the mean over the batch.
+        the terms `teacher` and `labels`, scalars of at least float32, in nats: the mean over the batch.
     """
     logits = precise(logits)
     return with_labels(F.cross_entropy(logits, teacher.argmax(dim=1)), logits, labels, alpha, label_smoothing)

@@ -2,7 +2,9 @@
 
 import torch
 
-from stillroom.losses._common import divergence, precise, with_labels
+from stillroom.losses._common import Terms, divergence, precise, with_labels
+
+NEEDS = ("logits",)
 
 
 def kd(
@@ -13,7 +15,7 @@ def kd(
     alpha: float = 0.6,
     temperature: float = 4.0,
     label_smoothing: float = 0.0,
-) -> torch.Tensor:
+) -> Terms:
     """alpha * T^2 * KL(softmax(teacher / T) || softmax(logits / T)) + (1 - alpha) * cross-entropy.
 
     Args:
@@ -25,7 +27,7 @@ def kd(
         label_smoothing: of the cross-entropy, in [0, 1].
 
     Returns:
-        scalar of at least float32, in nats: the mean over the batch.
+        the terms `teacher` and `labels`, scalars of at least float32, in nats: the mean over the batch.
     """
     logits, teacher = precise(logits), precise(teacher)
     return with_labels(divergence(logits, teacher, temperature), logits, labels, alpha, label_smoothing)

@@ -3,7 +3,9 @@
 import torch
 from torch.nn import functional as F
 
-from stillroom.losses._common import precise, with_labels
+from stillroom.losses._common import Terms, precise, with_labels
+
+NEEDS = ("logits",)
 
 
 def mse(
@@ -13,7 +15,7 @@ def mse(
     *,
     alpha: float = 0.5,
     label_smoothing: float = 0.0,
-) -> torch.Tensor:
+) -> Terms:
     """alpha * mean over samples and classes of (logits - teacher)^2 + (1 - alpha) * cross-entropy.
 
     Args:
@@ -24,7 +26,7 @@ def mse(
         label_smoothing: of the cross-entropy, in [0, 1].
 
     Returns:
-        scalar of at least float32.
+        the terms `teacher` and `labels`, scalars of at least float32.
     """
     logits, teacher = precise(logits), precise(teacher)
     return with_labels(F.mse_loss(logits, teacher.to(logits.dtype)), logits, labels, alpha, label_smoothing)

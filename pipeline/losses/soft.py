@@ -4,7 +4,9 @@ consistent").
 
 import torch
 
-from stillroom.losses._common import divergence, precise
+from stillroom.losses._common import Terms, divergence, precise
+
+NEEDS = ("logits",)
 
 
 def soft(
@@ -14,7 +16,7 @@ def soft(
     *,
     temperature: float = 1.0,
     label_smoothing: float = 0.0,
-) -> torch.Tensor:
+) -> Terms:
     """T^2 * KL(softmax(teacher / T) || softmax(logits / T)); no label is looked at.
 
     Args:
@@ -24,6 +26,6 @@ def soft(
         temperature: T > 0; the paper's is 1 on ImageNet.
 
     Returns:
-        scalar of at least float32, in nats: the mean over the batch.
+        the terms `teacher`, scalars of at least float32, in nats: the mean over the batch.
     """
-    return divergence(precise(logits), precise(teacher), temperature)
+    return {"teacher": divergence(precise(logits), precise(teacher), temperature)}

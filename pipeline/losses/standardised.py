@@ -2,7 +2,9 @@
 
 import torch
 
-from stillroom.losses._common import divergence, precise, with_labels
+from stillroom.losses._common import Terms, divergence, precise, with_labels
+
+NEEDS = ("logits",)
 
 
 def standardised(
@@ -14,7 +16,7 @@ def standardised(
     temperature: float = 2.0,
     weight: float = 10.0,
     label_smoothing: float = 0.0,
-) -> torch.Tensor:
+) -> Terms:
     """alpha * weight * T^2 * KL(softmax(z(teacher) / T) || softmax(z(logits) / T)) + (1 - alpha) *
     cross-entropy, where z takes each row's mean away and divides by its standard deviation.
 
@@ -31,7 +33,7 @@ def standardised(
         label_smoothing: of the cross-entropy, in [0, 1].
 
     Returns:
-        scalar of at least float32, in nats: the mean over the batch.
+        the terms `teacher` and `labels`, scalars of at least float32, in nats: the mean over the batch.
     """
     logits, teacher = precise(logits), precise(teacher)
     taught = weight * divergence(_standard(logits), _standard(teacher), temperature)

@@ -5,17 +5,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from stillroom import modalities
 from stillroom.cache.format import identity as identities
 from stillroom.cache.format.manifest import Manifest
-from stillroom.errors import AccessError, CacheError, ParamsError
-from stillroom.modalities.images.policies import make_recipe
+from stillroom.errors import AccessError, CacheError
+from stillroom.modalities.base import Modality, Spec
 from stillroom.params import Cache, Params, Teacher, Views
 from stillroom.samples import Samples
 
 FIXES = {
     "outputs": "put the old teacher back, or run `stillroom cache --replace` to cache the present one",
-    "samples.images": "put the old images back, or make all of it again from the new ones: `dvc repro`, or "
-    "`stillroom prepare`, `stillroom teacher`, `stillroom cache --replace` and the students",
     "samples": "use the data, split and class order that the cache was made from, or run "
     "`stillroom cache --replace`",
     "views": "set views.recipe and views.seed to what the cache was made with, or run "
@@ -32,7 +31,10 @@ def of_data(train: Samples, views: Views) -> dict[str, Any]:
     """The part of an identity that a student can know: its samples and its recipe."""
     return {
         "samples": {"count": len(train), **train.digests()},
-        "views": {"recipe": make_recipe(views.recipe).describe(), "seed": views.seed},
+        "views": {
+            "recipe": modalities.get(train.modality).policy(views.recipe).describe(),
+            "seed": views.seed,
+        },
     }
 
 
@@ -80,13 +82,11 @@ def read_teacher(file: Path) -> dict[str, Any]:
         raise CacheError(
             f"{file} cannot be read", f"{type(error).__name__}: {error}", "run `stillroom teacher`"
         ) from None
-    seen = found["input"] if isinstance(found["input"], dict) else {}
     for name, value, sound in (
         ("arch", found["arch"], isinstance(found["arch"], str)),
         ("overrides", found["overrides"], isinstance(found["overrides"], dict)),
         ("classes", found["classes"], isinstance(found["classes"], list) and len(found["classes"]) > 0),
         ("digest", found["digest"], isinstance(found["digest"], str)),
-        ("input.size", seen.get("size"), type(seen.get("size")) is int and 16 <= seen["size"] <= 4096),
     ):
         if not sound:
             raise CacheError(
@@ -94,7 +94,15 @@ def read_teacher(file: Path) -> dict[str, Any]:
                 f"{name} = {value!r:.80}",
                 "put the right file back, or run `stillroom teacher`",
             )
+    wrong = _modality_of(found).check_spec(found["input"])
+    if wrong:
+        raise CacheError(f"{file} is damaged", wrong, "put the right file back, or run `stillroom teacher`")
     return dict(found)
+
+
+def _modality_of(described: dict[str, Any]) -> Modality:
+    """Of what `teacher.json` says; it came later than the first of them."""
+    return modalities.get(str(described.get("modality", "images")))
 
 
 def parts(identity: dict[str, Any], outputs: Sequence[str]) -> dict[str, str]:
@@ -140,23 +148,24 @@ def check_against_cache(
         )
     expected = of_data(train, params.views)
     known: dict[str, Any] = {}
-    other_size = params.views.size not in (None, *(one["input"]["size"] for one in held.values()))
+    asked = modalities.get(train.modality).asked(params.views)
+    other_input = not any(asked.items() <= one["input"].items() for one in held.values())
     for name in held:
         file = Path(params.cache.teachers.get(name, "")) / "teacher.json"
         if name in params.cache.teachers and file.exists():
             known[name] = of_teacher(read_teacher(file))
-        if other_size:
-            known.setdefault(name, {})["input"] = {**held[name]["input"], "size": params.views.size}
+        if other_input:
+            known.setdefault(name, {})["input"] = {**held[name]["input"], **asked}
     identities.check({**expected, "outputs": known}, manifest.identity, fixes(known))
 
 
-def input_size(described: dict[str, dict[str, Any]]) -> int:
-    """The size that students see of these teachers' cache, in pixels: as `input_of` of its manifest."""
-    return int(described.get("logits", described[min(described)])["input"]["size"])
+def input_seen(described: dict[str, dict[str, Any]]) -> Spec:
+    """What students see of these teachers' cache: as `input_of` of its manifest."""
+    return dict(described.get("logits", described[min(described)])["input"])
 
 
-def input_of(manifest: Manifest) -> dict[str, Any]:
-    """The `size`, `mean` and `std` that the teacher of `logits` saw, or that of the first output."""
+def input_of(manifest: Manifest) -> Spec:
+    """What the teacher of `logits` saw, or that of the first output."""
     outputs = manifest.identity["outputs"]
     return dict(outputs.get("logits", outputs[min(outputs)])["input"])
 
@@ -188,24 +197,6 @@ def ignored(manifest: Manifest, params: Params) -> list[str]:
             "which are used in turn (`stillroom cache` computes the others)"
         )
     return lines
-
-
-def check_size(described: dict[str, dict[str, Any]], views: Views) -> None:
-    """Refuse teachers none of which sees what `views.size` says.
-
-    Args:
-        described: the content of each output's `teacher.json`.
-
-    Raises:
-        ParamsError: names both sizes.
-    """
-    sizes = sorted({one["input"]["size"] for one in described.values()})
-    if views.size is not None and views.size not in sizes:
-        raise ParamsError(
-            f"views.size = {views.size}, and the teacher sees {' or '.join(map(str, sizes))} pixels a side",
-            "teacher.json has the size that it was made for, and the cache is made at that size",
-            f"set views.size to {sizes[0]}, or run `stillroom teacher` for one of {views.size} pixels",
-        )
 
 
 def other_teacher(described: dict[str, Any], teacher: Teacher) -> list[str]:
@@ -271,4 +262,13 @@ def shares(manifest: Manifest, identity: dict[str, Any]) -> bool:
 def fixes(outputs: Iterable[str]) -> dict[str, str]:
     """What to do about each field of an identity."""
     special = {"encoding": ENCODING_FIX, "k": ENCODING_FIX, "input": INPUT_FIX}
-    return FIXES | {f"outputs.{name}.{field}": fix for name in outputs for field, fix in special.items()}
+    contents = {
+        f"samples.{name}": f"put the old {name} back, or make all of it again from the new ones: `dvc "
+        "repro`, or `stillroom prepare`, `stillroom teacher`, `stillroom cache --replace` and the students"
+        for name in modalities.names()
+    }
+    return (
+        FIXES
+        | contents
+        | {f"outputs.{name}.{field}": fix for name in outputs for field, fix in special.items()}
+    )

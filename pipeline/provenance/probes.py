@@ -1,4 +1,4 @@
-"""Probes: rendered pixels of a few fixed views, kept in the manifest: does this machine render alike?
+"""Probes: rendered views of a few samples, kept in the manifest: does this machine render alike?
 
 Decoders and resizers differ between versions, by a level or two. What differs by more is another picture.
 """
@@ -10,20 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from stillroom import modalities
 from stillroom.cache.read.store import Store
 from stillroom.errors import CacheError, fetch_again
-from stillroom.modalities.images.fields import FIELDS, View, pack, unpack
-from stillroom.modalities.images.pixels import Pixels
-from stillroom.modalities.images.policies import make_recipe
-from stillroom.modalities.images.render import render
+from stillroom.modalities.base import Modality, Spec, ViewRequest
 from stillroom.params import Views
-from stillroom.samples import Sample, Samples
+from stillroom.samples import Samples
 
-PROBES = 4  # samples, spread over the keys, of whose view 0 pixels are kept
-SIDE = 16  # a probe keeps a digest of its pixels, and a grid of SIDE x SIDE of them to say how far others are
-# Mean difference in levels of 255 beyond which views count as other pictures. Decoders differ by about 0.5; a
-# flip, a neighbouring crop or another colour by 10 and more.
-BOUND = 2.0
+PROBES = 4  # samples, spread over the keys, of whose view 0 a digest and an excerpt are kept
 
 
 @dataclass(frozen=True)
@@ -33,34 +27,34 @@ class Difference:
     Attributes:
         probes: how many there are.
         differing: how many of them are not equal bit for bit.
-        largest: the largest difference of a colour value of the grids, in levels of 255.
-        mean: the mean difference of the probe that differs most, in levels of 255.
+        largest: the largest difference of a value of the excerpts, in the modality's units.
+        mean: the mean difference of the probe that differs most, likewise.
     """
 
     probes: int
     differing: int
-    largest: int
+    largest: float
     mean: float
 
 
-def make_probes(samples: Samples, views: Views, size: int) -> list[dict[str, Any]]:
-    """The probes of the training samples at `size` pixels a side: JSON for the manifest."""
-    recipe = make_recipe(views.recipe)
+def make_probes(samples: Samples, views: Views, spec: Spec) -> list[dict[str, Any]]:
+    """The probes of the training samples, as a teacher of this spec sees them: JSON for the manifest."""
+    modality = modalities.get(samples.modality)
+    policy = modality.policy(views.recipe)
     step = max(1, len(samples) // PROBES)
     found = []
-    for row in samples.rows[::step][:PROBES]:
-        drawn = recipe.draw(views.seed, row, 0)  # unmixed: mixing is whole numbers, the same everywhere
-        pixels = _pixels(samples, row, drawn, size)
+    for sample in samples.rows[::step][:PROBES]:
+        drawn = policy.draw(views.seed, sample, 0)  # unmixed: mixing is whole numbers, the same everywhere
+        rendered = _rendered(modality, samples, sample, drawn, spec)
+        packed = modality.pack([drawn], policy.KEEPS)
         found.append(
             {
-                "key": row.key,
+                "key": sample.key,
                 "view": 0,
-                "parameters": {
-                    name: values[0].tolist() for name, values in pack([drawn], recipe.KEEPS).items()
-                },
-                "size": size,
-                "sha256": _digest(pixels),
-                "grid": base64.b64encode(_grid(pixels).tobytes()).decode("ascii"),
+                "parameters": {name: values[0].tolist() for name, values in packed.items()},
+                **modality.rendering(spec),
+                "sha256": _digest(rendered),
+                "grid": base64.b64encode(modality.excerpt(rendered).tobytes()).decode("ascii"),
             }
         )
     return found
@@ -72,73 +66,69 @@ def difference(store: Store, samples: Samples) -> Difference:
     Raises:
         CacheError: a probe in the manifest is not sound.
     """
+    modality = modalities.get(samples.modality)
     by_key = {row.key: row for row in samples.rows}
-    differing, largest, mean = 0, 0, 0.0
+    differing, largest, mean = 0, 0.0, 0.0
     for index, probe in enumerate(store.manifest.probes):
         try:
-            row, size, digest = by_key[probe["key"]], probe["size"], str(probe["sha256"])
-            if type(size) is not int or not 1 <= size <= 4096:
-                raise ValueError(f"size {size!r:.40}")
-            kept = np.frombuffer(base64.b64decode(probe["grid"], validate=True), np.uint8)
-            kept = kept.reshape(min(SIDE, size), min(SIDE, size), 3)
+            sample, digest = by_key[probe["key"]], str(probe["sha256"])
+            spec = modality.rendering(probe)
+            dtype, shape = modality.rendered(spec)
+            blank = modality.excerpt(np.zeros(shape, dtype))
+            kept = np.frombuffer(base64.b64decode(probe["grid"], validate=True), blank.dtype)
+            kept = kept.reshape(blank.shape)
             drawn = {
-                name: np.array(probe["parameters"][name], dtype).reshape(1, *shape)
-                for name, (dtype, shape) in FIELDS.items()
+                name: np.array(probe["parameters"][name], kind).reshape(1, *form)
+                for name, (kind, form) in modality.FIELDS.items()
                 if name in probe["parameters"]
             }
-            pixels = _pixels(samples, row, unpack(drawn, 0), size)
+            rendered = _rendered(modality, samples, sample, modality.unpack(drawn, 0), spec)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CacheError(
                 f"probe {index} of {store.folder} is damaged",
                 f"{type(error).__name__}: {error}"[:200],
                 f"{fetch_again(store.place)}, or run `stillroom cache --replace`",
             ) from None
-        if _digest(pixels) != digest:
-            apart = np.abs(_grid(pixels).astype(int) - kept)
+        if _digest(rendered) != digest:
+            apart = np.abs(modality.excerpt(rendered).astype(float) - kept)
             differing += 1
-            largest, mean = max(largest, int(apart.max())), max(mean, float(apart.mean()))
+            largest, mean = max(largest, float(apart.max())), max(mean, float(apart.mean()))
     return Difference(len(store.manifest.probes), differing, largest, mean)
 
 
 def check_probes(store: Store, samples: Samples) -> str:
-    """Refuse a machine that renders other pictures than the cache's writer did.
+    """Refuse a machine that renders other views than the cache's writer did.
 
     Returns:
-        what to say where the pixels differ by less than the bound; empty where they are equal.
+        what to say where they differ by less than the bound; empty where they are equal.
 
     Raises:
-        CacheError: they differ by more than `BOUND`.
+        CacheError: they differ by more than the modality's `PROBE_BOUND`.
     """
+    modality = modalities.get(samples.modality)
     found = difference(store, samples)
     if not found.differing:
         return ""
-    made = ", ".join(
-        f"{name} {store.manifest.environment.get(name)}" for name in ("pillow", "jpeg", "machine")
-    )
+    names = [*modality.environment(), "machine"]
+    made = ", ".join(f"{name} {store.manifest.environment.get(name)}" for name in names)
     told = (
-        f"{found.differing} of {found.probes} probes render to other pixels here than where the cache was "
-        f"made ({made}): by {found.largest} of 255 levels at most, {found.mean:.2f} in the mean"
+        f"{found.differing} of {found.probes} probes render to other {modality.INPUTS} here than where the "
+        f"cache was made ({made}): by {found.largest:g} {modality.UNITS} at most, {found.mean:.2f} in the "
+        "mean"
     )
-    if found.mean > BOUND:
+    if found.mean > modality.PROBE_BOUND:
         raise CacheError(
             told,
-            f"a mean above {BOUND} levels is another picture: the logits do not belong to it",
+            f"a mean above {modality.PROBE_BOUND} {modality.UNIT}s is another {modality.VIEW}: the logits do "
+            "not belong to it",
             "install the versions named above, or run `stillroom cache --replace` here",
         )
     return f"warning: {told}: the logits fit these views, but not bit for bit"
 
 
-def _pixels(samples: Samples, row: Sample, view: View, size: int) -> np.ndarray:
-    return render(Pixels(samples, budget=0)[row], view, size)
+def _rendered(modality: Modality, samples: Samples, sample: Any, parameters: Any, spec: Spec) -> np.ndarray:
+    return modality.render(modality.reader(samples, budget=0), ViewRequest(sample, parameters), spec)
 
 
-def _digest(pixels: np.ndarray) -> str:
-    return hashlib.sha256(pixels.tobytes()).hexdigest()
-
-
-def _grid(pixels: np.ndarray) -> np.ndarray:
-    """Evenly spread pixels, uint8 [SIDE, SIDE, 3], or all of a smaller square."""
-    side = len(pixels)
-    count = min(SIDE, side)
-    places = (np.arange(count) * side) // count
-    return np.ascontiguousarray(pixels[np.ix_(places, places)])
+def _digest(rendered: np.ndarray) -> str:
+    return hashlib.sha256(rendered.tobytes()).hexdigest()

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from stillroom import modalities
 from stillroom.errors import WeightsError
-from stillroom.modalities.images.models.create import Model, create, weights_digest
+from stillroom.modalities.base import Architecture, Model
+from stillroom.modalities.weights import weights_digest
 
 
 def load_teacher(folder: Path, described: dict[str, Any]) -> Model:
@@ -18,13 +20,9 @@ def load_teacher(folder: Path, described: dict[str, Any]) -> Model:
         WeightsError: the weights are missing, or not those that `teacher.json` describes.
     """
     file = folder / "model.safetensors"
-    model = create(
-        described["arch"],
-        len(described["classes"]),
-        described["overrides"],
-        size=described["input"]["size"],
-        weights=str(file),
-    )
+    modality = modalities.get(str(described.get("modality", "images")))
+    architecture = Architecture(described["arch"], described["overrides"], described["input"])
+    model = modality.create(architecture, len(described["classes"]), weights=str(file))
     found = weights_digest(model.net)
     if found != described["digest"]:
         raise WeightsError(

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from stillroom.modalities.images.datasets import summary as data_summary
+from stillroom.modalities.base import DataAccount
 from stillroom.reporting import figures, table
 from stillroom.reporting.records import Digests, Manifest, Student, Teacher
 
@@ -47,7 +47,7 @@ def page(
     title: str,
     commands: Sequence[str],
     manifest: Manifest | None = None,
-    data: dict[str, Any] | None = None,
+    data: DataAccount | None = None,
 ) -> str:
     """The whole of `index.html`; the same arguments give the same text.
 
@@ -58,7 +58,7 @@ def page(
         title: heading of the page; any text, it is escaped like everything else.
         commands: shell lines that make these results again, in order.
         manifest: the cache's, for its backend, quality and the versions it was made with.
-        data: what is in the images, as `datasets.summary` has it.
+        data: what is in the data set.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
@@ -115,16 +115,8 @@ def page(
         settings=list({student.arm: student for student in reversed(students)}.values())[::-1],
         student_seconds=fmean(student.seconds for student in students),
         commands=commands,
-        data=data_summary.lines(data) if data else [],
-        equal_files=_equal_files(data or {}),
-        leaks=data.get("leaks", 0) if data else 0,
+        data=data,
     )
-
-
-def _equal_files(data: dict[str, Any]) -> list[list[str]]:
-    """Files of equal bytes in two splits or two classes, a group each."""
-    found = data.get("duplicates", {})
-    return [keys for kind in ("splits", "classes") for keys in found.get(kind, {"groups": []})["groups"]]
 
 
 _METRICS = (("Accuracy", "accuracy"), ("Mean average precision", "mAP"))

@@ -4,18 +4,17 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from stillroom import modalities
 from stillroom.cache.format.encoding import of
 from stillroom.cache.read.store import Store
 from stillroom.draw import words
-from stillroom.modalities.images.models.create import Model
-from stillroom.modalities.images.pixels import Pixels
-from stillroom.modalities.images.policies import make_recipe
+from stillroom.modalities.base import Model
 from stillroom.progress import Progress
-from stillroom.provenance.probes import BOUND, difference
+from stillroom.provenance.probes import difference
 from stillroom.samples import Samples
 from stillroom.teaching.forward import Forward
 from stillroom.views.loader import batches
-from stillroom.views.planes import Stored, drawn
+from stillroom.views.planes import drawn
 
 # What another machine's arithmetic may change of a logit, as a share of its view's largest logit: float32
 # with sums in another order (or TensorFloat-32), and bfloat16 autocast.
@@ -45,7 +44,7 @@ class Audit:
     output: str
     views: int
     parameters: int
-    pixels: int
+    pixels: float
     pixels_mean: float
     equal: int
     largest: float
@@ -89,13 +88,15 @@ def audit(
     total = layout.views * layout.samples
     places = words(seed, "audit", 0, min(count, total)) % np.uint64(total)
     chosen = sorted({divmod(int(place), layout.samples) for place in places})
-    recipe, drawing = make_recipe(identity["views"]["recipe"], "manifest.json"), identity["views"]["seed"]
+    modality = modalities.get(samples.modality)
+    recipe = modality.policy(identity["views"]["recipe"], "manifest.json")
+    drawing = identity["views"]["seed"]
     jobs, stored, others, redrawn = [], [], [], 0
     by_view: dict[int, list[int]] = {}
     for view, row in chosen:
         by_view.setdefault(view, []).append(row)
     for view, rows in by_view.items():
-        plane = Stored(store.parameters(view), samples)
+        plane = modality.stored(store.parameters(view), samples)
         fresh_shots = drawn(recipe, drawing, samples, [samples.rows[row] for row in rows], view)
         logits = store.logits(view, output)
         other = store.logits((view + 1) % layout.views, output) if layout.views > 1 else None
@@ -106,13 +107,13 @@ def audit(
             if other is not None:
                 others.append(other[row])
     held = np.stack(stored)
-    pixels = Pixels(samples, budget=0)
+    reader = modality.reader(samples, budget=0)
     progress.start("audit", 2 * len(jobs), "views")
     forward = Forward(model, batch_size, store.manifest.environment.get("amp", "none"))
 
     def run(length: int) -> np.ndarray:
         cut = [jobs[i : i + length] for i in range(0, len(jobs), length)]
-        return forward(batches(pixels, cut, model.size), progress)
+        return forward(batches(modality, reader, cut, model.spec), progress)
 
     fresh, again = run(forward.batch_size), run(max(1, forward.batch_size // 2 + 1))
     progress.finish()
@@ -130,7 +131,7 @@ def audit(
     bound = NOISE.get(amp, NOISE["bf16"]) * size + 2 * coarse.max(axis=axes)
     worst = apart.max(axis=axes)
     beyond = [
-        (job.row.key, view, float(worst[i]))
+        (job.sample.key, view, float(worst[i]))
         for i, (job, (view, _)) in enumerate(zip(jobs, chosen, strict=True))
         if worst[i] > bound[i]
     ]
@@ -139,7 +140,7 @@ def audit(
         output=output,
         views=len(jobs),
         parameters=redrawn,
-        pixels=probes.largest,
+        pixels=int(probes.largest) if probes.largest == int(probes.largest) else probes.largest,
         pixels_mean=round(probes.mean, 4),
         equal=int((apart.reshape(len(jobs), -1) == 0).all(axis=1).sum()),
         largest=float(worst.max()),
@@ -150,5 +151,5 @@ def audit(
         if others
         else None,
         beyond=sorted(beyond, key=lambda found: -found[2]),
-        ok=not beyond and probes.mean <= BOUND,
+        ok=not beyond and probes.mean <= modality.PROBE_BOUND,
     )

@@ -7,21 +7,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import torch
 
-from stillroom.device import autocast
-from stillroom.modalities.images.models.create import Model
-from stillroom.modalities.images.render import to_input
+from stillroom.evaluation.forward import logits_of
+from stillroom.modalities.base import Model
 from stillroom.progress import Progress
 
 # On a CPU a sum may be split otherwise where more threads share it, and then its last bit differs. So each
 # pass takes one thread, and as many run at once as there are cores, each small enough for its core's cache.
-CPU_IMAGES = 16  # images a pass at 128 pixels; more of smaller ones
 
 
 class Forward:
     """Runs a teacher, in eval mode, over batches of views.
 
     Attributes:
-        batch_size: images a pass. What a batch holds decides a logit's last bits, so callers always cut the
+        batch_size: inputs a pass. What a batch holds decides a logit's last bits, so callers always cut the
             same rows into the same batches.
     """
 
@@ -29,20 +27,18 @@ class Forward:
         """
         Args:
             model: the teacher, on its device; it is put into eval mode.
-            batch_size: images a pass on a GPU; a CPU takes at most about 16 of 128 pixels a side.
+            batch_size: inputs a pass on a GPU; a CPU takes at most `Model.per_core()`.
             amp: `none` or `bf16`.
         """
         self._model, self._amp = model, amp
-        self._where = next(model.net.parameters()).device
-        self._cpu = self._where.type == "cpu"
-        fits = max(CPU_IMAGES, CPU_IMAGES * 128**2 // model.size**2)
-        self.batch_size = min(batch_size, fits) if self._cpu else batch_size
+        self._cpu = next(model.net.parameters()).device.type == "cpu"
+        self.batch_size = min(batch_size, model.per_core()) if self._cpu else batch_size
         model.net.eval()
 
     def __call__(self, batches: Iterable[torch.Tensor], progress: Progress) -> np.ndarray:
         """
         Args:
-            batches: uint8 [B, S, S, 3] each, at the model's size.
+            batches: rendered views, [B, ...] each, of the model's spec.
 
         Returns:
             float32 [sum of B, C], raw logits.
@@ -54,16 +50,16 @@ class Forward:
             progress.advance(len(logits))
 
         if not self._cpu:
-            for squares in batches:
-                keep(self._one(squares))
+            for raw in batches:
+                keep(self._one(raw))
             return np.concatenate(found)
         threads = torch.get_num_threads()
         waiting: deque[Future] = deque()
         try:
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 try:
-                    for squares in batches:
-                        waiting.append(pool.submit(self._one, squares))
+                    for raw in batches:
+                        waiting.append(pool.submit(self._one, raw))
                         if len(waiting) > 2 * threads:  # rendered batches must not pile up
                             keep(waiting.popleft().result())
                     while waiting:
@@ -75,7 +71,5 @@ class Forward:
             torch.set_num_threads(threads)
         return np.concatenate(found)
 
-    def _one(self, squares: torch.Tensor) -> np.ndarray:
-        with torch.inference_mode(), autocast(self._where, self._amp):
-            pixels = to_input(squares.to(self._where), self._model.mean, self._model.std)
-            return self._model.net(pixels).float().cpu().numpy()
+    def _one(self, raw: torch.Tensor) -> np.ndarray:
+        return logits_of(self._model, raw, self._amp)

@@ -2,16 +2,14 @@
 
 import numpy as np
 
+from stillroom import modalities
 from stillroom.cache.format.divergence import measure
 from stillroom.cache.format.encoding import UnstorableError, of
 from stillroom.cache.format.layout import VIEWS, ArraySpec, Block
 from stillroom.cache.write.staging import Staging
 from stillroom.distributed import Ranks
 from stillroom.errors import CacheError
-from stillroom.modalities.images.fields import Policy, pack
-from stillroom.modalities.images.models.create import Model
-from stillroom.modalities.images.pixels import Pixels
-from stillroom.modalities.images.policies import make_recipe
+from stillroom.modalities.base import Modality, Model, Policy
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 from stillroom.teaching.forward import Forward
@@ -19,9 +17,9 @@ from stillroom.views.loader import batches
 from stillroom.views.planes import drawn
 
 
-def array_specs(identity: dict) -> dict[str, ArraySpec]:
+def array_specs(identity: dict, modality: Modality) -> dict[str, ArraySpec]:
     """What a cache holds a view: its encoded outputs, and what the recipe draws under `views/`."""
-    fields = make_recipe(identity["views"]["recipe"], "identity").fields()
+    fields = modality.policy(identity["views"]["recipe"], "identity").fields()
     specs = {
         f"{VIEWS}{name}": ArraySpec(np.dtype(dtype).str, shape) for name, (dtype, shape) in fields.items()
     }
@@ -82,17 +80,18 @@ def generate(
     Raises:
         CacheError: the teacher gave a value that cannot be kept; the message names sample and view.
     """
+    modality = modalities.get(samples.modality)
     forward = Forward(model, batch_size, amp)
     [(name, output)] = staging.identity["outputs"].items()
-    pixels = Pixels(samples)
+    reader = modality.reader(samples)
     progress.start("cache" if name == "logits" else f"cache {name}", sum(map(_length, todo)), "views")
     for block in todo:
         rows = samples.rows[block.start : block.stop]
-        shots = drawn(recipe, seed, samples, rows, block.view)
-        jobs = [shots[i : i + forward.batch_size] for i in range(0, len(shots), forward.batch_size)]
-        logits = forward(batches(pixels, jobs, model.size), progress)
+        requests = drawn(recipe, seed, samples, rows, block.view)
+        jobs = [requests[i : i + forward.batch_size] for i in range(0, len(requests), forward.batch_size)]
+        logits = forward(batches(modality, reader, jobs, model.spec), progress)
         encoded, measured = _encode(name, output, logits, samples, block)
-        packed = pack([shot.view for shot in shots], list(recipe.fields()))
+        packed = modality.pack([request.parameters for request in requests], recipe.fields())
         parameters = {f"{VIEWS}{field}": values for field, values in packed.items()}
         staging.commit(block, encoded | parameters, {name: measured})
     progress.finish()

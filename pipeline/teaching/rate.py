@@ -5,18 +5,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 
+from stillroom import modalities
 from stillroom.machine import room
-from stillroom.modalities.images.fields import Policy
-from stillroom.modalities.images.models.create import Model
-from stillroom.modalities.images.pixels import Pixels
+from stillroom.modalities.base import Modality, Model, Policy
 from stillroom.progress import Progress
-from stillroom.samples import Sample, Samples
+from stillroom.samples import Samples
 from stillroom.teaching.forward import Forward
 from stillroom.views.loader import Job, batches
-from stillroom.views.planes import drawn, square
+from stillroom.views.planes import drawn
 
 TURNS = 5
 PART = 0.3  # seconds: a part of a turn takes about so long, or as long as a block where that is less
@@ -28,11 +29,11 @@ class Rate:
     """Seconds on this machine, medians.
 
     Attributes:
-        decode: to read, check and decode an image, on one core.
-        render: to draw a view and render it from decoded pixels, on one core.
-        forward: of the teacher, a view, its pixels rendered already.
-        whole: a view of an image that is decoded already, as stage one runs: rendering beside the teacher.
-        first: a view of an image that is yet to be decoded, likewise.
+        decode: to read, check and decode a sample, on one core.
+        render: to draw a view and render it from a decoded sample, on one core.
+        forward: of the teacher, a view, rendered already.
+        whole: a view of a sample that is decoded already, as stage one runs: rendering beside the teacher.
+        first: a view of a sample that is yet to be decoded, likewise.
     """
 
     decode: float
@@ -42,10 +43,11 @@ class Rate:
     first: float
 
     def seconds(self, samples: Samples, views: int) -> float:
-        """Of stage one: all views of all samples. Each image is decoded for its first view; those that memory
+        """Of stage one: all views of all samples. Each is decoded for its first view; those that memory
         is kept for only then (`Pixels`), the others for every view.
         """
-        cold = len(samples) + (views - 1) * (len(samples) - _kept(samples))
+        kept = _kept(samples, modalities.get(samples.modality))
+        cold = len(samples) + (views - 1) * (len(samples) - kept)
         return cold * self.first + (views * len(samples) - cold) * self.whole
 
 
@@ -58,7 +60,7 @@ def measure(
     amp: str,
     block_samples: int,
 ) -> Rate:
-    """Time the teacher alone, and stage one on decoded and on fresh images, in turns.
+    """Time the teacher alone, and stage one on decoded and on fresh samples, in turns.
 
     Blocks are cut into the batches that `generate` cuts them into; only where one would take more than about
     half a second it is smaller. No global random number generator is read or moved. Encoding and writing are
@@ -72,15 +74,17 @@ def measure(
         block_samples: rows of a block.
 
     Raises:
-        DataError: an image is missing, unreadable, or not the one that `prepare` saw.
+        DataError: a sample is missing, unreadable, or not the one that `prepare` saw.
     """
     silent = Progress()
+    modality = modalities.get(samples.modality)
     where = next(model.net.parameters()).device
     streams = torch.get_num_threads() if where.type == "cpu" else 1  # passes at a time
     forward = Forward(model, batch_size, amp)
 
-    def blank(images: int) -> list[torch.Tensor]:
-        return [torch.zeros(images, model.size, model.size, 3, dtype=torch.uint8)] * streams
+    def blank(inputs: int) -> list[torch.Tensor]:
+        dtype, shape = modality.rendered(model.spec)
+        return [torch.from_numpy(np.zeros((inputs, *shape), dtype))] * streams
 
     # `Forward` fetches each batch's logits, so a GPU has finished when it returns.
     single = _seconds(lambda: forward(blank(1), silent), warm_up=True)
@@ -91,34 +95,41 @@ def measure(
     block = min(block_samples, len(samples))
     views = min(block, max(batch * streams, int(PART / pass_)))
     views = block if 2 * views > block else views  # a whole one ends as a block does, with a shorter batch
-    some = [_seconds(partial(Pixels(samples).__getitem__, row)) for row in _spread(samples.rows, 8)]
+    some = [_seconds(partial(modality.reader(samples).__getitem__, row)) for row in _spread(samples.rows, 8)]
     decode = statistics.median(some)
     rows = _spread(samples.rows, min(views, max(batch, int(PART / decode))))
-    pixels = Pixels(samples)
-    pixels.preload(rows)
+    reader = modality.reader(samples)
+    reader.preload(rows)
 
     def jobs(turn: int, count: int) -> list[Job]:
         """`count` views of these rows, other ones in each turn."""
         rounds = -(-count // len(rows))
-        shots = [
-            shot
+        requests = [
+            request
             for turned in range(-(-count // len(rows)))
-            for shot in drawn(recipe, seed, samples, rows, turn * rounds + turned)
+            for request in drawn(recipe, seed, samples, rows, turn * rounds + turned)
         ][:count]
-        return [shots[i : i + batch] for i in range(0, count, batch)]
+        return [requests[i : i + batch] for i in range(0, count, batch)]
 
-    squares = list(batches(pixels, jobs(0, views), model.size))
+    rendered = list(batches(modality, reader, jobs(0, views), model.spec))
     few = min(views, 32)
     parts: dict[str, tuple[int, Callable[[int], object]]] = {
         "render": (
             few,
-            lambda turn: [square(pixels, shot, model.size) for job in jobs(turn, few) for shot in job],
+            lambda turn: [
+                modality.render(reader, request, model.spec) for job in jobs(turn, few) for request in job
+            ],
         ),
-        "forward": (views, lambda turn: forward(squares, silent)),
-        "whole": (views, lambda turn: forward(batches(pixels, jobs(turn, views), model.size), silent)),
+        "forward": (views, lambda turn: forward(rendered, silent)),
+        "whole": (
+            views,
+            lambda turn: forward(batches(modality, reader, jobs(turn, views), model.spec), silent),
+        ),
         "first": (
             len(rows),
-            lambda turn: forward(batches(Pixels(samples), jobs(turn, len(rows)), model.size), silent),
+            lambda turn: forward(
+                batches(modality, modality.reader(samples), jobs(turn, len(rows)), model.spec), silent
+            ),
         ),
     }
     found: dict[str, list[float]] = {name: [] for name in parts}
@@ -141,18 +152,18 @@ def _seconds(work: Callable[[], object], warm_up: bool = False) -> float:
     return time.perf_counter() - start
 
 
-def _spread(rows: tuple[Sample, ...], count: int) -> list[Sample]:
+def _spread(rows: tuple[Any, ...], count: int) -> list[Any]:
     """So many rows, evenly spread: neighbours are of one class, and often of one camera."""
     count = min(count, len(rows))
     return [rows[i * len(rows) // count] for i in range(count)]
 
 
-def _kept(samples: Samples) -> int:
-    """How many images `Pixels` keeps decoded."""
+def _kept(samples: Samples, modality: Modality) -> int:
+    """How many samples a reader keeps."""
     left = room()
     kept = 0
     for row in samples.rows:
-        size = 3 * row.size[0] * row.size[1]
+        size = modality.kept_bytes(row)
         if size <= left:
             left -= size
             kept += 1

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from stillroom import modalities
 from stillroom.cache.format import identity as identities
 from stillroom.cache.format.layout import Block
 from stillroom.cache.read.store import Store
@@ -10,7 +11,6 @@ from stillroom.cache.write.publish import publish
 from stillroom.cache.write.staging import Staging
 from stillroom.device import device, environment
 from stillroom.distributed import Ranks
-from stillroom.modalities.images.policies import make_recipe
 from stillroom.progress import Progress
 from stillroom.provenance.identity import check_samples, fixes, of_teacher, read_teacher
 from stillroom.provenance.probes import check_probes
@@ -60,13 +60,14 @@ def repair(
     identity, views = manifest.identity, store.layout.views
     check_samples(manifest, samples)
     keys, labels = [row.key for row in samples.rows], samples.labels()
-    recipe, seed = make_recipe(identity["views"]["recipe"], "manifest.json"), identity["views"]["seed"]
+    modality = modalities.get(samples.modality)
+    recipe, seed = modality.policy(identity["views"]["recipe"], "manifest.json"), identity["views"]["seed"]
     stagings: list[Staging] = []
     computed: set[Block] = set()
     try:
         for name, output in identity["outputs"].items():
             single = {**identity, "outputs": {name: output}}
-            specs = array_specs(single)
+            specs = array_specs(single, modality)
             block_samples = store.layout.block_samples
             opened = Staging(staging, single, specs, keys, labels, block_samples, earlier=store)
             stagings.append(opened)
@@ -84,7 +85,11 @@ def repair(
             amp = str(manifest.environment.get("amp", "none"))
             generate(model, samples, recipe, seed, opened, todo, batch_size, amp, progress)
             computed |= set(todo)
-        made = {**manifest.environment, "repaired": environment()} if computed else manifest.environment
+        made = (
+            {**manifest.environment, "repaired": environment(modality.environment())}
+            if computed
+            else manifest.environment
+        )
         new = publish(stagings, store.folder, manifest.backend, views, made, manifest.probes, progress)
     finally:
         for opened in stagings:

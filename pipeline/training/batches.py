@@ -4,21 +4,21 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Self
 
 import numpy as np
 import torch
 
+from stillroom import modalities
 from stillroom.cache.read.store import Store
 from stillroom.draw import FIT_VIEWS, permutation
 from stillroom.errors import ParamsError
 from stillroom.losses._ensemble import ensemble
-from stillroom.modalities.images.fields import Policy
-from stillroom.modalities.images.mix import target
-from stillroom.modalities.images.pixels import Pixels
+from stillroom.modalities.base import Model, Policy, Spec, Views
 from stillroom.samples import Samples
 from stillroom.views.loader import batches
-from stillroom.views.planes import Shot, Stored, drawn
+from stillroom.views.planes import Drawn, DrawnViews, Online, Plane, Stored
 
 
 @dataclass
@@ -26,17 +26,17 @@ class Batch:
     """What one forward pass takes: a batch, or one of the parts that it is cut into.
 
     Attributes:
-        pixels: uint8 [b, S, S, 3], of this process's rows `own`; all rows where there is one process.
+        inputs: rendered views [b, ...], of this process's rows `own`; all rows where there is one process.
         labels: of all rows: int64 [B], or float32 [B, C] where views are mixed (rows sum to 1).
-        teacher: the cached logits for all rows, float32 [B, C], or None.
+        targets: what teachers say of all rows, by output: `logits` float32 [B, C]; empty without a teacher.
         own: which of the B rows this process renders.
         share: of the optimiser's batch that these B rows are.
         last: whether the optimiser steps after it.
     """
 
-    pixels: torch.Tensor
+    inputs: torch.Tensor
     labels: torch.Tensor
-    teacher: torch.Tensor | None = None
+    targets: dict[str, torch.Tensor] = field(default_factory=dict)
     own: slice = field(default_factory=lambda: slice(None))
     share: float = 1.0
     last: bool = True
@@ -61,12 +61,14 @@ class Batches(ABC):
 
     Attributes:
         steps: batches an epoch.
+        modality: of the samples.
     """
 
-    def __init__(self, samples: Samples, size: int, batch_size: int, seed: int, cut: Cut) -> None:
-        self._samples, self._size = samples, size
+    def __init__(self, samples: Samples, spec: Spec, batch_size: int, seed: int, cut: Cut) -> None:
+        self._samples, self._spec = samples, spec
         self._batch_size, self._seed, self._cut = batch_size, seed, cut
-        self._pixels = Pixels(samples)
+        self.modality = modalities.get(samples.modality)
+        self._reader = self.modality.reader(samples)
         self._labels = np.array(samples.labels())
         self.steps = -(-len(samples) // batch_size)
         smallest = min(len(batch) for batch in self.order(0)) // cut.parts
@@ -89,8 +91,8 @@ class Batches(ABC):
         return order(self._seed, epoch, len(self._samples), self._batch_size)
 
     @abstractmethod
-    def _plane(self, epoch: int) -> "tuple[Stored | Drawn, torch.Tensor | None]":
-        """An epoch's views, and its teacher's logits, [N, C]."""
+    def _plane(self, epoch: int) -> Plane:
+        """What an epoch reads."""
 
     def __call__(self, epoch: int, start: int = 0, count: int | None = None) -> Iterator[Batch]:
         """
@@ -99,7 +101,7 @@ class Batches(ABC):
             start: the step to begin at, in [0, steps].
             count: how many steps; None: to the epoch's end.
         """
-        plane, logits = self._plane(epoch)
+        plane = self._plane(epoch)
         pieces: list[tuple[np.ndarray, slice, float, bool]] = []
         for rows in self.order(epoch)[start:][:count]:
             parts = np.array_split(rows, self._cut.parts)
@@ -107,52 +109,37 @@ class Batches(ABC):
                 ends = np.cumsum([0, *map(len, np.array_split(part, self._cut.world))])
                 own = slice(int(ends[self._cut.rank]), int(ends[self._cut.rank + 1]))
                 pieces.append((part, own, len(part) / len(rows), number == len(parts) - 1))
-        jobs = [[plane[row] for row in part[own]] for part, own, _, _ in pieces]
-        squares = batches(self._pixels, jobs, self._size)
-        for (part, own, share, last), pixels in zip(pieces, squares, strict=True):
-            teacher = None if logits is None else logits[part]
-            yield Batch(pixels, self._targets(plane, part), teacher, own, share, last)
+        jobs = [[plane.views[row] for row in part[own]] for part, own, _, _ in pieces]
+        rendered = batches(self.modality, self._reader, jobs, self._spec)
+        for (part, own, share, last), inputs in zip(pieces, rendered, strict=True):
+            targets = plane.targets(part, own, inputs)
+            yield Batch(inputs, self._labels_of(plane.views, part), targets, own, share, last)
 
-    def _targets(self, plane: "Stored | Drawn", rows: np.ndarray) -> torch.Tensor:
+    def _labels_of(self, views: Views, rows: np.ndarray) -> torch.Tensor:
         labels = self._labels[rows]
-        if not plane.mixes:
+        if not views.mixes:
             return torch.from_numpy(labels)
-        partners, shares = plane.mixture(rows)
-        return torch.from_numpy(target(labels, self._labels[partners], shares, len(self._samples.classes)))
-
-
-class Drawn:
-    """A view of all samples as a recipe draws it, drawn where it is looked at."""
-
-    def __init__(self, recipe: Policy, seed: int, samples: Samples, view: int) -> None:
-        self._recipe, self._seed, self._samples, self._view = recipe, seed, samples, view
-        self.mixes = recipe.mixes
-
-    def __getitem__(self, number: int) -> Shot:
-        row = self._samples.rows[number]
-        return drawn(self._recipe, self._seed, self._samples, [row], self._view)[0]
-
-    def mixture(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of the partners, and their shares in 1/65536, uint [B] each."""
-        views = [self[row].view for row in rows]
-        return np.array([view.mix_partner for view in views]), np.array([view.mix_share for view in views])
+        partners, shares = views.mixture(rows)
+        return torch.from_numpy(
+            mixed_labels(labels, self._labels[partners], shares, len(self._samples.classes))
+        )
 
 
 class FreshBatches(Batches):
     """Views drawn as they are needed, for fitting a teacher: view numbers that no cache ever holds."""
 
     def __init__(
-        self, samples: Samples, recipe: Policy, size: int, batch_size: int, seed: int, cut: Cut = Cut()
+        self, samples: Samples, policy: Policy, spec: Spec, batch_size: int, seed: int, cut: Cut = Cut()
     ) -> None:
-        super().__init__(samples, size, batch_size, seed, cut)
-        self._recipe = recipe
+        super().__init__(samples, spec, batch_size, seed, cut)
+        self._policy = policy
 
-    def _plane(self, epoch: int) -> tuple[Drawn, None]:
-        return Drawn(self._recipe, self._seed, self._samples, FIT_VIEWS + epoch), None
+    def _plane(self, epoch: int) -> Plane:
+        return Drawn(DrawnViews(self._policy, self._seed, self._samples, FIT_VIEWS + epoch))
 
 
 class CachedBatches(Batches):
-    """Views and logits of a cache: each epoch replays a plane, at any size.
+    """Views and logits of a cache: each epoch replays a plane.
 
     The view parameters come from the store, not from a generator: what the teacher saw is what the student
     sees.
@@ -160,27 +147,32 @@ class CachedBatches(Batches):
     Args:
         samples: the cache's samples, checked against its identity; rows sorted by key, as in the store.
         store: an open cache.
-        size: side of the rendered squares; at the teacher's size they are the teacher's pixels, bit for bit.
+        spec: what the student sees; where it is the teacher's, its views are the teacher's, bit for bit.
         outputs: the outputs to read (an arm that uses none need not); of more than one, the mean of their
             probabilities softened by `temperature`, as logits (`losses._ensemble`).
         view_order: `cycle`: epoch e replays plane e mod V. `shuffle`: each turn of V epochs takes the planes
             in an order of its own.
+        teachers: those of the outputs, on their device, which then compute in the loop what else is read.
+        amp: their precision.
     """
 
     def __init__(
         self,
         samples: Samples,
         store: Store,
-        size: int,
+        spec: Spec,
         batch_size: int,
         seed: int,
         outputs: Sequence[str] = (),
         temperature: float = 1.0,
         view_order: str = "cycle",
         cut: Cut = Cut(),
+        teachers: Sequence[Model] = (),
+        amp: str = "none",
     ) -> None:
-        super().__init__(samples, size, batch_size, seed, cut)
+        super().__init__(samples, spec, batch_size, seed, cut)
         self._store, self._outputs, self._temperature = store, outputs, temperature
+        self._teachers, self._amp = teachers, amp
         self._view_order = view_order
 
     def plane(self, epoch: int) -> int:
@@ -190,10 +182,30 @@ class CachedBatches(Batches):
             return place
         return int(permutation(self._seed, "views", turn, self._store.layout.views)[place])
 
-    def _plane(self, epoch: int) -> tuple[Stored, torch.Tensor | None]:
+    def _plane(self, epoch: int) -> Plane:
         view = self.plane(epoch)
-        plane, logits = Stored(self._store.parameters(view), self._samples), None
-        if self._outputs:
-            teachers = [torch.from_numpy(self._store.logits(view, name)) for name in self._outputs]
-            logits = ensemble(teachers, self._temperature)
-        return plane, logits
+        views = self.modality.stored(self._store.parameters(view), self._samples)
+        if self._teachers:
+            online = Online(views, self._teachers, self.modality, self._reader, self._spec, self._amp)
+            online.together = partial(ensemble, temperature=self._temperature)
+            return online
+        outputs = [torch.from_numpy(self._store.logits(view, name)) for name in self._outputs]
+        return Stored(views, {"logits": ensemble(outputs, self._temperature)} if outputs else {})
+
+
+def mixed_labels(labels: np.ndarray, partners: np.ndarray, shares: np.ndarray, classes: int) -> np.ndarray:
+    """The labels of mixed views: each sample's class and its partner's, weighted.
+
+    Args:
+        labels, partners: int [B], the classes of the samples and of what is mixed into them.
+        shares: float32 [B], the partners', in [0, 1).
+        classes: C.
+
+    Returns:
+        float32 [B, C], rows sum to 1.
+    """
+    found = np.zeros((len(labels), classes), np.float32)
+    rows, weights = np.arange(len(labels)), shares
+    found[rows, labels] = 1 - weights
+    found[rows, partners] += weights
+    return found

@@ -4,10 +4,11 @@ Nothing in it depends on when or where it was stopped: a batch, a learning rate 
 functions of the step's number, and what is not (weights, the optimiser's state) is in the checkpoint.
 """
 
+import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,24 +16,23 @@ from timm.utils import ModelEmaV3
 from torch.nn.parallel import DistributedDataParallel
 
 from stillroom import stopping
-from stillroom.device import autocast
 from stillroom.distributed import Ranks
 from stillroom.draw import words
 from stillroom.errors import StillroomError
-from stillroom.modalities.images.models.create import Model
-from stillroom.modalities.images.render import to_input
+from stillroom.modalities.base import Model
 from stillroom.params import Train
 from stillroom.progress import Progress
 from stillroom.training.batches import Batch, Batches
 from stillroom.training.checkpoint import Checkpoint
+from stillroom.training.gradients import summed
 from stillroom.training.optimizer import create_optimizer
 
-# (logits [B, C], batch, how far training has come in [0, 1]) -> scalar
-Loss = Callable[[torch.Tensor, Batch, float], torch.Tensor]
+# (outputs by name, batch, how far training has come in [0, 1]) -> terms, scalars by name
+Loss = Callable[[dict[str, torch.Tensor], Batch, float], dict[str, torch.Tensor]]
 
 
 @dataclass
-class Place:
+class Cursor:
     """Where a run stands: the next step to take, and what the epoch in work has added up to."""
 
     epoch: int = 0
@@ -40,6 +40,7 @@ class Place:
     total: float = 0.0  # sum over this epoch's samples of their loss
     seen: int = 0
     seconds: float = 0.0
+    terms: dict[str, float] = field(default_factory=dict)  # the same of each term
 
 
 @stopping.later()  # a step is taken whole or not at all
@@ -67,14 +68,15 @@ def fit(
         loss: see `Loss`. On several processes each computes it for the whole batch, so that a loss which
             looks across the batch is the same as on one.
         config: optimiser, schedule and length.
-        on_epoch: called with each epoch's record, also with those of a run that is gone on with.
+        on_epoch: called with each epoch's record, also with those of a run that is continued.
         evaluate: what to add to an epoch's record, from the model as it would be kept now; None: nothing.
         seed: of dropout and stochastic depth, the only draws here.
         ranks: the processes that train together, each with the same model; None: this one alone.
         checkpoint: where the run is kept, and taken up from; only the first process writes it.
 
     Returns:
-        one record an epoch: `epoch` (from 1), `loss` (mean over samples), `lr` (at its end), `seconds`.
+        one record an epoch: `epoch` (from 1), `loss` (mean over samples), `terms` (the same of each term,
+        where there are several), `lr` (at its end), `seconds`.
 
     Raises:
         ParamsError: timm has no such optimiser.
@@ -83,124 +85,197 @@ def fit(
     """
     if config.epochs == 0:
         return []
-    net, world, rank = model.net, ranks.world if ranks else 1, ranks.rank if ranks else 0
-    where = next(net.parameters()).device
-    optimizer, scheduler = create_optimizer(net, config, source.steps)
-    average = ModelEmaV3(net, decay=config.ema, use_warmup=True) if config.ema else None
-    place, records = Place(), []
-    kept = checkpoint.load(progress) if checkpoint else None
-    if kept is not None:
-        place, records = Place(**kept["place"]), kept["records"]
-        net.load_state_dict(kept["model"])
-        optimizer.load_state_dict(kept["optimizer"])
-        if average is not None:
-            average.module.load_state_dict(kept["average"])
-        step = f" (step {place.step} of {source.steps})" if place.step else ""
-        progress.note(f"resumed: {place.epoch} of {config.epochs} epochs{step}")
-        for record in records:
-            on_epoch(record)
-
-    keeper = checkpoint if rank == 0 else None
-
-    def save() -> None:
-        assert keeper is not None
-        state = {"place": vars(place), "records": records, "model": net.state_dict()}
-        state |= {"optimizer": optimizer.state_dict()}
-        state |= {"average": average.module.state_dict()} if average is not None else {}
-        keeper.save(state)
-
-    stepped: Any = DistributedDataParallel(net) if world > 1 else net
-    forward = torch.compile(stepped) if config.compile else stepped
-    updates = config.epochs * source.steps
-    progress.start(what, updates, "steps")
-    progress.advance(place.epoch * source.steps + place.step)
-    while place.epoch < config.epochs:
-        net.train()
-        began, before = time.perf_counter(), place.seconds
-        # stays on the device: to read it would be to wait for it
-        total = torch.tensor(place.total, dtype=torch.float64, device=where)
-        batches = source(place.epoch, place.step)
-        while place.step < source.steps:
-            update = place.epoch * source.steps + place.step
-            scheduler.step_update(update)
-            torch.manual_seed(int(words(seed, "noise", update, rank + 1)[rank] >> 1))
-            optimizer.zero_grad()
-            last = False
-            while not last:
-                batch = next(batches)
-                last = batch.last
-                with stepped.no_sync() if world > 1 and not last else nullcontext():
-                    with autocast(where, config.amp):
-                        pixels = batch.pixels.to(where, non_blocking=True)
-                        logits = forward(to_input(pixels, model.mean, model.std))
-                    value = loss(together(logits, batch, world, rank), batch, update / max(1, updates - 1))
-                    # processes' gradients are averaged, and each is that of its own rows alone
-                    (value * batch.share * world).backward()
-                total += value.detach().double() * len(batch.labels)
-                place.seen += len(batch.labels)
-            if config.clip_grad:
-                torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip_grad)
-            optimizer.step()
-            if average is not None:
-                average.update(net, step=update + 1)
-            place.step += 1
-            progress.advance(1)
-            stop = ranks.any(stopping.asked()) if ranks else stopping.asked()
-            if keeper is not None and (stop or (keeper.due and place.step < source.steps)):
-                place.total, place.seconds = float(total), before + time.perf_counter() - began
-                save()
-            if stop:
-                if ranks:
-                    ranks.wait()  # one that ends would take the others with it, while the first still saves
-                raise KeyboardInterrupt
-        mean = float(total) / place.seen
-        if not abs(mean) < float("inf"):
-            raise StillroomError(
-                f"the loss of epoch {place.epoch + 1} is {mean}",
-                "training diverged",
-                "lower the learning rate (lr), or raise warmup_epochs",
-            )
-        record = {
-            "epoch": place.epoch + 1,
-            "loss": round(mean, 6),
-            "lr": max(group["lr"] for group in optimizer.param_groups),
-            "seconds": round(before + time.perf_counter() - began, 3),
-        }
-        place.total, place.seconds = float(total), record["seconds"]
+    run = _Run(model, source, loss, config, seed, ranks or Ranks.alone(), checkpoint)
+    for record in run.resume(progress):
+        on_epoch(record)
+    progress.start(what, config.epochs * source.steps, "steps")
+    progress.advance(run.cursor.epoch * source.steps + run.cursor.step)
+    while run.cursor.epoch < config.epochs:
+        record = run.epoch(progress)
         if evaluate is not None:
             try:
                 with stopping.now():
-                    record |= evaluate(model if average is None else replace(model, net=average.module))
+                    record |= evaluate(run.kept_model())
             except BaseException:
-                if keeper is not None:  # the epoch's steps are done
-                    save()
+                run.save()  # the epoch's steps are done
                 raise
         on_epoch(record)
-        records.append(record)
-        place = Place(place.epoch + 1)
-        progress.advance(0, f"epoch {place.epoch}/{config.epochs}, loss {mean:.3f}")
-        if keeper is not None and (keeper.due or place.epoch == config.epochs):
-            save()
+        run.end_epoch(record)
+        progress.advance(0, f"epoch {run.cursor.epoch}/{config.epochs}, loss {run.mean:.3f}")
     progress.finish()
-    if average is not None:
-        net.load_state_dict(average.module.state_dict())
-    return records
+    run.finish()
+    return run.records
 
 
-def together(logits: torch.Tensor, batch: Batch, world: int, rank: int) -> torch.Tensor:
-    """The logits of a whole batch from those of this process's rows: float32 [B, C].
+class _Run:
+    """The state of a training run, and its steps."""
+
+    def __init__(
+        self,
+        model: Model,
+        source: Batches,
+        loss: Loss,
+        config: Train,
+        seed: int,
+        ranks: Ranks,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self._model, self._source, self._loss, self._config = model, source, loss, config
+        self._seed, self._ranks, self._checkpoint = seed, ranks, checkpoint
+        self._where = next(model.net.parameters()).device
+        self._optimizer, self._scheduler = create_optimizer(model.net, config, source.steps)
+        self._average = ModelEmaV3(model.net, decay=config.ema, use_warmup=True) if config.ema else None
+        self.cursor, self.mean = Cursor(), 0.0
+        self.records: list[dict[str, Any]] = []
+        self._began = 0.0
+
+    def resume(self, progress: Progress) -> list[dict[str, Any]]:
+        """Take up what the checkpoint holds; the records of the epochs that are done."""
+        kept = self._checkpoint.load(progress) if self._checkpoint else None
+        if kept is not None:
+            self.cursor, self.records = Cursor(**kept["place"]), kept["records"]
+            self._model.net.load_state_dict(kept["model"])
+            self._optimizer.load_state_dict(kept["optimizer"])
+            if self._average is not None:
+                self._average.module.load_state_dict(kept["average"])
+            steps = self._source.steps
+            step = f" (step {self.cursor.step} of {steps})" if self.cursor.step else ""
+            progress.note(f"resumed: {self.cursor.epoch} of {self._config.epochs} epochs{step}")
+        net: Any = self._model.net
+        self._wrapped: Any = DistributedDataParallel(net) if self._ranks.world > 1 else net
+        self._forward = torch.compile(self._wrapped) if self._config.compile else self._wrapped
+        return self.records
+
+    def epoch(self, progress: Progress) -> dict[str, Any]:
+        """The steps that are left of the epoch in work; its record."""
+        cursor = self.cursor
+        self._model.net.train()
+        self._began, self._before = time.perf_counter(), cursor.seconds
+        # sums stay on the device: to read them would be to wait for them
+        self._total = torch.tensor(cursor.total, dtype=torch.float64, device=self._where)
+        self._terms = {
+            name: torch.tensor(value, dtype=torch.float64, device=self._where)
+            for name, value in cursor.terms.items()
+        }
+        batches = self._source(cursor.epoch, cursor.step)
+        while cursor.step < self._source.steps:
+            self._step(batches)
+            progress.advance(1)
+            stop = self._ranks.any(stopping.asked())
+            if stop or (self._due() and cursor.step < self._source.steps):
+                self._note_sums()
+                self.save()
+            if stop:
+                self._ranks.wait()  # one that ends would take the others with it, while the first still saves
+                raise KeyboardInterrupt
+        self._note_sums()
+        self.mean = cursor.total / cursor.seen
+        if not abs(self.mean) < float("inf"):
+            raise StillroomError(
+                f"the loss of epoch {cursor.epoch + 1} is {self.mean}",
+                "training diverged",
+                "lower the learning rate (lr), or raise warmup_epochs",
+            )
+        terms = {name: round(value / cursor.seen, 6) for name, value in cursor.terms.items()}
+        cursor.seconds = round(cursor.seconds, 3)
+        return {
+            "epoch": cursor.epoch + 1,
+            "loss": round(self.mean, 6),
+            **({"terms": terms} if len(terms) > 1 else {}),
+            "lr": max(group["lr"] for group in self._optimizer.param_groups),
+            "seconds": cursor.seconds,
+        }
+
+    def _step(self, batches: Iterator[Batch]) -> None:
+        """One step of the optimiser, from one batch, which may come in parts."""
+        cursor, config, ranks = self.cursor, self._config, self._ranks
+        update = cursor.epoch * self._source.steps + cursor.step
+        done = update / max(1, config.epochs * self._source.steps - 1)
+        self._scheduler.step_update(update)
+        torch.manual_seed(int(words(self._seed, "noise", update, ranks.rank + 1)[ranks.rank] >> 1))
+        self._optimizer.zero_grad()
+        last = False
+        while not last:
+            batch = next(batches)
+            last = batch.last
+            with self._wrapped.no_sync() if ranks.world > 1 and not last else nullcontext():
+                outputs = self._model.run(batch.inputs, config.amp, self._forward)
+                whole = {name: together(values, batch, ranks) for name, values in outputs.items()}
+                if ranks.world > 1:
+                    batch.targets = {name: all_rows(one, batch, ranks) for name, one in batch.targets.items()}
+                terms = self._loss(whole, batch, done)
+                # processes' gradients are averaged, and each is that of its own rows alone
+                value = summed(terms, batch.share * ranks.world)
+            count = len(batch.labels)
+            self._total += value.double() * count
+            for name, term in terms.items():
+                self._terms[name] = self._terms.get(name, 0.0) + term.detach().double() * count
+            cursor.seen += count
+        net = self._model.net
+        if config.clip_grad:
+            torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip_grad)
+        self._optimizer.step()
+        if self._average is not None:
+            self._average.update(net, step=update + 1)
+        cursor.step += 1
+
+    def _note_sums(self) -> None:
+        self.cursor.total = float(self._total)
+        self.cursor.terms = {name: float(value) for name, value in self._terms.items()}
+        self.cursor.seconds = self._before + time.perf_counter() - self._began
+
+    def _due(self) -> bool:
+        return self._checkpoint is not None and self._checkpoint.due
+
+    def save(self) -> None:
+        """Keep where the run stands; the first process does."""
+        if self._checkpoint is None or not self._ranks.first:
+            return
+        state = {"place": vars(self.cursor), "records": self.records, "model": self._model.net.state_dict()}
+        state |= {"optimizer": self._optimizer.state_dict()}
+        state |= {"average": self._average.module.state_dict()} if self._average is not None else {}
+        self._checkpoint.save(state)
+
+    def kept_model(self) -> Model:
+        """The model as it would be kept now."""
+        if self._average is None:
+            return self._model
+        kept = copy.copy(self._model)
+        kept.net = self._average.module
+        return kept
+
+    def end_epoch(self, record: dict[str, Any]) -> None:
+        """Go on to the next epoch."""
+        self.records.append(record)
+        self.cursor = Cursor(self.cursor.epoch + 1)
+        if self._due() or self.cursor.epoch == self._config.epochs:
+            self.save()
+
+    def finish(self) -> None:
+        """Put the average of the weights, where there is one, in their place."""
+        if self._average is not None:
+            self._model.net.load_state_dict(self._average.module.state_dict())
+
+
+def together(values: torch.Tensor, batch: Batch, ranks: Ranks) -> torch.Tensor:
+    """An output of a whole batch from that of this process's rows: float32 [B, ...].
 
     Only this process's rows carry a gradient; what the others make of the same loss is theirs to propagate.
     """
-    logits = logits.float()
-    if world == 1:
-        return logits
+    values, rank = values.float(), ranks.rank
+    if ranks.world == 1:
+        return values
     from torch import distributed
 
-    counts = [len(part) for part in torch.arange(len(batch.labels)).tensor_split(world)]
-    mine = logits.new_zeros((max(counts), logits.shape[1]))
-    mine[: len(logits)] = logits.detach()
+    counts = [len(part) for part in torch.arange(len(batch.labels)).tensor_split(ranks.world)]
+    mine = values.new_zeros((max(counts), *values.shape[1:]))
+    mine[: len(values)] = values.detach()
     parts = [torch.empty_like(mine) for _ in counts]
     distributed.all_gather(parts, mine)
     others = [part[:count] for part, count in zip(parts, counts, strict=True)]
-    return torch.cat([*others[:rank], logits, *others[rank + 1 :]])
+    return torch.cat([*others[:rank], values, *others[rank + 1 :]])
+
+
+def all_rows(target: torch.Tensor, batch: Batch, ranks: Ranks) -> torch.Tensor:
+    """A target of all of a batch's rows, where it may be of this process's alone."""
+    return target if len(target) == len(batch.labels) else together(target, batch, ranks)

@@ -5,11 +5,11 @@ import hashlib
 import numpy as np
 import torch
 
-from stillroom.modalities.images.models.create import weights_digest
+from stillroom.modalities.weights import weights_digest
 from stillroom.training.batches import CachedBatches
 
-# Batches whose rendered pixels are digested: enough to see another recipe, plane, size, order or torch.
-PIXEL_BATCHES = 2
+# Batches whose rendered views are digested: enough to see another recipe, plane, spec, order or torch.
+DIGESTED = 2
 
 
 def order_digest(source: CachedBatches, epochs: int) -> str:
@@ -22,18 +22,20 @@ def order_digest(source: CachedBatches, epochs: int) -> str:
     return digest.hexdigest()
 
 
-def pixels_digest(source: CachedBatches) -> str:
-    """sha256 over the uint8 pixels of the first batches of the first epoch."""
+def inputs_digest(source: CachedBatches) -> str:
+    """sha256 over the rendered views of the first batches of the first epoch."""
     digest = hashlib.sha256()
-    for batch in source(0, count=PIXEL_BATCHES):
-        digest.update(batch.pixels.numpy().tobytes())
+    for batch in source(0, count=DIGESTED):
+        digest.update(batch.inputs.numpy().tobytes())
     return digest.hexdigest()
 
 
 def digests(net: torch.nn.Module, source: CachedBatches, epochs: int) -> dict[str, str]:
-    """`init` (weights before training), `order`, `pixels`: equal between the arms of a family and seed."""
+    """`init` (weights before training), `order`, and the inputs by the modality's name for them (`pixels`):
+    equal between the arms of a family and seed.
+    """
     return {
         "init": weights_digest(net),
         "order": order_digest(source, epochs),
-        "pixels": pixels_digest(source),
+        source.modality.INPUTS: inputs_digest(source),
     }

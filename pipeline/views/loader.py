@@ -1,4 +1,4 @@
-"""Lists of shots to batches of rendered pixels, in worker processes where cores are left."""
+"""Lists of views to batches of rendered ones, in worker processes where cores are left."""
 
 import atexit
 import multiprocessing
@@ -16,27 +16,30 @@ import torch
 from stillroom import stopping
 from stillroom.errors import StillroomError
 from stillroom.machine import worker_count
-from stillroom.modalities.images.pixels import Pixels
-from stillroom.views.planes import Shot, square
+from stillroom.modalities.base import Modality, Reader, Spec, ViewRequest
 
-Job = Sequence[Shot]
+Job = Sequence[ViewRequest]
 
 
 def batches(
-    pixels: Pixels, jobs: Sequence[Job], size: int, workers: int | None = None, method: str | None = None
+    modality: Modality,
+    reader: Reader,
+    jobs: Sequence[Job],
+    spec: Spec,
+    workers: int | None = None,
+    method: str | None = None,
 ) -> Iterator[torch.Tensor]:
     """Render each job as one batch, in order; the number of workers changes nothing but the speed.
 
     Args:
-        pixels: the decoded images. Forked workers share those that are decoded before, spawned ones each
-            decode their own.
-        jobs: the shots of each batch.
-        size: side of the squares in pixels.
+        reader: of the samples. Forked workers share what is read before, spawned ones each read their own.
+        jobs: the views of each batch.
+        spec: what the model sees.
         workers: processes; None: `worker_count()`. They start with the first batch that is asked for.
         method: how workers start; None: `fork` where the system has it, else `spawn`.
 
     Yields:
-        uint8 [B, size, size, 3].
+        [B, ...], as `Modality.rendered` of the spec.
 
     Raises:
         StillroomError: what rendering raised, the same as without workers; or a worker could not be started,
@@ -45,17 +48,20 @@ def batches(
     count = min(worker_count() if workers is None else workers, len(jobs))
     if count == 0:
         for job in jobs:
-            yield torch.from_numpy(_squares(pixels, job, size))
+            yield torch.from_numpy(_rendered(modality, reader, job, spec))
         return
     method = method or ("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
     if method == "fork":
-        pixels.preload(row for job in jobs for shot in job for row in shot.rows())
+        reader.preload(sample for job in jobs for request in job for sample in request.samples())
     started: list[_Worker] = []
     try:
         for number in range(count):
-            started.append(_Worker(pixels, jobs[number::count], size, method))
+            started.append(_Worker(modality, reader, jobs[number::count], spec, method))
+        dtype, shape = modality.rendered(spec)
         for number, job in enumerate(jobs):
-            yield torch.from_numpy(started[number % count].receive((len(job), size, size, 3), count))
+            batch = np.empty((len(job), *shape), dtype)
+            started[number % count].receive(batch, count)
+            yield torch.from_numpy(batch)
     finally:
         for worker in started:
             worker.end()
@@ -68,14 +74,16 @@ class _Worker:
     beside rendering it, but containers have 64 MB of it.
     """
 
-    def __init__(self, pixels: Pixels, jobs: Sequence[Job], size: int, method: str) -> None:
+    def __init__(
+        self, modality: Modality, reader: Reader, jobs: Sequence[Job], spec: Spec, method: str
+    ) -> None:
         self._parent = os.getpid()
         context: Any = multiprocessing.get_context(method)
         try:
             self._line, theirs = context.Pipe(duplex=False)
             forked = self._line if method == "fork" else None
             self._process = context.Process(
-                target=_serve, args=(pixels, jobs, size, theirs, forked), daemon=True
+                target=_serve, args=(modality, reader, jobs, spec, theirs, forked), daemon=True
             )
             with stopping.blocked():  # and so for good in the worker: its parent decides when it ends
                 self._process.start()
@@ -89,14 +97,13 @@ class _Worker:
                 "limit on processes, open files or memory",
             ) from None
 
-    def receive(self, shape: tuple[int, ...], count: int) -> np.ndarray:
-        """The next job's batch, uint8 of this shape, from one of `count` workers."""
+    def receive(self, batch: np.ndarray, count: int) -> None:
+        """Put the next job's views into `batch`; there are `count` workers."""
         try:
             problem = self._line.recv()
             if problem is None:
-                squares = np.empty(shape, np.uint8)
-                self._line.recv_bytes_into(squares.data.cast("B"))
-                return squares
+                self._line.recv_bytes_into(batch.data.cast("B"))
+                return
         except (EOFError, OSError):
             problem = self._lost(count)
         raise problem
@@ -133,7 +140,12 @@ def _end_all() -> None:
 
 
 def _serve(
-    pixels: Pixels, jobs: Sequence[Job], size: int, line: Connection, forked: Connection | None
+    modality: Modality,
+    reader: Reader,
+    jobs: Sequence[Job],
+    spec: Spec,
+    line: Connection,
+    forked: Connection | None,
 ) -> None:
     """A worker's life: batches for as long as somebody reads them, or what kept it from making one."""
     if forked is not None:
@@ -142,9 +154,9 @@ def _serve(
     with suppress(BrokenPipeError):
         try:
             for job in jobs:
-                squares = _squares(pixels, job, size)
+                batch = _rendered(modality, reader, job, spec)
                 line.send(None)
-                line.send_bytes(squares.data.cast("B"))
+                line.send_bytes(batch.data.cast("B"))
         except BrokenPipeError:
             raise
         except Exception as error:
@@ -165,5 +177,5 @@ def _told(error: Exception) -> Exception:
     return RuntimeError("a process that renders views failed:\n" + "".join(traceback.format_exception(error)))
 
 
-def _squares(pixels: Pixels, job: Job, size: int) -> np.ndarray:
-    return np.stack([square(pixels, shot, size) for shot in job])
+def _rendered(modality: Modality, reader: Reader, job: Job, spec: Spec) -> np.ndarray:
+    return np.stack([modality.render(reader, request, spec) for request in job])

@@ -9,6 +9,7 @@ from sklearn.metrics import confusion_matrix, top_k_accuracy_score
 
 from stillroom.evaluation.cost import flops, latency, parameters
 from stillroom.evaluation.metrics import accuracy, average_precisions, confusion, softmax, summarise
+from stillroom.modalities.images.models.create import Loaded, Model
 
 
 def test_accuracy_is_the_share_of_right_first_guesses() -> None:
@@ -37,10 +38,14 @@ def test_a_class_without_samples_does_not_count() -> None:
     assert scores["mAP"] == 100.0 and scores["per_class_ap"] == {"a": 100.0, "b": 100.0}
 
 
+def model(net: torch.nn.Module) -> Model:
+    return Model(net, "some", {}, 8, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), Loaded())
+
+
 def test_cost_of_a_linear_layer() -> None:
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
     assert parameters(net) == 3 * 8 * 8 * 10 + 10
-    assert flops(net, 8) == 2 * 3 * 8 * 8 * 10
+    assert flops(model(net)) == 2 * 3 * 8 * 8 * 10
 
 
 @pytest.fixture
@@ -97,7 +102,7 @@ class Slow(torch.nn.Module):
 
 def test_latency_is_the_time_of_a_pass_in_eval_mode() -> None:
     net = Slow().train()
-    one, four = latency(net, 8, 1), latency(net, 8, 4)
+    one, four = latency(model(net), 1), latency(model(net), 4)
     assert one >= 2 and four >= 8
     assert net.training
     assert set(net.calls) == {((1, 3, 8, 8), False, True), ((4, 3, 8, 8), False, True)}
@@ -106,5 +111,5 @@ def test_latency_is_the_time_of_a_pass_in_eval_mode() -> None:
 
 def test_a_slow_model_is_not_waited_for_twenty_times() -> None:
     net = Slow()
-    latency(net, 8, 200)  # 0.4 s a pass
+    latency(model(net), 200)  # 0.4 s a pass
     assert len(net.calls) == 4

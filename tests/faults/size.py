@@ -21,7 +21,7 @@ from stillroom.cache.write.publish import publish
 from stillroom.cache.write.staging import Staging
 from stillroom.modalities.images.fields import View, pack
 from stillroom.modalities.images.policies import make_recipe
-from stillroom.samples import Sample
+from stillroom.modalities.images.samples import Sample
 from tests.faults.damage import time_of
 
 RECIPE = make_recipe({"name": "crop"})

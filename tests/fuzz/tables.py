@@ -20,8 +20,9 @@ from stillroom.cache.format.identity import identity_id
 from stillroom.cache.format.manifest import _seal
 from stillroom.cache.read.backends import open_store
 from stillroom.errors import StillroomError
+from stillroom.modalities import load_samples
 from stillroom.modalities.images.datasets import prepare, source, summary
-from stillroom.params import Data
+from stillroom.modalities.images.settings import Data
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 from tests.faults.damage import make as make_caches
@@ -194,7 +195,7 @@ def targets(folder: Path) -> list[Target]:
             "samples.json",
             table / "samples.json",
             (table / "samples.json").read_text(),
-            lambda: sound(Samples.load(table, folded)),
+            lambda: sound(load_samples(table, folded)),
         ),
         Target("report.json", table / "report.json", json.dumps(report, indent=1), page),
         Target("source memory", memory, memory.read_text(), lambda: source.look(by_table, memory)),

@@ -136,7 +136,13 @@ def mixed(labels: np.ndarray) -> np.ndarray:
 
 
 def value(name: str, s: np.ndarray, y: np.ndarray, t: np.ndarray, **settings: float) -> torch.Tensor:
-    return losses.load(name, {}).function(torch.tensor(s), torch.tensor(y), torch.tensor(t), **settings)
+    return total(name)(torch.tensor(s), torch.tensor(y), torch.tensor(t), **settings)
+
+
+def total(name: str) -> Callable[..., torch.Tensor]:
+    """The sum of a loss's terms."""
+    function = losses.load(name, {}).function
+    return lambda *given, **settings: sum(function(*given, **settings).values())
 
 
 @pytest.mark.parametrize(("name", "settings"), SETTINGS)
@@ -180,9 +186,7 @@ def test_soft_looks_at_no_label(drawn: tuple, temperature: float) -> None:
 def test_ce_takes_classes_and_mixed_labels(drawn: tuple) -> None:
     student, labels, _ = drawn
     for target in (labels, mixed(labels)):
-        found = losses.load("ce", {}).function(
-            torch.tensor(student), torch.tensor(target), label_smoothing=0.1
-        )
+        found = total("ce")(torch.tensor(student), torch.tensor(target), label_smoothing=0.1)
         assert float(found) == pytest.approx(cross_entropy(student, target, 0.1))
 
 
@@ -191,7 +195,7 @@ def test_ce_takes_classes_and_mixed_labels(drawn: tuple) -> None:
 def test_gradients_are_those_of_the_values(drawn: tuple, name: str, settings: dict, labelled: str) -> None:
     student, labels, teacher = drawn
     labels = torch.tensor(mixed(labels) if labelled == "mixed" else labels)
-    function = losses.load(name, {}).function
+    function = total(name)
     logits = torch.tensor(student, requires_grad=True)
     assert torch.autograd.gradcheck(
         lambda s: function(s, labels, torch.tensor(teacher), label_smoothing=0.1, **settings), (logits,)
@@ -219,7 +223,7 @@ def test_values_and_gradients_stay_finite(name: str, case: str, labelled: str) -
     if labelled == "mixed":
         labels = torch.zeros_like(student).detach()
         labels[:, 0], labels[:, 1] = 0.25, 0.75
-    found = losses.load(name, {}).function(student, labels, teacher)
+    found = total(name)(student, labels, teacher)
     found.backward()
     assert torch.isfinite(found) and torch.isfinite(student.grad).all()
 
@@ -237,7 +241,7 @@ def test_a_student_that_equals_its_teacher_learns_nothing_from_it(name: str) -> 
     teacher = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
     logits = teacher.clone().requires_grad_()
     settings = {} if name == "soft" else {"alpha": 1.0}
-    found = losses.load(name, {}).function(logits, torch.zeros(4, dtype=torch.long), teacher, **settings)
+    found = total(name)(logits, torch.zeros(4, dtype=torch.long), teacher, **settings)
     found.backward()
     assert found.item() == pytest.approx(0, abs=1e-5) and logits.grad.abs().max() < 1e-5
 
@@ -246,7 +250,7 @@ def test_a_student_that_equals_its_teacher_learns_nothing_from_it(name: str) -> 
 def test_half_precision_logits_give_a_full_precision_loss(drawn: tuple, name: str) -> None:
     student, labels, teacher = (torch.tensor(one) for one in drawn)
     rounded = student.bfloat16()
-    function = losses.load(name, {}).function
+    function = total(name)
     found = function(rounded, labels, teacher.float())
     assert found.dtype == torch.float32
     assert float(found) == pytest.approx(float(function(rounded.double(), labels, teacher)), rel=1e-5)
@@ -257,8 +261,12 @@ def test_alpha_moves_with_the_steps(drawn: tuple) -> None:
     moving = losses.load("kd", {"alpha": (0.9, 0.3), "temperature": 2.0})
     for progress, alpha in ((0.0, 0.9), (0.5, 0.6), (1.0, 0.3)):
         still = losses.load("kd", {"alpha": alpha, "temperature": 2.0})
-        expected = still(student, labels, teacher, 0.7, 0.1)
-        assert float(moving(student, labels, teacher, progress, 0.1)) == pytest.approx(float(expected))
+        given = ({"logits": student}, labels, {"logits": teacher})
+        expected = still(*given, 0.7, 0.1)
+        found = moving(*given, progress, 0.1)
+        assert {name: float(term) for name, term in found.items()} == {
+            name: pytest.approx(float(term)) for name, term in expected.items()
+        }
 
 
 def test_an_ensemble_is_the_mean_of_softened_probabilities() -> None:
@@ -310,8 +318,9 @@ def test_a_loss_of_ones_own_is_one_function(own: Callable[[str, str], str]) -> N
         "    return factor * (logits - teacher).abs().mean() / temperature\n",
         "import json, torch; from stillroom import losses\n"
         "loss = losses.load('half', {'factor': 0.75})\n"
-        "value = loss(torch.ones(2, 3), torch.zeros(2).long(), torch.zeros(2, 3), 0.0, 0.0)\n"
-        "print(json.dumps([losses.names(), loss.described(), float(value)]))\n"
+        "outputs = {'logits': torch.ones(2, 3)}, torch.zeros(2).long(), {'logits': torch.zeros(2, 3)}\n"
+        "terms = loss(*outputs, 0.0, 0.0)\n"
+        "print(json.dumps([losses.names(), loss.described(), float(terms['loss'])]))\n"
         "try: losses.load('half', {})\n"
         "except losses.ParamsError as error: print(error)",
     )

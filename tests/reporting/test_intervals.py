@@ -11,10 +11,11 @@ from safetensors.numpy import load_file, save_file
 from stillroom.cache.format.identity import identity_id
 from stillroom.errors import CacheError, DataError
 from stillroom.evaluation.metrics import summarise
+from stillroom.modalities.images.samples import Sample
 from stillroom.reporting import figures, page, table
 from stillroom.reporting.bootstrap import Resamples
 from stillroom.reporting.records import Entry, read
-from stillroom.samples import Sample, Samples
+from stillroom.samples import Samples
 from tests.reporting import artifacts
 
 CLASSES = ["a", "b", "c", "d", "e", "f"]

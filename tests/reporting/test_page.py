@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from stillroom.modalities.base import DataAccount
+from stillroom.modalities.images.datasets import summary
 from stillroom.reporting import figures, table
 from stillroom.reporting.page import page, write
 from stillroom.reporting.records import Entry, read
@@ -295,7 +297,9 @@ def test_the_images_are_accounted_for_and_their_names_break_nothing(tmp_path: Pa
         "leaks": 1,
     }
     results = table.summarise(runs)
-    html = page(results, runs.students, runs.teacher, [], "A title", COMMANDS, runs.manifest, data)
+    groups = data["duplicates"]["splits"]["groups"]
+    account = DataAccount("images", summary.lines(data), groups, data["leaks"])
+    html = page(results, runs.students, runs.teacher, [], "A title", COMMANDS, runs.manifest, account)
     document = Document(html)
     assert "script" not in {name for name, _ in document.elements}
     for shown in (

@@ -13,8 +13,8 @@ import pytest
 from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.checks import verify
 from stillroom.errors import CacheError
+from stillroom.modalities import load_samples
 from stillroom.provenance.probes import BOUND, difference
-from stillroom.samples import Samples
 from tests.conftest import BIN, environment, run_in, until
 from tests.faults.kills import kill_all
 
@@ -297,7 +297,7 @@ def test_a_machine_that_renders_other_pictures_is_refused(project: Path) -> None
 )
 def test_a_probe_of_nonsense_is_refused(finished: Path, probe: dict) -> None:
     store = open_store(finished / "artifacts/cache")
-    samples = Samples.load(finished / "artifacts/data", finished).of("train")
+    samples = load_samples(finished / "artifacts/data", finished).in_splits("train")
     assert difference(store, samples).differing == 0
     bad = {**store.manifest.probes[0], **probe} if probe else {}
     store.manifest = replace(store.manifest, probes=[store.manifest.probes[0], bad])

@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from stillroom.errors import StillroomError
+from stillroom.modalities import load_samples
 from stillroom.modalities.images.fields import centre
-from stillroom.modalities.images.models.create import create, save_weights
+from stillroom.modalities.images.models.create import create
 from stillroom.modalities.images.models.families import FAMILIES, student_arch
 from stillroom.modalities.images.models.load import load
 from stillroom.modalities.images.models.onnx import to_onnx
 from stillroom.modalities.images.pixels import Pixels
 from stillroom.modalities.images.render import render, to_input
-from stillroom.samples import Samples
+from stillroom.modalities.weights import save_weights
 from tests.conftest import environment, run_in
 
 VIT = ["--student", "artifacts/students/vit-kd-0"]
@@ -34,7 +35,7 @@ def test_export_writes_what_was_checked(project: Path) -> None:
     assert json.loads(about["size"]) == 64 and len(json.loads(about["classes"])) == 40
     model, described = load(project / "artifacts/students/vit-kd-0")
     assert json.loads(about["classes"]) == described.classes
-    test = Samples.load(project / "artifacts/data").of("test")
+    test = load_samples(project / "artifacts/data").in_splits("test")
     pixels = Pixels(test)
     squares = np.stack([render(pixels[row], centre(row.size), 64) for row in test.rows[:3]])
     images = to_input(torch.from_numpy(squares), json.loads(about["mean"]), json.loads(about["std"]))

@@ -13,10 +13,12 @@ import pytest
 import torch
 
 from stillroom.errors import CacheError
+from stillroom.modalities import load_samples
 from stillroom.modalities.images.models.create import create
 from stillroom.modalities.images.policies.crop import Crop
+from stillroom.modalities.images.samples import Sample
 from stillroom.provenance.identity import read_teacher
-from stillroom.samples import Sample, Samples
+from stillroom.samples import Samples
 from stillroom.teaching.rate import Rate, measure
 from stillroom_stages.plan import duration
 from tests.conftest import run_in
@@ -186,7 +188,7 @@ def test_a_plan_without_training_samples_is_refused(project: Path) -> None:
 
 
 def test_measuring_moves_no_global_random_generator(finished: Path) -> None:
-    train = Samples.load(finished / "artifacts/data").of("train")
+    train = load_samples(finished / "artifacts/data").in_splits("train")
     model = create("convnext_atto", 40, {"depths": [1, 1, 1, 1], "dims": [8, 16, 24, 32]}, size=64)
     recipe = Crop(scale=(0.5, 1.0))
     threads = torch.get_num_threads()

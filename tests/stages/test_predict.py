@@ -15,11 +15,11 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from stillroom.errors import DataError, WeightsError
-from stillroom.evaluation.forward import centre_logits
+from stillroom.evaluation.forward import evaluation_logits
 from stillroom.evaluation.metrics import softmax
+from stillroom.modalities import load_samples
 from stillroom.modalities.images.models.load import load
 from stillroom.progress import Progress
-from stillroom.samples import Samples
 from tests.conftest import BIN, environment, run_in
 from tests.warm import LONGEST
 
@@ -28,7 +28,7 @@ VIT = ["--student", "artifacts/students/vit-kd-0"]
 
 def test_predictions_are_those_of_the_evaluation(finished: Path) -> None:
     """Over the whole test split, by list on stdin: the same probabilities, and so the same accuracy."""
-    samples = Samples.load(finished / "artifacts/data").of("test")
+    samples = load_samples(finished / "artifacts/data").in_splits("test")
     listed = "\n".join(str(samples.file(row)) for row in samples.rows)
     done = subprocess.run(
         [BIN / "stillroom", "predict", "-", "--json", "--top", "40", *VIT],
@@ -58,13 +58,13 @@ def test_a_model_evaluated_in_bf16_is_asked_in_bf16(project: Path) -> None:
     """Rounded, it answers otherwise than in float32 for some images; predict says what its metrics say."""
     folder = project / "artifacts/students/pvt-kd-0"
     _change(folder, {"config": {"train": {"amp": "bf16"}}})
-    test = Samples.load(project / "artifacts/data").of("test")
+    test = load_samples(project / "artifacts/data").in_splits("test")
     names = [str(test.file(row)) for row in test.rows]
     done = run_in(project, "stillroom", "predict", *names, "--student", str(folder), "--json", "--top", "40")
     model, described = load(folder)
     assert described.config.train.amp == "bf16"
     rounded, exact = (
-        softmax(centre_logits(model, test, 32, amp, Progress(), "")) for amp in ("bf16", "none")
+        softmax(evaluation_logits(model, test, 32, amp, Progress(), "")) for amp in ("bf16", "none")
     )
     shares = [{one["class"]: one["probability"] for one in entry["top"]} for entry in json.loads(done.stdout)]
     found = np.array([[share[name] for name in test.classes] for share in shares])

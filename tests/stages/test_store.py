@@ -13,8 +13,8 @@ import zarr
 from stillroom.cache.format.manifest import array_digest
 from stillroom.cache.read.backends import backend, open_store
 from stillroom.cache.read.checks import verify
+from stillroom.modalities import load_samples
 from stillroom.progress import Progress
-from stillroom.samples import Samples
 from tests.conftest import run_in
 from tests.stages.test_cache import files, unlink_links
 
@@ -200,5 +200,5 @@ def test_show_draws_a_sample_and_a_wrong_key_is_met_with_the_nearest(project: Pa
         assert sheet.format == "PNG" and sheet.width > 400 and sheet.height > 200
     said = run_in(project, "stillroom", "store", "show", key[:-1] + "x", "--out", "no.png", code=2).stderr
     assert "did you mean" in said and not (project / "no.png").exists()
-    tested = next(row.key for row in Samples.load(project / "artifacts/data").rows if row.split == "test")
+    tested = next(row.key for row in load_samples(project / "artifacts/data").rows if row.split == "test")
     assert "this one is of test" in run_in(project, "stillroom", "store", "show", tested, code=2).stderr

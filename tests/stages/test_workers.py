@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stillroom.samples import Samples
+from stillroom.modalities import load_samples
 from tests.conftest import BIN, environment
 
 KD = ["student", "--family", "vit", "--arm", "kd"]
@@ -95,7 +95,7 @@ def test_a_killed_worker_ends_stage_one_and_blocks_are_kept(project: Path) -> No
 
 @pytest.mark.parametrize("damage", ["vanished", "replaced"])
 def test_an_image_that_a_worker_cannot_use_is_named_as_without_workers(project: Path, damage: str) -> None:
-    samples = Samples.load(project / "artifacts/data").of("test")
+    samples = load_samples(project / "artifacts/data").in_splits("test")
     image = samples.file(samples.rows[0])
     if damage == "vanished":
         image.unlink()

@@ -15,13 +15,15 @@ from stillroom.cache.write.publish import publish
 from stillroom.cache.write.staging import Staging
 from stillroom.distributed import Ranks
 from stillroom.errors import CacheError, StillroomError
+from stillroom.modalities.images import MODALITY
 from stillroom.modalities.images.fields import Policy
 from stillroom.modalities.images.models.create import Loaded, Model
 from stillroom.modalities.images.policies import make_recipe
 from stillroom.modalities.images.render import to_input
+from stillroom.modalities.images.samples import Sample
 from stillroom.params import Train
 from stillroom.progress import Progress
-from stillroom.samples import Sample, Samples
+from stillroom.samples import Samples
 from stillroom.teaching.generate import array_specs, divide, generate
 from stillroom.training.batches import CachedBatches, FreshBatches, order
 from stillroom.training.loop import fit
@@ -29,6 +31,7 @@ from stillroom.training.pairing import digests
 
 CLASSES = 6
 SIZE = 24
+SPEC = {"size": SIZE}
 RECIPE = {
     "name": "crop",
     "scale": [0.3, 1.0],
@@ -88,7 +91,7 @@ def cached(
         "views": {"recipe": RECIPE},
         "outputs": {"logits": {"encoding": "float16", "shape": [CLASSES]}},
     }
-    specs = array_specs(identity)
+    specs = array_specs(identity, MODALITY)
     keys = [row.key for row in samples.rows]
     with Staging(folder / "staging", identity, specs, keys, samples.labels(), 8) as staging:
         recipe = make_recipe(RECIPE)
@@ -107,22 +110,20 @@ def test_every_logit_meets_the_pixels_it_was_made_from(
     store = cached(samples, tmp_path, backend)
     teacher = Projection()
     for batch_size in (23, 4):
-        source = CachedBatches(samples, store, SIZE, batch_size, seed=9, outputs=["logits"])
+        source = CachedBatches(samples, store, SPEC, batch_size, seed=9, outputs=["logits"])
         for epoch in (0, 2, 4):  # epoch 4 replays plane 1
             for batch in source(epoch):
-                again = teacher(to_input(batch.pixels, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)))
-                assert batch.teacher is not None
-                assert torch.allclose(again, batch.teacher, rtol=2**-10, atol=2e-3)
+                again = teacher(to_input(batch.inputs, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)))
+                assert torch.allclose(again, batch.targets["logits"], rtol=2**-10, atol=2e-3)
 
 
 def test_the_check_above_would_see_one_flip(samples: Samples, tmp_path: Path) -> None:
     """A mirrored batch, or a neighbour's logits, differ by far more than rounding."""
     store = cached(samples, tmp_path, "zarr")
-    batch = next(iter(CachedBatches(samples, store, SIZE, 23, seed=9, outputs=["logits"])(0)))
-    mirrored = Projection()(to_input(batch.pixels.flip(2), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)))
-    assert batch.teacher is not None
-    assert (mirrored - batch.teacher).abs().amax(dim=1).min() > 1
-    assert (batch.teacher.roll(1, 0) - batch.teacher).abs().amax(dim=1).min() > 1
+    batch = next(iter(CachedBatches(samples, store, SPEC, 23, seed=9, outputs=["logits"])(0)))
+    mirrored = Projection()(to_input(batch.inputs.flip(2), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)))
+    assert (mirrored - batch.targets["logits"]).abs().amax(dim=1).min() > 1
+    assert (batch.targets["logits"].roll(1, 0) - batch.targets["logits"]).abs().amax(dim=1).min() > 1
 
 
 def test_a_stopped_cache_goes_on_and_ends_with_the_same_digests(samples: Samples, tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_a_stopped_cache_goes_on_and_ends_with_the_same_digests(samples: Samples
         "views": {"recipe": RECIPE},
         "outputs": {"logits": {"encoding": "float16", "shape": [CLASSES]}},
     }
-    specs, keys = array_specs(identity), [row.key for row in samples.rows]
+    specs, keys = array_specs(identity, MODALITY), [row.key for row in samples.rows]
     recipe, teacher = make_recipe(RECIPE), model(Projection())
     with (
         pytest.raises(KeyboardInterrupt),
@@ -182,10 +183,10 @@ def test_an_epoch_holds_every_sample_once_in_even_batches() -> None:
 
 
 def test_the_teacher_is_fitted_on_views_that_are_never_cached(samples: Samples, tmp_path: Path) -> None:
-    fresh = FreshBatches(samples, make_recipe(RECIPE), SIZE, 23, seed=5)
-    by_label = torch.cat([batch.pixels for batch in fresh(0)])
+    fresh = FreshBatches(samples, make_recipe(RECIPE), SPEC, 23, seed=5)
+    by_label = torch.cat([batch.inputs for batch in fresh(0)])
     store = cached(samples, tmp_path, "zarr")
-    replayed = torch.cat([batch.pixels for batch in CachedBatches(samples, store, SIZE, 23, 5)(0)])
+    replayed = torch.cat([batch.inputs for batch in CachedBatches(samples, store, SPEC, 23, 5)(0)])
     assert not (by_label == replayed).flatten(1).all(dim=1).any()
 
 
@@ -195,7 +196,7 @@ def test_digests_tell_what_arms_must_share(samples: Samples, tmp_path: Path) -> 
     def of(seed: int, size: int = SIZE, outputs: Sequence[str] = (), epochs: int = 3) -> dict[str, str]:
         torch.manual_seed(seed)
         net = torch.nn.Linear(3, 2)
-        return digests(net, CachedBatches(samples, store, size, 8, seed, outputs), epochs)
+        return digests(net, CachedBatches(samples, store, {"size": size}, 8, seed, outputs), epochs)
 
     assert of(0) == of(0, outputs=["logits"])
     assert {name for name in of(0) if of(0)[name] != of(1)[name]} == {"init", "order", "pixels"}
@@ -204,13 +205,13 @@ def test_digests_tell_what_arms_must_share(samples: Samples, tmp_path: Path) -> 
 
 
 def test_a_diverging_run_stops_with_advice(samples: Samples) -> None:
-    source = FreshBatches(samples, make_recipe(RECIPE), SIZE, 8, seed=5)
+    source = FreshBatches(samples, make_recipe(RECIPE), SPEC, 8, seed=5)
     config = Train(epochs=5, lr=1e9, opt="sgd", warmup_epochs=0, clip_grad=0.0, weight_decay=0.0)
     with pytest.raises(StillroomError, match="diverged") as caught:
         fit(
             model(Projection()),
             source,
-            lambda logits, batch, progress: (logits**4).mean(),
+            lambda outputs, batch, progress: {"loss": (outputs["logits"] ** 4).mean()},
             config,
             Progress(),
             "",

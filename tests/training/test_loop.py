@@ -14,9 +14,10 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from stillroom.errors import DataError, ParamsError
 from stillroom.modalities.images.models.create import Loaded, Model
 from stillroom.modalities.images.policies import make_recipe
+from stillroom.modalities.images.samples import Sample
 from stillroom.params import Train
 from stillroom.progress import Progress
-from stillroom.samples import Sample, Samples
+from stillroom.samples import Samples
 from stillroom.training.batches import CachedBatches, Cut, FreshBatches
 from stillroom.training.checkpoint import Checkpoint
 from stillroom.training.loop import fit
@@ -36,7 +37,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> FreshBatches:
         digest = hashlib.sha256((folder / f"s{i:02}.png").read_bytes()).hexdigest()
         rows.append(Sample(f"s{i:02}", f"s{i:02}.png", "train", i % 3, None, (24, 20), digest))
     samples = Samples("folder", ("a", "b", "c"), tuple(rows), folder)
-    return FreshBatches(samples, make_recipe({"name": "crop"}), SIZE, 6, 1)
+    return FreshBatches(samples, make_recipe({"name": "crop"}), {"size": SIZE}, 6, 1)
 
 
 def model() -> Model:
@@ -45,8 +46,8 @@ def model() -> Model:
     return Model(net, "linear", {}, SIZE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), Loaded())
 
 
-def cross_entropy(logits: torch.Tensor, batch, progress: float) -> torch.Tensor:
-    return torch.nn.functional.cross_entropy(logits, batch.labels)
+def cross_entropy(outputs: dict, batch, progress: float) -> dict[str, torch.Tensor]:
+    return {"labels": torch.nn.functional.cross_entropy(outputs["logits"], batch.labels)}
 
 
 def train(source: FreshBatches, made: Model, **config) -> list[dict]:
@@ -101,9 +102,9 @@ def test_a_compiled_model_trains_alike_and_keeps_its_names(source: FreshBatches)
 def test_the_loss_hears_how_far_training_has_come(source: FreshBatches) -> None:
     heard = []
 
-    def loss(logits: torch.Tensor, batch, progress: float) -> torch.Tensor:
+    def loss(outputs: dict, batch, progress: float) -> dict:
         heard.append(progress)
-        return cross_entropy(logits, batch, progress)
+        return cross_entropy(outputs, batch, progress)
 
     fit(model(), source, loss, Train(epochs=2, batch_size=6), Progress(), "", lambda record: None)
     assert heard == pytest.approx([0, 1 / 3, 2 / 3, 1])
@@ -115,9 +116,9 @@ def test_an_evaluation_that_is_cut_off_costs_no_step(source: FreshBatches, tmp_p
     records = train(source, whole)
     steps = []
 
-    def loss(logits: torch.Tensor, batch, progress: float) -> torch.Tensor:
+    def loss(outputs: dict, batch, progress: float) -> dict:
         steps.append(progress)
-        return cross_entropy(logits, batch, progress)
+        return cross_entropy(outputs, batch, progress)
 
     def run(made: Model, evaluate) -> list[dict]:
         config = Train(epochs=4, batch_size=6, lr=1e-2, warmup_epochs=1)
@@ -178,9 +179,9 @@ def test_a_random_draw_belongs_to_its_step(source: FreshBatches) -> None:
         made = model()
         made.net = Noisy()
 
-        def disturbed(logits: torch.Tensor, batch, progress: float, extra: int = extra) -> torch.Tensor:
+        def disturbed(outputs: dict, batch, progress: float, extra: int = extra) -> dict:
             torch.rand(extra + 1)
-            return cross_entropy(logits, batch, progress)
+            return cross_entropy(outputs, batch, progress)
 
         fit(
             made,
@@ -205,5 +206,5 @@ def test_work_left_is_divided_or_refused(tmp_path: Path) -> None:
     )
     recipe = make_recipe({"name": "crop"})
     with pytest.raises(ParamsError, match="cannot be cut into 2 parts for 2 processes"):
-        FreshBatches(samples, recipe, SIZE, 4, 0, Cut(2, 0, 2))
-    assert FreshBatches(samples, recipe, SIZE, 4, 0, Cut(1, 0, 3)).steps == 2
+        FreshBatches(samples, recipe, {"size": SIZE}, 4, 0, Cut(2, 0, 2))
+    assert FreshBatches(samples, recipe, {"size": SIZE}, 4, 0, Cut(1, 0, 3)).steps == 2

@@ -1,0 +1,296 @@
+"""Images: photographs of classes, for timm's models."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stillroom import params
+from stillroom.modalities.base import Architecture, DataAccount, Modality, Reader, Spec, ViewRequest, Views
+from stillroom.modalities.images import settings
+from stillroom.modalities.images.fields import FIELDS, Policy, View, centre, pack, unpack
+from stillroom.modalities.images.samples import Sample
+from stillroom.params import Data, Params, Section, StudentModel
+from stillroom.samples import Samples
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from stillroom.modalities.images.models.create import Model
+    from stillroom.modalities.images.models.load import Described
+    from stillroom.progress import Progress
+
+# Asked of timm only where they are not these: its import takes seconds
+USUAL_TEACHERS = ("convnext_atto", "convnext_nano", "convnext_tiny", "convnext_base", "vit_tiny_patch16_224")
+SIDES = range(16, 4097)  # pixels that a side may have
+
+
+class Images(Modality):
+    """See `Modality`. What takes long to import is imported where it is used."""
+
+    NAME = "images"
+    SAMPLES = "images"
+    INPUTS = "pixels"
+    VIEW = "picture"
+    UNIT = "level"
+    UNITS = "of 255 levels"
+    # Decoders differ by about 0.5; a flip, a neighbouring crop or another colour by 10 and more.
+    PROBE_BOUND = 2.0
+    FIELDS = FIELDS
+
+    def sections(self) -> dict[str, type[Section]]:
+        return {
+            "data": settings.Data,
+            "views": settings.Views,
+            "teacher": settings.Teacher,
+            "student": settings.Student,
+        }
+
+    def check(self, params: Params, source: str) -> None:
+        self.policy(params.views.recipe, source)
+        student = params.student
+        for key, names in (
+            ("families", student.families),
+            ("family_train", student.family_train),
+            ("model.family_weights", student.model.family_weights),
+        ):
+            for family in names:
+                self.check_family(family, f"{source}: student.{key}")
+        if params.teacher.arch not in USUAL_TEACHERS:
+            from stillroom.modalities.images.models.create import check_model
+
+            check_model(params.teacher.arch, f"{source}: teacher.arch")
+
+    def families(self) -> Sequence[str]:
+        return settings.FAMILIES
+
+    def check_family(self, family: str, where: str) -> None:
+        if family not in settings.FAMILIES:
+            from stillroom.modalities.images.models.families import check_family
+
+            check_family(family, where)
+
+    def data_sets(self) -> list[str]:
+        return ["sketch40", "stanford40", "folder"]
+
+    def prepare(self, data: Data, folder: Path, progress: "Progress") -> Samples:
+        from stillroom.modalities.images.datasets import prepare, summary
+
+        assert isinstance(data, settings.Data)
+        prepared = prepare(data, folder, progress)
+        prepared.samples.save(folder)
+        report = summary.describe(prepared, folder / "samples.json")
+        summary.write(report, folder)
+        for name, value in summary.lines(report):
+            progress.note(f"{name:<12} {value}")
+        return prepared.samples
+
+    def look(self, data: Data, memory: Path) -> dict[str, Any]:
+        from stillroom.modalities.images.datasets import source
+
+        assert isinstance(data, settings.Data)
+        return source.look(data, memory)
+
+    def account(self, folder: Path, samples: Samples) -> DataAccount:
+        from stillroom.modalities.images.datasets import summary
+
+        report = summary.read(folder) or summary.of_samples(samples)
+        groups = [report.get("duplicates", {}).get(kind, {"groups": []}) for kind in ("splits", "classes")]
+        equal = [keys for found in groups for keys in found["groups"]]
+        return DataAccount(self.SAMPLES, summary.lines(report), equal, report.get("leaks", 0))
+
+    def sample(self, entry: dict[str, Any], classes: int) -> Sample:
+        return Sample.read(entry, classes)
+
+    def data_inputs(self, data: Data) -> dict[str, str | None]:
+        assert isinstance(data, settings.Data)
+        return super().data_inputs(data) | {"data.split_file": data.split_file}
+
+    def policy(self, config: dict[str, Any], source: str = "params") -> Policy:
+        from stillroom.modalities.images.policies import make_recipe
+
+        return make_recipe(config, source)
+
+    def policy_keys(self) -> list[str]:
+        from stillroom.modalities.images import policies
+
+        return policies.keys()
+
+    def evaluation(self, sample: Sample) -> View:
+        return centre(sample.size)
+
+    def describe(self, parameters: View) -> dict[str, Any]:
+        return {"box": list(parameters.box), "flip": parameters.flip}
+
+    def pack(self, parameters: Sequence[View], fields: Iterable[str]) -> dict[str, np.ndarray]:
+        return pack(parameters, fields)
+
+    def unpack(self, arrays: Mapping[str, np.ndarray], row: int) -> View:
+        return unpack(arrays, row)
+
+    def stored(self, arrays: dict[str, np.ndarray], samples: Samples) -> Views:
+        from stillroom.modalities.images.stored import StoredViews
+
+        return StoredViews(arrays, samples)
+
+    def reader(self, samples: Samples, budget: int | None = None) -> Reader:
+        from stillroom.modalities.images.pixels import Pixels
+
+        return Pixels(samples, budget)
+
+    def kept_bytes(self, sample: Sample) -> int:
+        return 3 * math.prod(sample.size)
+
+    def render(self, reader: Reader, request: ViewRequest, spec: Spec) -> np.ndarray:
+        """uint8 [S, S, 3]."""
+        from stillroom.modalities.images.mix import blend
+        from stillroom.modalities.images.render import render
+
+        own = render(reader[request.sample], request.parameters, spec["size"])
+        if request.partner is None:
+            return own
+        sample, view = request.partner
+        return blend(own, render(reader[sample], view, spec["size"]), request.parameters)
+
+    def rendered(self, spec: Spec) -> tuple[str, tuple[int, ...]]:
+        return "uint8", (spec["size"], spec["size"], 3)
+
+    def rendering(self, spec: Spec) -> Spec:
+        size = spec["size"]
+        if type(size) is not int or not 1 <= size <= SIDES[-1]:
+            raise ValueError(f"size {size!r:.40}")
+        return {"size": size}
+
+    def excerpt(self, rendered: np.ndarray) -> np.ndarray:
+        """Evenly spread pixels, uint8 [E, E, 3]; E is 16, or S where that is less."""
+        side = len(rendered)
+        count = min(16, side)
+        places = (np.arange(count) * side) // count
+        return np.ascontiguousarray(rendered[np.ix_(places, places)])
+
+    def from_file(self, file: Path, spec: Spec) -> np.ndarray:
+        from stillroom.modalities.images.decode import decode
+        from stillroom.modalities.images.render import render
+
+        image = decode(file.read_bytes())
+        return render(image, centre((image.shape[1], image.shape[0])), spec["size"])
+
+    def suffixes(self) -> Sequence[str]:
+        from stillroom.modalities.images.decode import SUFFIXES
+
+        return SUFFIXES
+
+    def teacher(self, params: Params) -> Architecture:
+        from stillroom.modalities.images.models.create import data_config, sized
+
+        views, config = params.views, params.teacher
+        assert isinstance(views, settings.Views)
+        found = data_config(config.arch, config.overrides)
+        size = views.size or found["input_size"][-1]
+        spec = {"size": size, "mean": list(found["mean"]), "std": list(found["std"])}
+        return Architecture(config.arch, sized(config.arch, config.overrides, size), spec)
+
+    def student(self, family: str, model: StudentModel, seen: Spec) -> Architecture:
+        from stillroom.modalities.images.models.families import student_arch
+
+        assert isinstance(model, settings.StudentModel)
+        size = model.image_size or seen["size"]
+        arch, overrides = student_arch(family, model.size, size, model.overrides)
+        return Architecture(arch, overrides, {"size": size})
+
+    def check_students(self, params: Params, seen: Spec) -> None:
+        from stillroom.modalities.images.models.families import check_sizes
+
+        check_sizes(params, seen["size"])
+
+    def create(
+        self,
+        architecture: Architecture,
+        classes: int,
+        *,
+        weights: str = "none",
+        drop_path: float = 0.0,
+        seed: int = 0,
+    ) -> "Model":
+        from stillroom.modalities.images.models.create import create
+
+        return create(
+            architecture.arch,
+            classes,
+            architecture.overrides,
+            size=architecture.spec["size"],
+            weights=weights,
+            drop_path=drop_path,
+            seed=seed,
+        )
+
+    def load(self, folder: Path) -> "tuple[Model, Described]":
+        from stillroom.modalities.images.models.load import load
+
+        return load(folder)
+
+    def check_spec(self, spec: Any) -> str:
+        size = spec.get("size") if isinstance(spec, dict) else None
+        return "" if type(size) is int and size in SIDES else f"input.size = {size!r:.80}"
+
+    def asked(self, views: params.Views) -> Spec:
+        assert isinstance(views, settings.Views)
+        return {} if views.size is None else {"size": views.size}
+
+    def check_asked(self, views: params.Views, specs: Sequence[Spec]) -> None:
+        from stillroom.errors import ParamsError
+
+        assert isinstance(views, settings.Views)
+        sizes = sorted({spec["size"] for spec in specs})
+        if views.size is not None and views.size not in sizes:
+            raise ParamsError(
+                f"views.size = {views.size}, and the teacher sees {' or '.join(map(str, sizes))} "
+                "pixels a side",
+                "teacher.json has the size that it was made for, and the cache is made at that size",
+                f"set views.size to {sizes[0]}, or run `stillroom teacher` for one of {views.size} pixels",
+            )
+
+    def environment(self) -> dict[str, str]:
+        import PIL
+        from PIL import features
+
+        jpeg = features.version_feature("libjpeg_turbo") or features.version_codec("jpg") or "unknown"
+        return {"pillow": PIL.__version__, "jpeg": jpeg}
+
+    def picture(self, rendered: np.ndarray) -> bytes:
+        import io
+
+        from PIL import Image
+
+        file = io.BytesIO()
+        Image.fromarray(rendered).save(file, "PNG")
+        return file.getvalue()
+
+    def sheet(
+        self,
+        reader: Reader,
+        requests: Sequence[ViewRequest],
+        spec: Spec,
+        probabilities: np.ndarray,
+        classes: Sequence[str],
+        title: str,
+        subtitle: str,
+    ) -> "Image":
+        from stillroom.modalities.images.sheet import contact_sheet
+
+        sample = requests[0].sample
+        return contact_sheet(
+            reader[sample],
+            [request.parameters for request in requests],
+            [self.render(reader, request, spec) for request in requests],
+            probabilities,
+            classes,
+            sample.label,
+            title,
+            subtitle,
+        )
+
+
+MODALITY = Images()

@@ -1,15 +1,17 @@
 """What a view is made of, and what a policy is: plain numbers, and plain data."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from stillroom.params import Fraction, NonNegative, Section
-from stillroom.samples import Sample
+from stillroom.modalities import base
+from stillroom.modalities.images.samples import Sample
+from stillroom.params import Fraction, NonNegative
+from stillroom.samples import Samples
 
 # What may be kept of a view: name -> (dtype, shape). A policy keeps those that it draws (12 bytes for
 # `crop`).
@@ -49,18 +51,18 @@ class View:
     mix_cut: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
-class Policy(Section):
-    """A recipe with its numbers: `draw` is a pure function of them and of its arguments.
+class Policy(base.Policy):
+    """A recipe of views of images.
 
     A new policy subclasses this in `pipeline/modalities/images/policies/NAME.py`, as the class whose name
     is NAME in CamelCase: its parameters are its fields, `KEEPS` names what it draws of `FIELDS`, and nothing
-    else needs to change. Its random numbers come from `stillroom.draw.uniforms`.
+    else needs to change.
 
     Mixing is the same for all policies: a view may be mixed with the same view of another training sample.
     """
 
+    FIELDS: ClassVar[base.Fields] = FIELDS
     KEEPS: ClassVar[tuple[str, ...]] = ("box",)
-    # Parameters that came after the first caches: left out of the identity where they have their default.
     LATER: ClassVar[tuple[str, ...]] = ("mixup", "cutmix", "mixup_prob", "mixup_switch_prob")
 
     mixup: NonNegative = 0.0  # alpha of the weight's Beta(alpha, alpha) (Zhang et al. 2018); 0: none
@@ -68,12 +70,12 @@ class Policy(Section):
     mixup_prob: Fraction = 1.0  # share of views that are mixed at all, where mixup or cutmix is on
     mixup_switch_prob: Fraction = 0.5  # share of cutmix among them, where both are on
 
-    def draw(self, seed: int, row: Sample, view: int) -> View:
+    def draw(self, seed: int, sample: Sample, view: int) -> View:
         """Draw a view of a sample, unmixed.
 
         Args:
             seed: in [0, 2^63).
-            row: the sample; its size and its person's box may be looked at, never its position.
+            sample: its size and its person's box may be looked at, never its position.
             view: the view's number, in [0, 2^63).
         """
         raise NotImplementedError
@@ -83,20 +85,26 @@ class Policy(Section):
         """Whether views may be mixed."""
         return self.mixup_prob > 0 and (self.mixup > 0 or self.cutmix > 0)
 
-    def fields(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def request(self, seed: int, samples: Samples, sample: Sample, view: int) -> base.ViewRequest:
+        """The view of one of the training samples, with the same view of what is mixed into it."""
+        from stillroom.modalities.images.mix import mixed
+
+        own = mixed(self, seed, samples, sample, view, self.draw(seed, sample, view))
+        if not own.mix_share:
+            return base.ViewRequest(sample, own)
+        other = samples.rows[own.mix_partner]
+        return base.ViewRequest(sample, own, (other, self.draw(seed, other, view)))
+
+    def mixture(self, requests: Sequence[base.ViewRequest]) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of what is mixed into these views, int [B], and its shares of them, float32 [B]."""
+        views = [request.parameters for request in requests]
+        shares = np.array([view.mix_share for view in views], np.float32) / SHARES
+        return np.array([view.mix_partner for view in views]), shares
+
+    def fields(self) -> base.Fields:
         """What a cache keeps of its views: the part of `FIELDS` that is drawn."""
         kept = (*self.KEEPS, *(MIX if self.mixes else ()))
         return {name: kind for name, kind in FIELDS.items() if name in kept}
-
-    def describe(self) -> dict[str, Any]:
-        """Its name and numbers, as JSON: what identities compare, and what `make_recipe` takes."""
-        fields = type(self).model_fields
-        values = {
-            name: value
-            for name, value in self.model_dump(mode="json").items()
-            if not (name in self.LATER and value == fields[name].default)
-        }
-        return {"name": type(self).__module__.rpartition(".")[2], **values}
 
 
 def centre(size: tuple[int, int], share: float = 1.0) -> View:
@@ -107,7 +115,7 @@ def centre(size: tuple[int, int], share: float = 1.0) -> View:
     return View((x, y, x + side, y + side))
 
 
-def pack(views: Sequence[View], fields: Sequence[str] = tuple(FIELDS)) -> dict[str, np.ndarray]:
+def pack(views: Sequence[View], fields: Iterable[str] = tuple(FIELDS)) -> dict[str, np.ndarray]:
     """Views to arrays, one row a view, dtypes and shapes as in `FIELDS`.
 
     Args:
@@ -121,7 +129,7 @@ def pack(views: Sequence[View], fields: Sequence[str] = tuple(FIELDS)) -> dict[s
     }
 
 
-def unpack(arrays: dict[str, np.ndarray], row: int) -> View:
+def unpack(arrays: Mapping[str, np.ndarray], row: int) -> View:
     """One row of `pack`'s arrays as a view; fields that are not there are neutral."""
     values: dict[str, Any] = {}
     for name in FIELDS:

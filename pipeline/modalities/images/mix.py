@@ -7,7 +7,8 @@ import numpy as np
 
 from stillroom.draw import uniforms
 from stillroom.modalities.images.fields import CELLS, SHARES, Policy, View
-from stillroom.samples import Sample, Samples
+from stillroom.modalities.images.samples import Sample
+from stillroom.samples import Samples
 
 FIRST = 24  # of the words of a (seed, key, view) that are kept for mixing: policies draw those before
 
@@ -30,7 +31,7 @@ def mixed(recipe: Policy, seed: int, samples: Samples, row: Sample, view: int, d
     chance, which, other, weight, x, y = uniforms(seed, row.key, view, FIRST + 6)[FIRST:].tolist()
     if chance >= recipe.mixup_prob:
         return drawn
-    place = samples.place(row.key)
+    place = samples.row_of(row.key)
     partner = math.floor(other * (len(samples) - 1))
     partner += partner >= place
     cuts = recipe.cutmix > 0 and (recipe.mixup == 0 or which < recipe.mixup_switch_prob)
@@ -74,21 +75,3 @@ def blend(own: np.ndarray, partner: np.ndarray, view: View) -> np.ndarray:
     share = np.int32(view.mix_share)
     summed = own.astype(np.int32) * (SHARES - share) + partner.astype(np.int32) * share
     return ((summed + SHARES // 2) >> 16).astype(np.uint8)
-
-
-def target(labels: np.ndarray, partners: np.ndarray, shares: np.ndarray, classes: int) -> np.ndarray:
-    """The labels of mixed views: each sample's class and its partner's, weighted.
-
-    Args:
-        labels, partners: int [B], the classes of the samples and of what is mixed into them.
-        shares: uint16 [B], the partners' in 1/65536.
-        classes: C.
-
-    Returns:
-        float32 [B, C], rows sum to 1.
-    """
-    found = np.zeros((len(labels), classes), np.float32)
-    rows, weights = np.arange(len(labels)), shares.astype(np.float32) / SHARES
-    found[rows, labels] = 1 - weights
-    found[rows, partners] += weights
-    return found

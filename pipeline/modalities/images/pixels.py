@@ -11,7 +11,8 @@ import numpy as np
 from stillroom.errors import AccessError, DataError
 from stillroom.machine import cores, room
 from stillroom.modalities.images.decode import UnreadableError, decode
-from stillroom.samples import Sample, Samples
+from stillroom.modalities.images.samples import Sample
+from stillroom.samples import Samples
 
 
 class Pixels:

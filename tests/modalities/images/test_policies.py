@@ -20,22 +20,26 @@ from stillroom.cache.write.publish import publish
 from stillroom.cache.write.staging import Staging
 from stillroom.distributed import Ranks
 from stillroom.errors import CacheError, ParamsError
+from stillroom.modalities.images import MODALITY
 from stillroom.modalities.images.fields import SHARES, View, pack, unpack
-from stillroom.modalities.images.mix import blend, mixed, target
+from stillroom.modalities.images.mix import blend, mixed
 from stillroom.modalities.images.models.create import Loaded, Model
 from stillroom.modalities.images.pixels import Pixels
 from stillroom.modalities.images.policies import make_recipe, names
 from stillroom.modalities.images.render import render, to_input
+from stillroom.modalities.images.samples import Sample
+from stillroom.modalities.images.stored import StoredViews as Stored
 from stillroom.progress import Progress
-from stillroom.samples import Sample, Samples
+from stillroom.samples import Samples
 from stillroom.teaching.generate import array_specs, divide, generate
-from stillroom.training.batches import CachedBatches, Cut, FreshBatches
+from stillroom.training.batches import CachedBatches, Cut, FreshBatches, mixed_labels
 from stillroom.views.loader import batches
-from stillroom.views.planes import Stored, drawn, square
+from stillroom.views.planes import drawn
 from tests.conftest import copy_library
 
 ROOT = Path(__file__).parents[3]
 CLASSES, SIZE, VIEWS = 5, 32, 2
+SPEC = {"size": SIZE}
 POLICIES: dict[str, dict] = {
     "centre": {"name": "centre", "share": 0.9},
     "crop": {"name": "crop"},
@@ -100,7 +104,9 @@ def cached(samples: Samples, folder: Path, recipe: dict, world: int = 1) -> tupl
         "outputs": {"logits": {"encoding": "float16", "shape": [CLASSES]}},
     }
     keys = [row.key for row in samples.rows]
-    with Staging(folder / "staging", identity, array_specs(identity), keys, samples.labels(), 8) as staging:
+    with Staging(
+        folder / "staging", identity, array_specs(identity, MODALITY), keys, samples.labels(), 8
+    ) as staging:
         blocks = divide(staging, VIEWS, Ranks(), Progress())
         for rank in reversed(range(world)):
             generate(model, samples, policy, 3, staging, blocks[rank::world], 5, "none", Progress())
@@ -130,50 +136,50 @@ def test_the_student_sees_bit_for_bit_what_the_teacher_saw(
     assert other.manifest.blocks == store.manifest.blocks
     shown: set[str] = set()
     for batch_size, epochs in ((21, (0, 1)), (4, (3, 2))):
-        source = CachedBatches(samples, store, SIZE, batch_size, 9, ["logits"])
+        source = CachedBatches(samples, store, SPEC, batch_size, 9, ["logits"])
         for epoch in epochs:
             disturb()
             for batch in source(epoch):
-                shown |= set(seen(batch.pixels))
-                again = teacher(to_input(batch.pixels, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)))
-                assert torch.allclose(again, batch.teacher, rtol=2**-10, atol=2e-3)
+                shown |= set(seen(batch.inputs))
+                again = teacher(to_input(batch.inputs, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)))
+                assert torch.allclose(again, batch.targets["logits"], rtol=2**-10, atol=2e-3)
         assert shown == teacher.seen  # all that the teacher saw, and nothing else
 
 
 @every_policy
 def test_ranks_and_parts_divide_the_same_batches(samples: Samples, tmp_path: Path, policy: str) -> None:
     store, _ = cached(samples, tmp_path, POLICIES[policy])
-    whole = list(CachedBatches(samples, store, SIZE, 10, 9, ["logits"])(1))
+    whole = list(CachedBatches(samples, store, SPEC, 10, 9, ["logits"])(1))
     for parts, world in ((1, 2), (2, 1), (2, 3)):
         cut = [
-            list(CachedBatches(samples, store, SIZE, 10, 9, ["logits"], cut=Cut(parts, rank, world))(1))
+            list(CachedBatches(samples, store, SPEC, 10, 9, ["logits"], cut=Cut(parts, rank, world))(1))
             for rank in range(world)
         ]
         step, rows, pixels = 0, [], []
         for pieces in zip(*cut, strict=True):
-            pixels += [piece.pixels for piece in pieces]
+            pixels += [piece.inputs for piece in pieces]
             rows.append(pieces[0].labels)
             assert all(torch.equal(piece.labels, pieces[0].labels) for piece in pieces)
             if pieces[0].last:
-                assert torch.equal(torch.cat(pixels), whole[step].pixels)
+                assert torch.equal(torch.cat(pixels), whole[step].inputs)
                 assert torch.equal(torch.cat(rows), whole[step].labels)
                 step, rows, pixels = step + 1, [], []
         assert step == len(whole) == 3
-    late = list(CachedBatches(samples, store, SIZE, 10, 9)(1, start=2))
-    assert len(late) == 1 and torch.equal(late[0].pixels, whole[2].pixels)
+    late = list(CachedBatches(samples, store, SPEC, 10, 9)(1, start=2))
+    assert len(late) == 1 and torch.equal(late[0].inputs, whole[2].inputs)
 
 
 @pytest.mark.parametrize(("workers", "method"), [(1, "fork"), (4, "fork"), (1, "spawn"), (4, "spawn")])
 def test_workers_change_no_pixel(samples: Samples, workers: int, method: str) -> None:
     shots = drawn(make_recipe(POLICIES["both"]), 3, samples, samples.rows, 1)
-    expected = torch.from_numpy(np.stack([square(Pixels(samples), shot, SIZE) for shot in shots]))
+    expected = torch.from_numpy(np.stack([MODALITY.render(Pixels(samples), shot, SPEC) for shot in shots]))
     jobs = [shots[i : i + 4] for i in range(0, len(shots), 4)]
     before = random.getstate(), torch.get_rng_state()
-    found = batches(Pixels(samples), jobs, SIZE, workers, method)
+    found = batches(MODALITY, Pixels(samples), jobs, SPEC, workers, method)
     disturb()
     assert torch.equal(torch.cat(list(found)), expected)
     random.setstate(before[0])
-    assert torch.equal(torch.cat(list(batches(Pixels(samples), jobs, SIZE, 0))), expected)
+    assert torch.equal(torch.cat(list(batches(MODALITY, Pixels(samples), jobs, SPEC, 0))), expected)
 
 
 @every_policy
@@ -183,7 +189,7 @@ def test_no_global_generator_is_read_or_moved(samples: Samples, policy: str) -> 
     def everything() -> str:
         digest = hashlib.sha256()
         for shot in drawn(recipe, 3, samples, samples.rows, 4):
-            digest.update(square(Pixels(samples), shot, SIZE).tobytes())
+            digest.update(MODALITY.render(Pixels(samples), shot, SPEC).tobytes())
         return digest.hexdigest()
 
     def states() -> tuple:
@@ -200,7 +206,7 @@ def test_no_global_generator_is_read_or_moved(samples: Samples, policy: str) -> 
 def test_pixels_are_the_golden_ones(samples: Samples, policy: str) -> None:
     digest = hashlib.sha256()
     for shot in drawn(make_recipe(POLICIES[policy]), 3, samples, samples.rows, 0):
-        digest.update(square(Pixels(samples), shot, SIZE).tobytes())
+        digest.update(MODALITY.render(Pixels(samples), shot, SPEC).tobytes())
     assert digest.hexdigest()[:32] == GOLDEN[policy]
 
 
@@ -232,8 +238,8 @@ def test_a_view_depends_on_seed_key_and_number_alone(samples: Samples, policy: s
 def test_what_is_kept_is_all_that_a_view_is(samples: Samples, policy: str) -> None:
     recipe = make_recipe(POLICIES[policy])
     shots = drawn(recipe, 3, samples, samples.rows, 2)
-    arrays = pack([shot.view for shot in shots], list(recipe.fields()))
-    assert [unpack(arrays, i) for i in range(len(shots))] == [shot.view for shot in shots]
+    arrays = pack([shot.parameters for shot in shots], list(recipe.fields()))
+    assert [unpack(arrays, i) for i in range(len(shots))] == [shot.parameters for shot in shots]
     stored = Stored(arrays, samples)
     assert [stored[i] for i in range(len(shots))] == shots
     assert make_recipe(recipe.describe()) == recipe
@@ -288,13 +294,13 @@ def test_any_image_renders_under_any_policy(
     recipe = make_recipe(POLICIES[policy])
     [shot] = drawn(recipe, 1, table, [row], view)
     image = np.asarray(Image.new(kind, (width, height), 77 if kind == "L" else None).convert("RGB"))
-    x0, y0, x1, y1 = shot.view.box
+    x0, y0, x1, y1 = shot.parameters.box
     assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
-    own = render(image, shot.view, size)
+    own = render(image, shot.parameters, size)
     assert own.shape == (size, size, 3) and own.dtype == np.uint8
     if shot.partner:
-        assert blend(own, own, shot.view).shape == own.shape
-        assert (blend(own, own, shot.view) == own).all()
+        assert blend(own, own, shot.parameters).shape == own.shape
+        assert (blend(own, own, shot.parameters) == own).all()
 
 
 @settings(max_examples=300, deadline=None)
@@ -413,7 +419,7 @@ def test_mixup_weights_are_of_their_beta() -> None:
 
 def test_labels_are_mixed_as_the_pixels_are(samples: Samples, tmp_path: Path) -> None:
     store, _ = cached(samples, tmp_path, POLICIES["both"])
-    source = CachedBatches(samples, store, SIZE, 21, 9, ["logits"])
+    source = CachedBatches(samples, store, SPEC, 21, 9, ["logits"])
     [batch] = list(source(0))
     assert batch.labels.shape == (21, CLASSES)
     assert torch.allclose(batch.labels.sum(dim=1), torch.ones(21))
@@ -425,23 +431,24 @@ def test_labels_are_mixed_as_the_pixels_are(samples: Samples, tmp_path: Path) ->
         expected[samples.rows[fields["mix_partner"][row]].label] += share
         assert np.allclose(batch.labels[place], expected)
     assert (fields["mix_share"] > 0).sum() > 15
-    fresh = next(iter(FreshBatches(samples, make_recipe(POLICIES["mixup"]), SIZE, 21, 9)(0)))
+    fresh = next(iter(FreshBatches(samples, make_recipe(POLICIES["mixup"]), SPEC, 21, 9)(0)))
     assert fresh.labels.shape == (21, CLASSES)  # a teacher is fitted on mixed labels too
 
 
 def test_target_weights() -> None:
-    found = target(np.array([0, 1, 2]), np.array([1, 1, 0]), np.array([16384, 32768, 0], np.uint16), 3)
+    shares = np.array([0.25, 0.5, 0], np.float32)
+    found = mixed_labels(np.array([0, 1, 2]), np.array([1, 1, 0]), shares, 3)
     assert found.tolist() == [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 1]]
 
 
 def test_another_size_shows_the_same_boxes(samples: Samples, tmp_path: Path) -> None:
     """A student's own size and normalisation: the same parameters, rendered at that size."""
     store, _ = cached(samples, tmp_path, POLICIES["both"])
-    [small], [large] = (list(CachedBatches(samples, store, size, 21, 9)(0)) for size in (32, 128))
-    reduced = large.pixels.reshape(21, 32, 4, 32, 4, 3).float().mean(dim=(2, 4))
-    apart = (reduced - small.pixels.float()).abs().mean(dim=(1, 2, 3))
+    [small], [large] = (list(CachedBatches(samples, store, {"size": size}, 21, 9)(0)) for size in (32, 128))
+    reduced = large.inputs.reshape(21, 32, 4, 32, 4, 3).float().mean(dim=(2, 4))
+    apart = (reduced - small.inputs.float()).abs().mean(dim=(1, 2, 3))
     assert apart.median() < 6
-    mirrored = (reduced.flip(2) - small.pixels.float()).abs().mean(dim=(1, 2, 3))
+    mirrored = (reduced.flip(2) - small.inputs.float()).abs().mean(dim=(1, 2, 3))
     assert (mirrored > apart).float().mean() > 0.8
 
 
@@ -458,7 +465,7 @@ def test_another_size_shows_the_same_boxes(samples: Samples, tmp_path: Path) -> 
 def test_parameters_that_cannot_be_are_refused_by_name(samples: Samples, field: str, value: object) -> None:
     """A cache from elsewhere, sound by its digests, that asks for what no image has."""
     recipe = make_recipe(POLICIES["both"])
-    views = [shot.view for shot in drawn(recipe, 3, samples, samples.rows, 0)]
+    views = [shot.parameters for shot in drawn(recipe, 3, samples, samples.rows, 0)]
     arrays = pack(views, list(recipe.fields()))
     arrays[field][4] = value
     with pytest.raises(CacheError, match=rf"views/{field} of s04"):
@@ -467,7 +474,9 @@ def test_parameters_that_cannot_be_are_refused_by_name(samples: Samples, field: 
 
 def test_parameters_of_a_later_version_are_refused(samples: Samples) -> None:
     recipe = make_recipe(POLICIES["crop"])
-    arrays = pack([shot.view for shot in drawn(recipe, 3, samples, samples.rows, 0)], list(recipe.fields()))
+    arrays = pack(
+        [shot.parameters for shot in drawn(recipe, 3, samples, samples.rows, 0)], list(recipe.fields())
+    )
     with pytest.raises(CacheError, match="views/warp"):
         Stored({**arrays, "warp": np.zeros(21, np.uint8)}, samples)
     with pytest.raises(CacheError, match="no views/box"):
@@ -493,12 +502,13 @@ def test_a_policy_of_ones_own_is_one_small_class(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path\n"
         "from stillroom.teaching.generate import array_specs\n"
-        "from stillroom.samples import Sample\n"
+        "from stillroom.modalities.images import MODALITY\n"
+        "from stillroom.modalities.images.samples import Sample\n"
         "from stillroom.modalities.images.policies import make_recipe, names\n"
         "recipe = make_recipe({'name': 'left_half', 'mixup': 0.5})\n"
         "row = Sample('k', 'k', 'train', 0, None, (11, 7), '')\n"
         "identity = {'views': {'recipe': recipe.describe()}, 'outputs': {}}\n"
-        "print('left_half' in names(), recipe.draw(0, row, 1).box, sorted(array_specs(identity)))\n"
+        "print('left_half' in names(), recipe.draw(0, row, 1).box, sorted(array_specs(identity, MODALITY)))\n"
         "make_recipe({'name': 'left_half', 'flp': 1})\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)

@@ -19,13 +19,15 @@ from PIL import Image
 from stillroom.draw import permutation, uniforms, words
 from stillroom.errors import DataError, StillroomError
 from stillroom.machine import room
+from stillroom.modalities.base import ViewRequest
+from stillroom.modalities.images import MODALITY
 from stillroom.modalities.images.fields import NEUTRAL, View, centre, pack, unpack
 from stillroom.modalities.images.pixels import Pixels, decode
 from stillroom.modalities.images.policies import make_recipe
 from stillroom.modalities.images.render import recolour, render
-from stillroom.samples import Sample, Samples
+from stillroom.modalities.images.samples import Sample
+from stillroom.samples import Samples
 from stillroom.views.loader import batches
-from stillroom.views.planes import Shot
 
 RECIPE = {
     "name": "crop",
@@ -271,11 +273,11 @@ def folder(tmp_path: Path) -> Samples:
 @pytest.mark.parametrize("budget", [0, 2**30])
 def test_workers_batches_and_memory_change_no_pixel(folder: Samples, workers: int, budget: int) -> None:
     recipe = make_recipe(RECIPE)
-    shots = [Shot(row, recipe.draw(0, row, 1)) for row in folder.rows]
-    expected = np.stack([render(Pixels(folder)[shot.row], shot.view, 24) for shot in shots])
+    shots = [ViewRequest(row, recipe.draw(0, row, 1)) for row in folder.rows]
+    expected = np.stack([render(Pixels(folder)[shot.sample], shot.parameters, 24) for shot in shots])
     jobs = [shots[i : i + 3] for i in range(0, 7, 3)]
     before = torch.get_rng_state()
-    found = torch.cat(list(batches(Pixels(folder, budget), jobs, 24, workers))).numpy()
+    found = torch.cat(list(batches(MODALITY, Pixels(folder, budget), jobs, {"size": 24}, workers))).numpy()
     assert (found == expected).all()
     assert (torch.get_rng_state() == before).all()
 
@@ -295,9 +297,9 @@ def test_what_a_worker_raises_its_parent_raises(
         def __getitem__(self, row: Sample) -> np.ndarray:
             raise error
 
-    jobs = [[Shot(row, make_recipe(RECIPE).draw(0, row, 1))] for row in folder.rows]
+    jobs = [[ViewRequest(row, make_recipe(RECIPE).draw(0, row, 1))] for row in folder.rows]
     with pytest.raises(raised) as found:
-        list(batches(Failing(folder, budget=0), jobs, 24, 2))
+        list(batches(MODALITY, Failing(folder, budget=0), jobs, {"size": 24}, 2))
     assert type(found.value) is raised and told in str(found.value)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from stillroom.errors import ParamsError
 from stillroom.modalities.images.datasets.duplicates import Duplicates, settle
 from stillroom.modalities.images.datasets.scan import Account
-from stillroom.params import Data
+from stillroom.modalities.images.settings import Data
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 
@@ -38,7 +38,7 @@ def prepare(data: Data, folder: Path, progress: Progress) -> Prepared:
 
     account = Account()
     samples = _read(data, folder, progress, account)
-    if data.val_fraction and len(samples.of("val")):
+    if data.val_fraction and len(samples.in_splits("val")):
         raise ParamsError(
             f"data.val_fraction = {data.val_fraction}, and the data set has a validation split of its own",
             fix="set data.val_fraction to 0",

@@ -4,7 +4,8 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from stillroom.errors import DataError, listing
-from stillroom.samples import Sample, Samples
+from stillroom.modalities.images.samples import Sample
+from stillroom.samples import Samples
 
 KINDS = {
     "splits": "in two splits, so that a model is measured on what it was trained on",

@@ -10,8 +10,8 @@ from pathlib import Path
 from stillroom.errors import DataError, listing
 from stillroom.machine import cores
 from stillroom.modalities.images.decode import UnreadableError, read
+from stillroom.modalities.images.samples import Sample
 from stillroom.progress import Progress
-from stillroom.samples import Sample
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.errors import DataError
-from stillroom.params import Data
+from stillroom.modalities.images.settings import Data
 
 # A file written in the same moment as it was digested may be written once more without a later time stamp
 SETTLED = 2_000_000_000  # nanoseconds

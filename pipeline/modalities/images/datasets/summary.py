@@ -59,6 +59,12 @@ def of_samples(samples: Samples) -> dict[str, Any]:
     }
 
 
+def write(report: dict[str, Any], folder: Path) -> None:
+    """Put a report beside the table that it is of."""
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    (folder / NAME).write_text(f"{text}\n", encoding="utf-8")
+
+
 def read(folder: Path) -> dict[str, Any] | None:
     """The `report.json` of a samples table, or None where there is none that belongs to it."""
     try:

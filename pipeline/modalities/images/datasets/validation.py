@@ -5,7 +5,8 @@ from collections import defaultdict
 from dataclasses import replace
 
 from stillroom.errors import DataError, listing
-from stillroom.samples import Sample, Samples
+from stillroom.modalities.images.samples import Sample
+from stillroom.samples import Samples
 
 
 def hold_out(samples: Samples, fraction: float, seed: int) -> Samples:

@@ -1,27 +1,26 @@
 """timm models with their weights: from the hub, from a safetensors file, or fresh."""
 
 import difflib
-import hashlib
 import inspect
-import json
 import os
-import struct
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from huggingface_hub import hf_hub_download
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from timm.data import resolve_model_data_config
 from timm.models import mvitv2
 
-from stillroom.errors import AccessError, ParamsError, WeightsError, listing
+from stillroom.errors import ParamsError, WeightsError, listing
+from stillroom.modalities import base
+from stillroom.modalities.base import Loaded
+from stillroom.modalities.images.render import to_input
+from stillroom.modalities.weights import read_weights
 
 # timm takes an MViT's shape from this table only; half a million parameters for inputs of 64 pixels.
 mvitv2.model_cfgs["mvitv2_micro"] = mvitv2.MultiScaleVitCfg(depths=(1, 1, 2, 1), embed_dim=24, num_heads=1)
@@ -30,30 +29,12 @@ mvitv2.model_cfgs["mvitv2_micro"] = mvitv2.MultiScaleVitCfg(depths=(1, 1, 2, 1),
 LEAST_SHARE = 0.5
 
 
-@dataclass
-class Loaded:
-    """What a weights file gave. Names are timm's.
-
-    Attributes:
-        source: `none`, `hub` or the file's name.
-        missing: tensors of the model that the file does not hold; they stay as freshly made.
-        unexpected: tensors of the file that the model does not have.
-        remade: tensors whose shape differs (a head for other classes); they stay as freshly made.
-    """
-
-    source: str = "none"
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    remade: list[str] = field(default_factory=list)
-
-    def fresh(self) -> list[str]:
-        """Tensors that training has to fill."""
-        return [] if self.source == "none" else self.missing + self.remade
+CORE_IMAGES = 16  # images a forward pass on one core at 128 pixels, so that they stay in its cache
 
 
 @dataclass
-class Model:
-    """A timm model with all that it takes to make it again and to feed it."""
+class Model(base.Model):
+    """A timm model: `size` is the side of its input in pixels, `mean` and `std` of values in [0, 1]."""
 
     net: torch.nn.Module
     arch: str
@@ -62,6 +43,23 @@ class Model:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     loaded: Loaded
+
+    @property
+    def spec(self) -> base.Spec:
+        """`size`, `mean` and `std`."""
+        return {"size": self.size, "mean": list(self.mean), "std": list(self.std)}
+
+    def prepare(self, raw: torch.Tensor) -> torch.Tensor:
+        """uint8 [B, S, S, 3] to float32 [B, 3, S, S], on the device that holds them."""
+        return to_input(raw, self.mean, self.std)
+
+    def example(self, count: int) -> torch.Tensor:
+        """float32 [count, 3, S, S], all zero."""
+        return torch.zeros(count, 3, self.size, self.size)
+
+    def per_core(self) -> int:
+        """Images a forward pass on one core of a CPU; more of smaller ones."""
+        return max(CORE_IMAGES, CORE_IMAGES * 128**2 // self.size**2)
 
 
 def data_config(arch: str, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -211,34 +209,6 @@ def _hub_file(arch: str) -> Path:
         ) from None
 
 
-def read_weights(file: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        WeightsError: missing, or not a safetensors file. Pickled files (.pt, .pth, .bin) are never opened.
-        AccessError: this user may not read it.
-    """
-    if not file.is_file():
-        raise WeightsError(
-            f"there is no weights file {file}", fix="give a .safetensors file, `hub` or `none`"
-        )
-    if file.suffix != ".safetensors":
-        raise WeightsError(
-            f"{file} is not a .safetensors file",
-            "pickled weights can run code when they are loaded",
-            "convert it where you trust it: save_file(torch.load(FILE, weights_only=True), ...)",
-        )
-    try:
-        file.open("rb").close()  # the library says of one that may not be read that it is not there
-        return load_file(file)
-    except PermissionError:
-        raise AccessError(file) from None
-    except (SafetensorError, OSError, struct.error) as error:
-        raise WeightsError(
-            f"{file} is damaged or no safetensors file", str(error), "fetch it again"
-        ) from None
-
-
 def fill(net: torch.nn.Module, tensors: dict[str, torch.Tensor], source: str, arch: str) -> Loaded:
     """Copy what fits from `tensors` into the model; position tables of another input size are resampled by
     timm.
@@ -288,19 +258,3 @@ def _head_names(net: torch.nn.Module) -> set[str]:
     head = net.get_classifier()  # type: ignore[operator]
     inside = {id(value) for value in head.parameters()}
     return {name for name, value in net.named_parameters() if id(value) in inside}
-
-
-def save_weights(net: torch.nn.Module, file: Path) -> None:
-    """Write the weights under timm's plain names, float as they are, as safetensors."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-    file.write_bytes(save(tensors))  # `save_file` gives nobody else the right to read it, whatever the umask
-
-
-def weights_digest(net: torch.nn.Module) -> str:
-    """sha256 over names, dtypes, shapes and bytes of all tensors by name; a file's layout does not matter."""
-    digest = hashlib.sha256()
-    for name, value in sorted(net.state_dict().items()):
-        value = value.detach().cpu().contiguous()
-        digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy() if value.numel() else b"")
-    return digest.hexdigest()

@@ -8,6 +8,8 @@ import timm
 
 from stillroom.errors import ParamsError
 from stillroom.modalities.images.models.create import near_sizes, takes
+from stillroom.modalities.images.settings import StudentModel
+from stillroom.params import Params
 
 
 @dataclass(frozen=True)
@@ -182,3 +184,47 @@ def _by_name(name: str, image_size: int, overrides: dict[str, Any]) -> tuple[str
 
 def _takes(name: str, image_size: int, overrides: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
     return takes(name, image_size, [{"img_size": image_size} | overrides, overrides])
+
+
+def check_sizes(params: Params, seen: int) -> None:
+    """Refuse a size that families of the matrix do not take; all are named, with sizes that suit all.
+
+    Args:
+        seen: side of what the teacher sees, in pixels.
+
+    Raises:
+        ParamsError: see above.
+    """
+    model = params.student.model
+    assert isinstance(model, StudentModel)
+    side, overrides = model.image_size or seen, model.overrides
+
+    def fault(family: str, side: int) -> ParamsError | None:
+        try:
+            arch, arguments = student_arch(family, model.size, side, overrides)
+        except ParamsError as error:
+            return error
+        if overrides and family in FAMILIES:  # what is no override is known to work
+            taken, why = takes(arch, side, [arguments])
+            if taken is None:
+                return ParamsError(
+                    f"{family}: timm cannot make {arch} with {overrides}",
+                    why,
+                    "change student.model.overrides, or train the families that take them by themselves",
+                )
+        return None
+
+    families = params.student.families
+    faults = [found for found in (fault(family, side) for family in families) if found is not None]
+    if len(faults) < 2:
+        for found in faults:
+            raise found
+        return
+    arch = FAMILIES["vit"].names["micro"]
+    works = [near for near in near_sizes(arch, side) if not any(fault(one, near) for one in families)][:2]
+    key = "student.model.image_size" if model.image_size else "views.size"
+    raise ParamsError(
+        "; ".join(found.what for found in faults),
+        "; ".join(dict.fromkeys(found.why for found in faults)),
+        f"set {key} to {' or '.join(map(str, sorted(works)))}" if works else "train them by themselves",
+    )

@@ -1,18 +1,15 @@
 """Policies, one a file: `NAME.py` holds the class Name, chosen by `views.recipe.name`."""
 
-import difflib
-import importlib
-import pkgutil
 from typing import Any
 
-from stillroom.errors import ParamsError
+from stillroom import registry
 from stillroom.modalities.images.fields import Policy
 from stillroom.params import validated
 
 
 def names() -> list[str]:
     """The names of all policies."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return registry.names(__name__)
 
 
 def make_recipe(config: dict[str, Any], source: str = "params") -> Policy:
@@ -25,26 +22,22 @@ def make_recipe(config: dict[str, Any], source: str = "params") -> Policy:
     Raises:
         ParamsError: there is no such policy, or it does not take these numbers; names the nearest valid ones.
     """
+    from stillroom.modalities.params import keys_and_recipes
+
     values = dict(config)
     name = values.pop("name", "crop")
-    known = names()
-    if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ParamsError(
-            f"{source}: views.recipe.name = {name!r}: there is no such policy",
-            fix=f"{hint}valid: {', '.join(known)}",
-        )
-    return validated(_kind(name), values, source, ("views", "recipe"))
+    wrong = f"{source}: views.recipe.name = {name!r}: there is no such policy"
+    registry.check(__name__, str(name), wrong)
+    return validated(_kind(str(name)), values, source, ("views", "recipe"), keys_and_recipes)
+
+
+def keys() -> list[str]:
+    """What any of the policies takes, each key once."""
+    return list(dict.fromkeys(key for name in names() for key in _kind(name).model_fields))
 
 
 def _kind(name: str) -> type[Policy]:
-    module = importlib.import_module(f"{__name__}.{name}")
-    found: type[Policy] = getattr(module, "".join(part.capitalize() for part in name.split("_")))
+    found: type[Policy] = getattr(
+        registry.load(__name__, name), "".join(part.capitalize() for part in name.split("_"))
+    )
     return found
-
-
-def keys(prefix: str) -> list[str]:
-    """What any of the policies takes, each key once, after `prefix`."""
-    found = dict.fromkeys(key for name in names() for key in _kind(name).model_fields)
-    return [f"{prefix}{key}" for key in ("name", *found)]

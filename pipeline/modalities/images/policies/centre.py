@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from stillroom.modalities.images.fields import Policy, View, centre
-from stillroom.samples import Sample
+from stillroom.modalities.images.samples import Sample
 
 
 class Centre(Policy):
@@ -15,5 +15,5 @@ class Centre(Policy):
 
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
 
-    def draw(self, seed: int, row: Sample, view: int) -> View:
-        return centre(row.size, self.share)
+    def draw(self, seed: int, sample: Sample, view: int) -> View:
+        return centre(sample.size, self.share)

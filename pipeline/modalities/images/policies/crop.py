@@ -5,8 +5,8 @@ from typing import ClassVar
 
 from stillroom.draw import uniforms
 from stillroom.modalities.images.fields import Level, Policy, View
+from stillroom.modalities.images.samples import Sample
 from stillroom.params import Fraction, Range
-from stillroom.samples import Sample
 
 
 class Crop(Policy):
@@ -32,16 +32,16 @@ class Crop(Policy):
     saturation: Level = 0.3
     person: Fraction = 0.0  # least share of the person's box inside the crop
 
-    def draw(self, seed: int, row: Sample, view: int) -> View:
-        width, height = row.size
-        area, aspect, left, top, flip, *colour = uniforms(seed, row.key, view, 8).tolist()
+    def draw(self, seed: int, sample: Sample, view: int) -> View:
+        width, height = sample.size
+        area, aspect, left, top, flip, *colour = uniforms(seed, sample.key, view, 8).tolist()
         area = width * height * (self.scale[0] + area * (self.scale[1] - self.scale[0]))
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         aspect = math.exp(low + aspect * (high - low))
         w = min(width, max(1, math.floor(math.sqrt(area * aspect) + 0.5)))
         h = min(height, max(1, math.floor(math.sqrt(area / aspect) + 0.5)))
-        if self.person and row.box is not None:
-            x0, y0, x1, y1 = row.box
+        if self.person and sample.box is not None:
+            x0, y0, x1, y1 = sample.box
             x, w = self._over(x0, x1, w, width, left)
             y, h = self._over(y0, y1, h, height, top)
         else:

@@ -7,8 +7,8 @@ from typing import ClassVar
 from stillroom.draw import uniforms
 from stillroom.modalities.images.fields import View
 from stillroom.modalities.images.policies.three_augment import ThreeAugment
+from stillroom.modalities.images.samples import Sample
 from stillroom.params import Fraction, Range
-from stillroom.samples import Sample
 
 
 class Strong(ThreeAugment):
@@ -23,9 +23,9 @@ class Strong(ThreeAugment):
     erase_area: Range = (0.02, 0.3333)
     erase_ratio: Range = (0.3, 3.3)
 
-    def draw(self, seed: int, row: Sample, view: int) -> View:
-        drawn = super().draw(seed, row, view)
-        chance, area, aspect, left, top, *colour = uniforms(seed, row.key, view, 20)[12:].tolist()
+    def draw(self, seed: int, sample: Sample, view: int) -> View:
+        drawn = super().draw(seed, sample, view)
+        chance, area, aspect, left, top, *colour = uniforms(seed, sample.key, view, 20)[12:].tolist()
         if chance >= self.erase:
             return drawn
         area = self.erase_area[0] + area * (self.erase_area[1] - self.erase_area[0])

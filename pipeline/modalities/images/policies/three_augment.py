@@ -6,8 +6,8 @@ from typing import ClassVar
 from stillroom.draw import uniforms
 from stillroom.modalities.images.fields import View
 from stillroom.modalities.images.policies.crop import Crop
+from stillroom.modalities.images.samples import Sample
 from stillroom.params import Fraction, Range
-from stillroom.samples import Sample
 
 
 class ThreeAugment(Crop):
@@ -23,9 +23,9 @@ class ThreeAugment(Crop):
     three: Fraction = 1.0  # share of views that get one of the three
     blur: Range = (0.1, 2.0)  # pixels at 224, at most 3.98
 
-    def draw(self, seed: int, row: Sample, view: int) -> View:
-        drawn = super().draw(seed, row, view)
-        chance, which, radius = uniforms(seed, row.key, view, 11)[8:].tolist()
+    def draw(self, seed: int, sample: Sample, view: int) -> View:
+        drawn = super().draw(seed, sample, view)
+        chance, which, radius = uniforms(seed, sample.key, view, 11)[8:].tolist()
         if chance >= self.three:
             return drawn
         which = 1 + math.floor(3 * which)

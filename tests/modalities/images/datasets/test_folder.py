@@ -328,7 +328,7 @@ def test_train_and_val_alone_are_not_guessed_to_be_train_and_test(split_folders)
     (split_folders / "test").rename(split_folders / "val")
     message = refused(split_folders)
     assert "'data.splits={train: train, val: test}'" in message
-    assert len(read(split_folders, splits={"train": "train", "val": "test"}).of("test")) == 2
+    assert len(read(split_folders, splits={"train": "train", "val": "test"}).in_splits("test")) == 2
 
 
 def test_two_folders_of_one_split_are_refused(split_folders, picture):

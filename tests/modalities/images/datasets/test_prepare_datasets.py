@@ -4,12 +4,12 @@ import pytest
 
 from stillroom.errors import DataError, ParamsError
 from stillroom.modalities.images.datasets import prepare
-from stillroom.params import Data
+from stillroom.modalities.images.settings import Data
 from stillroom.progress import Progress
 
 
 def counts(samples):
-    return {split: len(samples.of(split)) for split in ("train", "val", "test")}
+    return {split: len(samples.in_splits(split)) for split in ("train", "val", "test")}
 
 
 def test_an_official_layout_is_read_from_its_path_and_split(layout, tmp_path):

@@ -46,7 +46,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 def mean_colours(samples: Samples, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Mean RGB [N, 3] in [0, 255] and labels [N]."""
-    rows = samples.of(split).rows
+    rows = samples.in_splits(split).rows
     means = [np.asarray(Image.open(samples.file(row))).mean(axis=(0, 1)) for row in rows]
     return np.array(means), np.array([row.label for row in rows])
 

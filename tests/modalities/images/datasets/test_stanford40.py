@@ -399,10 +399,12 @@ def samples():
 class TestRealCopy:
     def test_it_has_the_published_counts(self, samples):
         assert len(samples) == 9_532
-        assert len(samples.of("train")) == 4_000
-        assert len(samples.of("test")) == 5_532
+        assert len(samples.in_splits("train")) == 4_000
+        assert len(samples.in_splits("test")) == 5_532
         assert samples.classes == stanford40.CLASSES == tuple(sorted(stanford40.CLASSES))
-        assert all(sum(row.label == label for row in samples.of("train").rows) == 100 for label in range(40))
+        assert all(
+            sum(row.label == label for row in samples.in_splits("train").rows) == 100 for label in range(40)
+        )
 
     def test_every_label_is_the_name_in_the_key(self, samples):
         assert all(row.key.rsplit("_", 1)[0] == samples.classes[row.label] for row in samples.rows)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from stillroom.errors import DataError
 from stillroom.modalities.images.datasets.validation import hold_out
-from stillroom.samples import Sample, Samples
+from stillroom.modalities.images.samples import Sample
+from stillroom.samples import Samples
 
 COUNTS = st.lists(st.integers(5, 40), min_size=1, max_size=4)
 
@@ -45,7 +46,9 @@ def test_each_class_gives_its_rounded_share_and_keeps_one(counts, fraction, seed
         taken = sum(row.label == label and row.split == "val" for row in split.rows)
         assert taken == min(round(count * fraction), count - 1)
     assert [row.key for row in split.rows] == [row.key for row in samples.rows]
-    assert {row.key for row in split.of("test").rows} == {row.key for row in samples.of("test").rows}
+    assert {row.key for row in split.in_splits("test").rows} == {
+        row.key for row in samples.in_splits("test").rows
+    }
 
 
 @given(counts=COUNTS, seed=st.integers(0, 9), order=st.integers(0, 99))
@@ -73,7 +76,7 @@ def test_the_slice_is_the_published_function_of_seed_and_key():
 
 def test_the_largest_fraction_leaves_one_image_of_each_class_in_train():
     split = hold_out(table([5, 9]), 0.999, 0)
-    assert sorted(row.label for row in split.of("train").rows) == [0, 1]
+    assert sorted(row.label for row in split.in_splits("train").rows) == [0, 1]
 
 
 def test_no_fraction_no_slice():

@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from stillroom.errors import ParamsError, WeightsError
-from stillroom.modalities.images.models.create import create, save_weights, weights_digest
+from stillroom.modalities.images.models.create import create
 from stillroom.modalities.images.models.families import FAMILIES, student_arch
+from stillroom.modalities.weights import save_weights, weights_digest
 
 VIT = "vit_tiny_patch16_224"
 MICRO = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3}

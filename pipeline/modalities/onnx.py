@@ -14,17 +14,18 @@ import numpy as np
 import torch
 
 from stillroom.errors import StillroomError
-from stillroom.modalities.images.models.create import Model
+from stillroom.modalities.base import Model
 
 BOUND = 1e-4  # largest difference of a logit, as a share of the largest logit (at least 1)
 
 
-def to_onnx(model: Model, classes: list[str], target: Path) -> float:
+def to_onnx(model: Model, classes: list[str], target: Path, name: str) -> float:
     """Write `target`; whole or not at all.
 
     Args:
         model: on the CPU.
-        classes: names, in label order, kept in the file's metadata beside size, mean and std.
+        classes: names, in label order, kept in the file's metadata beside the model's spec.
+        name: of the file's input.
 
     Returns:
         the largest difference of a logit, relative as `BOUND`, over batches of 1, 2 and 5.
@@ -43,25 +44,25 @@ def to_onnx(model: Model, classes: list[str], target: Path) -> float:
         ) from None
     net = model.net.cpu().eval()
     draw = torch.Generator().manual_seed(0)
-    example = torch.randn(2, 3, model.size, model.size, generator=draw)
+    example = torch.randn(model.example(2).shape, generator=draw)
     with tempfile.TemporaryDirectory(dir=_folder(target), prefix=f".{target.name}.") as folder:
         file = Path(folder) / "model.onnx"
         try:
-            _export(net, example, file)
+            _export(net, example, file, name)
         except Exception as error:  # the exporter raises what its many parts raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise StillroomError(f"torch cannot write {model.arch} as ONNX", reason[:200]) from None
         made = onnx.load(file)
-        described = {"size": model.size, "mean": list(model.mean), "std": list(model.std), "classes": classes}
+        described = {**model.spec, "classes": classes}
         onnx.helper.set_model_props(made, {name: json.dumps(value) for name, value in described.items()})
         onnx.save(made, file)
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         apart = 0.0
         for count in (1, 2, 5):
-            images = torch.randn(count, 3, model.size, model.size, generator=draw)
+            inputs = torch.randn(model.example(count).shape, generator=draw)
             with torch.inference_mode():
-                own = net(images).numpy()
-            [theirs] = session.run(["logits"], {"pixels": images.numpy()})
+                own = net(inputs).numpy()
+            [theirs] = session.run(["logits"], {name: inputs.numpy()})
             apart = max(apart, float(np.abs(own - theirs).max() / max(1.0, np.abs(own).max())))
         if not apart <= BOUND:
             raise StillroomError(
@@ -74,7 +75,7 @@ def to_onnx(model: Model, classes: list[str], target: Path) -> float:
     return apart
 
 
-def _export(net: torch.nn.Module, example: torch.Tensor, file: Path) -> None:
+def _export(net: torch.nn.Module, example: torch.Tensor, file: Path, name: str) -> None:
     batch = torch.export.Dim("batch", min=1)
     # Twins attends within windows, in five dimensions, which the exporter's fused attention does not know;
     # written out, attention is the same for all
@@ -89,7 +90,7 @@ def _export(net: torch.nn.Module, example: torch.Tensor, file: Path) -> None:
                 net,
                 (example,),
                 str(file),
-                input_names=["pixels"],
+                input_names=[name],
                 output_names=["logits"],
                 dynamic_shapes=({0: batch},),
                 external_data=False,

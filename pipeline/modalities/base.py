@@ -1,0 +1,507 @@
+"""What a kind of data must offer: two interfaces, `Modality` and `Model`, and what passes between them.
+
+A modality is a folder beside this file, found by its name, whose package holds `MODALITY`, an instance of a
+subclass of `Modality`. Nothing outside that folder knows what its samples, views or inputs are made of.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+
+from stillroom import params
+from stillroom.device import autocast
+from stillroom.params import Data, Params, Section, StudentModel
+from stillroom.progress import Progress
+from stillroom.samples import Sample, Samples
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+# name -> (dtype, shape of one view's value)
+Fields = Mapping[str, tuple[str, tuple[int, ...]]]
+# What a model's input is, as JSON: for images {size, mean, std}
+Spec = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ViewRequest:
+    """All that it takes to render a view: its sample, its parameters and, where another sample is mixed in,
+    that one with its own.
+    """
+
+    sample: Sample
+    parameters: Any
+    partner: tuple[Sample, Any] | None = None
+
+    def samples(self) -> list[Sample]:
+        """Those that are read for it."""
+        return [self.sample] if self.partner is None else [self.sample, self.partner[0]]
+
+
+class Views(Protocol):
+    """One view of each sample of a table."""
+
+    @property
+    def mixes(self) -> bool:
+        """Whether its views may be mixed."""
+
+    def __getitem__(self, row: int) -> ViewRequest:
+        """The view of the sample in a row of the table."""
+
+    def mixture(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of what is mixed into these, int [B], and its shares of them, float32 [B] in [0, 1)."""
+
+
+class Policy(Section):
+    """A recipe of views with its numbers: `draw` is a pure function of them and of its arguments.
+
+    Its parameters are its fields; they are checked like every key of `params.yaml`. Random numbers come from
+    `stillroom.draw.uniforms`.
+    """
+
+    FIELDS: ClassVar[Fields] = {}  # all that the modality may keep of a view
+    KEEPS: ClassVar[tuple[str, ...]] = ()  # those of them that this policy draws
+    # Parameters that came after the first caches: left out of the identity where they have their default.
+    LATER: ClassVar[tuple[str, ...]] = ()
+
+    def draw(self, seed: int, sample: Any, view: int) -> Any:
+        """Draw the parameters of a view of a sample.
+
+        Args:
+            seed: in [0, 2^63).
+            sample: what it is like may be looked at, never its position.
+            view: the view's number, in [0, 2^63).
+        """
+        raise NotImplementedError
+
+    @property
+    def mixes(self) -> bool:
+        """Whether views may be mixed with those of other samples."""
+        return False
+
+    def request(self, seed: int, samples: Samples, sample: Any, view: int) -> ViewRequest:
+        """The view of one of the training samples, with what is mixed into it."""
+        return ViewRequest(sample, self.draw(seed, sample, view))
+
+    def mixture(self, requests: Sequence[ViewRequest]) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of what is mixed into these views, int [B], and its shares of them, float32 [B]."""
+        raise NotImplementedError
+
+    def fields(self) -> Fields:
+        """What a cache keeps of its views: the part of `FIELDS` that is drawn."""
+        return {name: kind for name, kind in self.FIELDS.items() if name in self.KEEPS}
+
+    def describe(self) -> dict[str, Any]:
+        """Its name and numbers, as JSON: what identities compare, and what `Modality.policy` takes."""
+        fields = type(self).model_fields
+        values = {
+            name: value
+            for name, value in self.model_dump(mode="json").items()
+            if not (name in self.LATER and value == fields[name].default)
+        }
+        return {"name": type(self).__module__.rpartition(".")[2], **values}
+
+
+class Reader(Protocol):
+    """The content of samples, read once, checked against their digests, kept within a budget of memory."""
+
+    def __getitem__(self, sample: Any) -> Any:
+        """The content of a sample.
+
+        Raises:
+            DataError: the file is missing, unreadable, or not the one that `prepare` saw.
+            AccessError: this user may not read it.
+        """
+
+    def preload(self, samples: Iterable[Any]) -> None:
+        """Read what the budget still takes of these, before workers are forked."""
+
+
+@dataclass(frozen=True)
+class DataAccount:
+    """What a data set holds, for people.
+
+    Attributes:
+        samples: what its samples are called.
+        lines: (name, value) each.
+        equal_files: keys of files with equal bytes in two splits or two classes, a group each.
+        leaks: how many test samples have an equal file in another split.
+    """
+
+    samples: str
+    lines: list[tuple[str, str]]
+    equal_files: list[list[str]]
+    leaks: int
+
+
+@dataclass
+class Loaded:
+    """What a weights file gave.
+
+    Attributes:
+        source: `none`, `hub` or the file's name.
+        missing: tensors of the model that the file does not hold; they stay as freshly made.
+        unexpected: tensors of the file that the model does not have.
+        remade: tensors whose shape differs (a head for other classes); they stay as freshly made.
+    """
+
+    source: str = "none"
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    remade: list[str] = field(default_factory=list)
+
+    def fresh(self) -> list[str]:
+        """Tensors that training has to fill."""
+        return [] if self.source == "none" else self.missing + self.remade
+
+
+class Model(ABC):
+    """A network with all that it takes to make it again and to feed it.
+
+    Attributes:
+        net: a module that takes a batch of prepared inputs and returns logits [B, C].
+        arch: the name of its architecture.
+        overrides: further arguments with which it was made.
+        loaded: what its weights file gave.
+    """
+
+    net: "torch.nn.Module"
+    arch: str
+    overrides: dict[str, Any]
+    loaded: Loaded
+
+    @property
+    @abstractmethod
+    def spec(self) -> Spec:
+        """What its input is."""
+
+    @abstractmethod
+    def prepare(self, raw: "torch.Tensor") -> "torch.Tensor":
+        """Rendered views to the network's input, on the device that holds them."""
+
+    @abstractmethod
+    def example(self, count: int) -> "torch.Tensor":
+        """A batch of prepared inputs on the CPU, all zero: for counting operations, timing, exporting."""
+
+    def __call__(
+        self, inputs: "torch.Tensor", net: "Callable[[torch.Tensor], torch.Tensor] | None" = None
+    ) -> "dict[str, torch.Tensor]":
+        """Outputs by name: `logits` [B, C], of prepared inputs.
+
+        Args:
+            net: what stands for the network: wrapped for several processes, or compiled; None: itself.
+        """
+        return {"logits": (net or self.net)(inputs)}
+
+    def run(
+        self,
+        raw: "torch.Tensor",
+        amp: str,
+        net: "Callable[[torch.Tensor], torch.Tensor] | None" = None,
+    ) -> "dict[str, torch.Tensor]":
+        """Outputs by name of a batch of rendered views, which may lie on another device.
+
+        Args:
+            amp: `none` or `bf16`.
+            net: as of `__call__`.
+        """
+        where = next(self.net.parameters()).device
+        with autocast(where, amp):
+            return self(self.prepare(raw.to(where, non_blocking=True)), net)
+
+    def per_core(self) -> int:
+        """Inputs a forward pass on one core of a CPU, so that they stay in its cache."""
+        return 16
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A model that is to be made: its name, its further arguments, and what its input is."""
+
+    arch: str
+    overrides: dict[str, Any]
+    spec: Spec
+
+
+class Modality(ABC):
+    """A kind of data: its samples, views, inputs, models and pictures."""
+
+    NAME: ClassVar[str]
+    SAMPLES: ClassVar[str] = "samples"  # what messages call them
+    INPUTS: ClassVar[str] = "inputs"  # what messages and records call what is rendered
+    VIEW: ClassVar[str] = "view"  # what messages call what another view shows
+    UNIT: ClassVar[str] = "unit"  # in which differences of what is rendered are told, as a word
+    UNITS: ClassVar[str] = "units"  # and after a number
+    # Mean difference of the probes, in these units, beyond which a machine renders other views
+    PROBE_BOUND: ClassVar[float]
+    FIELDS: ClassVar[Fields]
+
+    # The parameters
+
+    @abstractmethod
+    def sections(self) -> dict[str, type[Section]]:
+        """The sections `data`, `views`, `teacher` and `student`, with the shared keys and its own."""
+
+    @abstractmethod
+    def check(self, params: Params, source: str) -> None:
+        """Refuse names that are not there: of a policy, an architecture, a family.
+
+        Args:
+            source: where the parameters are from, for the message.
+
+        Raises:
+            ParamsError: names the nearest valid one.
+        """
+
+    # The samples
+
+    @abstractmethod
+    def data_sets(self) -> list[str]:
+        """The names of its data sets."""
+
+    @abstractmethod
+    def prepare(self, data: Data, folder: Path, progress: Progress) -> Samples:
+        """Find, check and read a data set, and write what belongs to its table into `folder`.
+
+        Raises:
+            ParamsError: the parameters do not fit the data set.
+            DataError: files, splits or labels are missing or not what they should be.
+        """
+
+    @abstractmethod
+    def sample(self, entry: dict[str, Any], classes: int) -> Sample:
+        """A row of the samples table from its JSON.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not one that `prepare` writes.
+        """
+
+    @abstractmethod
+    def look(self, data: Data, memory: Path) -> dict[str, Any]:
+        """What lies at `data.path`, in a digest: the content of `artifacts/source.json`.
+
+        Args:
+            memory: a file of this machine that may keep what was digested before; it may be lost.
+
+        Raises:
+            DataError: there is no such folder.
+        """
+
+    @abstractmethod
+    def account(self, folder: Path, samples: Samples) -> DataAccount:
+        """What the table in a folder holds, with what `prepare` came across on the way to it."""
+
+    def data_inputs(self, data: Data) -> dict[str, str | None]:
+        """The parameters of `data` that name files or folders to be read, by their key."""
+        return {"data.path": data.path, "data.skip": data.skip}
+
+    # The views
+
+    @abstractmethod
+    def policy(self, config: dict[str, Any], source: str = "params") -> Policy:
+        """The policy that `views.recipe` describes.
+
+        Raises:
+            ParamsError: there is no such policy, or it does not take these numbers; names the nearest ones.
+        """
+
+    @abstractmethod
+    def policy_keys(self) -> list[str]:
+        """What any of its policies takes."""
+
+    @abstractmethod
+    def evaluation(self, sample: Any) -> Any:
+        """The parameters of the view that models are measured on."""
+
+    @abstractmethod
+    def describe(self, parameters: Any) -> dict[str, Any]:
+        """What `store show --json` says of a view."""
+
+    @abstractmethod
+    def pack(self, parameters: Sequence[Any], fields: Iterable[str]) -> dict[str, np.ndarray]:
+        """Parameters of views to arrays, a row a view, dtypes and shapes as in `FIELDS`."""
+
+    @abstractmethod
+    def unpack(self, arrays: Mapping[str, np.ndarray], row: int) -> Any:
+        """One row of `pack`'s arrays as parameters; fields that are not there are neutral."""
+
+    @abstractmethod
+    def stored(self, arrays: dict[str, np.ndarray], samples: Samples) -> Views:
+        """The views of a plane of a cache.
+
+        Args:
+            arrays: the plane's view parameters by field, whole: [N, ...] each.
+            samples: the cache's samples, row for row.
+
+        Raises:
+            CacheError: a field is unknown or lacking, or a value cannot be of these samples.
+        """
+
+    # The inputs
+
+    @abstractmethod
+    def reader(self, samples: Samples, budget: int | None = None) -> Reader:
+        """The content of a table's samples.
+
+        Args:
+            budget: bytes to keep; None: what the machine's memory allows.
+        """
+
+    @abstractmethod
+    def kept_bytes(self, sample: Any) -> int:
+        """How many bytes a reader keeps of a sample."""
+
+    @abstractmethod
+    def render(self, reader: Reader, request: ViewRequest, spec: Spec) -> np.ndarray:
+        """What a model sees of a view: equal parameters give equal bytes.
+
+        Raises:
+            DataError: see `Reader`.
+        """
+
+    @abstractmethod
+    def rendered(self, spec: Spec) -> tuple[str, tuple[int, ...]]:
+        """dtype and shape of one rendered view."""
+
+    @abstractmethod
+    def rendering(self, spec: Spec) -> Spec:
+        """The part of a spec that decides what is rendered.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not sound.
+        """
+
+    @abstractmethod
+    def excerpt(self, rendered: np.ndarray) -> np.ndarray:
+        """A few numbers of a rendered view, to say how far another is from it."""
+
+    @abstractmethod
+    def from_file(self, file: Path, spec: Spec) -> np.ndarray:
+        """What a model sees of a file's evaluation view.
+
+        Raises:
+            OSError, ValueError: it cannot be read.
+        """
+
+    @abstractmethod
+    def suffixes(self) -> Sequence[str]:
+        """Of the files that hold a sample."""
+
+    # The models
+
+    @abstractmethod
+    def families(self) -> Sequence[str]:
+        """The names of its student families."""
+
+    @abstractmethod
+    def check_family(self, family: str, source: str) -> None:
+        """Refuse what is neither a family nor an architecture by its own name.
+
+        Raises:
+            ParamsError: names the nearest ones.
+        """
+
+    @abstractmethod
+    def teacher(self, params: Params) -> Architecture:
+        """The teacher that the parameters ask for.
+
+        Raises:
+            ParamsError: it cannot be made, or cannot take its input.
+        """
+
+    @abstractmethod
+    def student(self, family: str, model: StudentModel, seen: Spec) -> Architecture:
+        """A student of a family.
+
+        Args:
+            seen: what its teacher sees.
+
+        Raises:
+            ParamsError: there is no such family, or it cannot take its input.
+        """
+
+    @abstractmethod
+    def check_students(self, params: Params, seen: Spec) -> None:
+        """Refuse a matrix with families that cannot take their input; all are named.
+
+        Raises:
+            ParamsError: see above.
+        """
+
+    @abstractmethod
+    def create(
+        self,
+        architecture: Architecture,
+        classes: int,
+        *,
+        weights: str = "none",
+        drop_path: float = 0.0,
+        seed: int = 0,
+    ) -> Model:
+        """Make a model, its fresh weights a function of `seed`, then fill in what `weights` gives.
+
+        Raises:
+            ParamsError: there is no such architecture, or it does not take these arguments.
+            WeightsError: no hub, no file, or a file of another architecture.
+        """
+
+    @abstractmethod
+    def load(self, folder: Path) -> tuple[Model, Any]:
+        """The model in a folder that a stage wrote, on the CPU, in eval mode, and what its JSON says of it.
+        Nothing is unpickled, and no network is asked.
+
+        Raises:
+            DataError: there is no such folder, or its JSON is missing, damaged or describes no model.
+            WeightsError: the weights are missing, damaged, or not of this model.
+            AccessError: this user may not read them.
+        """
+
+    @abstractmethod
+    def check_spec(self, spec: Any) -> str:
+        """What is wrong with a spec that a file holds, as `name = value`; empty: nothing."""
+
+    @abstractmethod
+    def asked(self, views: params.Views) -> Spec:
+        """The part of a teacher's spec that the parameters ask for."""
+
+    @abstractmethod
+    def check_asked(self, views: params.Views, specs: Sequence[Spec]) -> None:
+        """Refuse teachers none of which sees what the parameters ask for.
+
+        Raises:
+            ParamsError: names both.
+        """
+
+    # The machine, and pictures
+
+    def environment(self) -> dict[str, str]:
+        """Versions of libraries that decode and render, recorded beside results."""
+        return {}
+
+    @abstractmethod
+    def picture(self, rendered: np.ndarray) -> bytes:
+        """A rendered view as a PNG file."""
+
+    @abstractmethod
+    def sheet(
+        self,
+        reader: Reader,
+        requests: Sequence[ViewRequest],
+        spec: Spec,
+        probabilities: np.ndarray,
+        classes: Sequence[str],
+        title: str,
+        subtitle: str,
+    ) -> "Image":
+        """A picture of one sample, its views as the teacher saw them, and what it made of them.
+
+        Args:
+            requests: its V views.
+            probabilities: float [V, C], the teacher's.
+            title, subtitle: the lines on top.
+        """

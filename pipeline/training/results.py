@@ -1,0 +1,62 @@
+"""What is kept of a finished model beside its weights: its answers on the test split, and a description."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from stillroom.modalities.base import Model
+from stillroom.samples import Samples
+
+
+def described(model: Model, samples: Samples) -> dict[str, Any]:
+    """What `student.json` and `teacher.json` say of how to make the model again."""
+    return {
+        **({} if samples.modality == "images" else {"modality": samples.modality}),  # the key came later
+        "arch": model.arch,
+        "overrides": model.overrides,
+        "classes": list(samples.classes),
+        "input": model.spec,
+    }
+
+
+def tested(test: Samples) -> dict[str, str]:
+    """What they say of the test split that the model was measured on."""
+    return {name: digest for name, digest in test.digests().items() if name != "classes"}
+
+
+def write_predictions(folder: Path, logits: np.ndarray, test: Samples) -> None:
+    """Keep what a model said of the test split: `predictions.safetensors`, and `plots/confusion.csv` for
+    plots.
+
+    Args:
+        logits: float32 [N, C], rows as in `test`.
+    """
+    # `save_file` gives nobody else the right to read it, whatever the umask
+    (folder / "predictions.safetensors").write_bytes(save({"logits": logits}))
+    plots = folder / "plots"
+    plots.mkdir(exist_ok=True)
+    with (plots / "confusion.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("actual", "predicted"))
+        for row, answer in zip(test.rows, logits.argmax(axis=1), strict=True):
+            writer.writerow((test.classes[row.label], test.classes[answer]))
+
+
+def weights_told(model: Model) -> list[str]:
+    """What to say of a model's weights file: which tensors it did not give."""
+    loaded = model.loaded
+    if loaded.source == "none":
+        return []
+    found = [f"weights: {loaded.source}"]
+    for what, names in (
+        ("missing in the file, made fresh", loaded.missing),
+        ("of another shape, made fresh", loaded.remade),
+        ("in the file only, left out", loaded.unexpected),
+    ):
+        if names:
+            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+            found.append(f"  {what}: {', '.join(names[:8])}{more}")
+    return found

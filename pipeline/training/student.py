@@ -1,0 +1,231 @@
+"""Training one student: from a cache, or with its teacher in the loop."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stillroom import losses, modalities
+from stillroom.cache.read.store import Store
+from stillroom.device import device, environment
+from stillroom.distributed import Ranks
+from stillroom.evaluation.cost import flops, latency, parameters
+from stillroom.evaluation.forward import evaluation_logits
+from stillroom.evaluation.metrics import accuracy, summarise
+from stillroom.files import write_json
+from stillroom.modalities.base import Model
+from stillroom.modalities.weights import save_weights
+from stillroom.params import Params, StudentTrain
+from stillroom.progress import Progress
+from stillroom.provenance.ahead import check_arm, late
+from stillroom.provenance.identity import check_against_cache, ignored, input_of, parts, read_teacher
+from stillroom.provenance.probes import check_probes
+from stillroom.provenance.teacher import load_teacher
+from stillroom.samples import Samples
+from stillroom.training.batches import Batch, CachedBatches, Cut
+from stillroom.training.checkpoint import Checkpoint
+from stillroom.training.loop import Loss, fit
+from stillroom.training.pairing import digests
+from stillroom.training.results import described, tested, weights_told, write_predictions
+
+# What follows a run's records, epoch by epoch
+Log = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One student of the matrix, checked against the data and the cache that it is to be trained from.
+
+    Attributes:
+        params: all of the parameters.
+        family, arm, seed: which student.
+        samples: the whole table.
+        store: the cache, open.
+        online: the folders of teachers by their output: what they say of the views is computed in the loop,
+            and nothing of it is read from the cache. None: all is read.
+    """
+
+    params: Params
+    family: str
+    arm: str
+    seed: int
+    samples: Samples
+    store: Store
+    online: dict[str, str] | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.family}-{self.arm}-{self.seed}{'' if self.online is None else '-online'}"
+
+    @property
+    def train_config(self) -> StudentTrain:
+        """How its family is trained."""
+        return self.params.student.train_of(self.family)
+
+
+def train_student(
+    job: Job,
+    folder: Path | None,
+    staging: Path,
+    progress: Progress,
+    log: Callable[[], AbstractContextManager[Log]],
+    ranks: Ranks | None = None,
+) -> tuple[dict[str, Any], Checkpoint]:
+    """Train a student and measure it on the test split.
+
+    Args:
+        folder: where the model, its answers and `student.json` are written; None: nowhere, which is what all
+            processes but the first do.
+        staging: an existing folder for the checkpoint.
+        log: opens what follows the run's records.
+        ranks: the processes that train together; None: this one alone.
+
+    Returns:
+        the scores on the test split, as `metrics.json` has them, and the run's checkpoint, to be removed when
+        the folder is in its place.
+
+    Raises:
+        ParamsError, DataError, CacheError, WeightsError: data, cache, parameters and weights do not belong
+            together.
+        StillroomError: training diverged, or a file cannot be written.
+    """
+    ranks = ranks or Ranks.alone()
+    config, train_config = job.params.student, job.train_config
+    modality = modalities.get(job.samples.modality)
+    train, val, test = (job.samples.in_splits(name) for name in ("train", "val", "test"))
+    chosen = losses.load(job.arm, config.losses.of(job.arm))
+    check_against_cache(job.store.manifest, train, job.params, chosen.outputs)
+    architecture = modality.student(job.family, config.model, input_of(job.store.manifest))
+    notes = [
+        *check_arm(job.arm, job.params, job.samples, job.family),
+        *late(train_config, "student.train"),
+    ]
+    for line in (*notes, *ignored(job.store.manifest, job.params), check_probes(job.store, train)):
+        if line:
+            progress.note(line)
+    model = modality.create(
+        architecture,
+        len(job.samples.classes),
+        weights=config.model.weights_of(job.family),
+        drop_path=train_config.drop_path,
+        seed=job.seed,
+    )
+    for line in weights_told(model):
+        progress.note(line)
+    source = _batches(job, train, model, chosen, ranks)
+    evidence = digests(model.net, source.whole(), train_config.epochs)
+    settings = {
+        "model": config.model.model_dump(),
+        "train": train_config.model_dump(),
+        "loss": chosen.described(),
+    }
+    cost = {"params": parameters(model.net), "flops": flops(model)}
+    model.net.to(device(ranks.local))
+
+    def logits_of(model: Model, rows: Samples, shown: Progress, what: str) -> np.ndarray:
+        return evaluation_logits(model, rows, train_config.batch_size, train_config.amp, shown, what, ranks)
+
+    def evaluate(model: Model) -> dict[str, Any]:
+        found = accuracy(logits_of(model, val, Progress(), ""), np.array(val.labels()))
+        return {"val_accuracy": round(found, 4)}
+
+    run: dict[str, Any] = {"name": job.name, "arch": [architecture.arch, architecture.overrides]}
+    run |= {"cache": job.store.manifest.id, **settings, **evidence}
+    checkpoint = Checkpoint(
+        staging, job.name, _digest(run | ({} if job.online is None else {"online": True}))
+    )
+    title = f"{job.family} {job.arm} {job.seed}"
+    with log() if folder else nullcontext(lambda record: None) as on_epoch:
+        history = fit(
+            model,
+            source,
+            terms_of(chosen, train_config.label_smoothing),
+            train_config,
+            progress,
+            title,
+            on_epoch,
+            evaluate if len(val) else None,
+            job.seed,
+            ranks,
+            checkpoint,
+        )
+    logits = logits_of(model, test, progress, "test split")
+    scores = summarise(logits, np.array(test.labels()), job.samples.classes)
+    if folder is None:
+        return scores, checkpoint
+    save_weights(model.net, folder / "model.safetensors")
+    write_predictions(folder, logits, test)
+    record = {
+        "format": "stillroom-student/1",
+        "family": job.family,
+        "arm": job.arm,
+        "seed": job.seed,
+        **described(model, job.samples),
+        "cache": job.store.manifest.id,
+        "cache_parts": parts(job.store.manifest.identity, chosen.outputs),
+        **({} if job.online is None else {"online": True}),
+        "views": job.store.manifest.layout.views,
+        "digests": evidence,
+        "test": tested(test),
+        **cost,
+        "latency_ms": {str(count): latency(model, count) for count in (1, 32)},
+        "config": settings,
+        "notes": notes,
+        "history": history,
+        "seconds": round(sum(epoch["seconds"] for epoch in history), 3),
+        "per_class_ap": scores.pop("per_class_ap"),
+        "environment": environment(modality.environment()) | {"processes": str(ranks.world)},
+    }
+    write_json(folder / "student.json", record)
+    write_json(folder / "metrics.json", scores)
+    progress.note(f"{title}: accuracy {scores['accuracy']:.2f}%, mAP {scores['mAP']:.2f}% on test")
+    return scores, checkpoint
+
+
+def _batches(job: Job, train: Samples, model: Model, chosen: losses.Loss, ranks: Ranks) -> CachedBatches:
+    """The views of the cache, with what the teachers said, or say now."""
+    config = job.train_config
+    return CachedBatches(
+        train,
+        job.store,
+        model.spec,
+        config.batch_size,
+        job.seed,
+        chosen.outputs,
+        chosen.settings.get("temperature", 1.0),
+        config.view_order,
+        Cut(config.accumulate, ranks.rank, ranks.world),
+        [] if job.online is None else [_teacher(job.online, name, ranks) for name in chosen.outputs],
+        config.amp,
+    )
+
+
+def _teacher(folders: dict[str, str], output: str, ranks: Ranks) -> Model:
+    """The teacher of an output, on its device."""
+    folder = Path(folders.get(output, ""))
+    model = load_teacher(folder, read_teacher(folder / "teacher.json"))
+    model.net.to(device(ranks.local))
+    return model
+
+
+def terms_of(chosen: losses.Loss, label_smoothing: float) -> Loss:
+    """A loss as the training loop calls it."""
+
+    def terms(outputs: dict[str, torch.Tensor], batch: Batch, done: float) -> dict[str, torch.Tensor]:
+        where = next(iter(outputs.values())).device
+        targets = {name: values.to(where, non_blocking=True) for name, values in batch.targets.items()}
+        labels = batch.labels.to(where, non_blocking=True)
+        return chosen(outputs, labels, targets, done, label_smoothing)
+
+    return terms
+
+
+def _digest(run: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
