@@ -1,7 +1,6 @@
 """The report's numbers: what students reached, what distillation changed; JSON, Markdown, terminal table."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -12,8 +11,7 @@ from rich.text import Text
 
 from stillroom.evaluation.agreement import agreement
 from stillroom.reporting import bootstrap
-from stillroom.reporting.records import Entry, Runs, Student, read
-from stillroom.samples import Samples
+from stillroom.reporting.records import Runs, Student
 
 FAMILY_NAMES = {
     "vit": "ViT",
@@ -27,23 +25,6 @@ FAMILY_NAMES = {
 
 METRICS = (("accuracy", "gain"), ("mAP", "mAP_gain"))  # and what results call a gain in it
 FEW_SEEDS = 5  # with fewer the intervals are too narrow (measured: pipeline/reporting/bootstrap.py)
-
-
-def collect(artifacts: Path, entries: Sequence[Entry], test: Samples | None = None) -> dict[str, Any]:
-    """What `results.json` holds, from the files that the stages wrote.
-
-    Args:
-        artifacts: the folder that holds `teacher/`, `cache/` and `students/`.
-        entries: (family, arm, seed) of the students to report.
-        test: the test split's rows; without them there are no intervals.
-
-    Returns:
-        see `summarise`.
-
-    Raises:
-        DataError, CacheError: as `records.read` does.
-    """
-    return summarise(read(artifacts, entries, test))
 
 
 def summarise(runs: Runs) -> dict[str, Any]:

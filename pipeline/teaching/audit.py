@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from stillroom.cache.format.encoding import of
+from stillroom.cache.format.encoding import encoding_for
 from stillroom.cache.read.store import Store
 from stillroom.draw import words
 from stillroom.modalities.images.models.create import Model
@@ -85,7 +85,7 @@ def audit(
     """
     identity, layout = store.manifest.identity, store.layout
     entry = identity["outputs"][output]
-    codec, shape = of(entry), tuple(entry["shape"])
+    codec, shape = encoding_for(entry), tuple(entry["shape"])
     total = layout.views * layout.samples
     places = words(seed, "audit", 0, min(count, total)) % np.uint64(total)
     chosen = sorted({divmod(int(place), layout.samples) for place in places})

@@ -11,7 +11,9 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from stillroom.reporting.page import Picture, View
-from stillroom.reporting.records import Entry
+from stillroom.reporting.records import Entry, read
+from stillroom.reporting.table import summarise
+from stillroom.samples import Samples
 
 CLASSES: list[str] = (
     "applauding blowing_bubbles brushing_teeth cleaning_the_floor climbing cooking cutting_trees "
@@ -151,6 +153,11 @@ def make(
         put(place / "student.json", student | {"per_class_ap": shared.pop("per_class_ap")})
         put(place / "metrics.json", shared | {"train_seconds_per_image": 0.0034})
     return folder
+
+
+def results(folder: Path, entries: list[Entry], test: Samples | None = None) -> dict[str, Any]:
+    """What `results.json` holds of these students."""
+    return summarise(read(folder, entries, test))
 
 
 def pictures(classes: list[str] = CLASSES, samples: int = 2, views: int = 6) -> list[Picture]:

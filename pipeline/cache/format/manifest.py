@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stillroom.cache.format.encoding import of
+from stillroom.cache.format.encoding import encoding_for
 from stillroom.cache.format.identity import canonical, identity_id
 from stillroom.cache.format.layout import VIEWS, ArraySpec, Block, Layout, blocks, fault_in
 from stillroom.cache.format.rows import LONGEST_KEY, Rows
@@ -86,10 +86,6 @@ class Manifest:
     def id(self) -> str:
         """The cache id (`identity_id`)."""
         return identity_id(self.identity)
-
-    def digest(self, block: Block) -> str:
-        """The digest of one block (`block_digest`)."""
-        return combine(self.blocks[block])
 
     def to_json(self) -> str:
         """The text of `manifest.json`, one line a block. Its last field, `seal`, is a digest of the rest."""
@@ -347,7 +343,7 @@ def fields_of(identity: dict[str, Any]) -> dict[str, ArraySpec]:
             and all(type(length) is int and 0 < length < 2**31 for length in shape),
             f"identity.outputs.{name:.80}.shape is no shape",
         )
-        fields = of(output).fields(name, tuple(shape or ()))
+        fields = encoding_for(output).fields(name, tuple(shape or ()))
         _require(not fields.keys() & arrays.keys(), f"two outputs share the array {' '.join(fields)}")
         _require(
             not any(field.startswith(VIEWS) for field in fields), f"{name!r:.80} is no name for an output"

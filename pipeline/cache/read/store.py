@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stillroom.cache.format.encoding import of
+from stillroom.cache.format.encoding import encoding_for
 from stillroom.cache.format.layout import VIEWS, Block, Layout, runs
 from stillroom.cache.format.manifest import NAME, Manifest, array_digest, rows_digest
 from stillroom.cache.format.rows import Rows, unpack_keys
@@ -185,7 +185,7 @@ class Store(ABC):
             raise CacheError(
                 f"{self.place} has no output {output!r}", f"it holds {', '.join(sorted(outputs))}"
             )
-        shape, codec = tuple(outputs[output]["shape"]), of(outputs[output])
+        shape, codec = tuple(outputs[output]["shape"]), encoding_for(outputs[output])
         values = codec.decode(output, shape, self.read_plane(view, list(codec.fields(output, shape))))
         if not np.isfinite(values).all():
             raise CacheError(

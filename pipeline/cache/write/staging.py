@@ -228,14 +228,6 @@ class Staging:
             temporary.unlink(missing_ok=True)
             raise
 
-    def digests(self, block: Block) -> dict[str, str]:
-        """The digests of a committed block's arrays (`array_digest`), as they were when it was committed.
-
-        Raises:
-            CacheError: the block is not there or damaged.
-        """
-        return self.entry(block)[0]
-
     def entry(self, block: Block) -> tuple[dict[str, str], dict[str, Any]]:
         """What a manifest keeps of a committed block: its arrays' digests, and what was measured of it.
 
