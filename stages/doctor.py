@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stillroom_stages.console import ARTIFACTS, about, check_choices, check_inputs
+from stillroom_stages.artifacts import ARTIFACTS
+from stillroom_stages.checks import check_choices, check_inputs
+from stillroom_stages.options import about
 
 if TYPE_CHECKING:
     from stillroom.params import Params

@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
-from stillroom_stages.console import STUDENTS, about, chosen_model
+from stillroom_stages.artifacts import STUDENTS
+from stillroom_stages.inputs import chosen_model
+from stillroom_stages.options import about
 
 BATCH = 32
 NAME_ONE = "name files or folders, or - for a list on stdin"

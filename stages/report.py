@@ -6,17 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stillroom_stages.console import (
-    ARTIFACTS,
-    DATA,
-    REPORT,
-    STUDENTS,
-    about,
-    cache_to_read,
-    data_root,
-    stage,
-    whole_folder,
-)
+from stillroom_stages.artifacts import ARTIFACTS, DATA, REPORT, STUDENTS, whole_folder
+from stillroom_stages.inputs import cache_to_read, data_root
+from stillroom_stages.options import about, stage
 
 if TYPE_CHECKING:
     from stillroom.cache.read.store import Store

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stillroom_stages.console import CACHE, DATA, STAGING, about, data_root, shown, stage, tell_locks
+from stillroom_stages.artifacts import CACHE, DATA, STAGING
+from stillroom_stages.console import shown, tell_locks
+from stillroom_stages.inputs import data_root
+from stillroom_stages.options import about, stage
 
 if TYPE_CHECKING:
     from stillroom.params import Params

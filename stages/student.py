@@ -7,24 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stillroom_stages.console import (
+from stillroom_stages.artifacts import (
     STAGING,
     STUDENTS,
-    about,
-    cache_to_read,
-    check_family,
     epoch_log,
-    samples_to_read,
-    shown,
-    some_arms,
-    some_families,
-    stage,
-    tell_weights,
     tested,
     whole_folder,
     write_json,
     write_predictions,
 )
+from stillroom_stages.checks import check_family
+from stillroom_stages.console import shown, tell_weights
+from stillroom_stages.inputs import cache_to_read, samples_to_read
+from stillroom_stages.options import about, some_arms, some_families, stage
 
 if TYPE_CHECKING:
     from stillroom.params import Params

@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stillroom_stages.console import (
+from stillroom_stages.artifacts import (
     STAGING,
     TEACHER,
-    about,
     epoch_log,
-    samples_to_read,
-    shown,
-    stage,
-    tell_weights,
     tested,
     whole_folder,
     write_json,
     write_predictions,
 )
+from stillroom_stages.console import shown, tell_weights
+from stillroom_stages.inputs import samples_to_read
+from stillroom_stages.options import about, stage
 
 if TYPE_CHECKING:
     from stillroom.params import Params

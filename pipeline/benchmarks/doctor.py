@@ -13,8 +13,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stillroom.cache.format.lock import claim, locks_off
 from stillroom.errors import StillroomError
+from stillroom.lock import claim, locks_off
 from stillroom.machine import WORKERS, cores, memory, room, worker_count
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """The report as one HTML file that opens from disk without script or network, and how it is written."""
 
 import json
-import os
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from stillroom.files import whole_files
 from stillroom.modalities.images.datasets import summary as data_summary
 from stillroom.reporting import figures, table
 from stillroom.reporting.records import Digests, Manifest, Student, Teacher
@@ -244,15 +244,6 @@ def write(folder: Path, results: dict[str, Any], html: str, markdown: str) -> No
         "results.json": json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
     }
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = {name: folder / f".{name}.tmp" for name in texts}
-    try:
-        for name, text in texts.items():
-            with temporary[name].open("wb") as file:
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-        for name in texts:
-            temporary[name].replace(folder / name)
-    finally:
-        for file_left in temporary.values():
-            file_left.unlink(missing_ok=True)
+    with whole_files([folder / name for name in texts]) as streams:
+        for stream, text in zip(streams, texts.values(), strict=True):
+            stream.write(text.encode())

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stillroom.cache.format.digests import block_digest, combine
 from stillroom.cache.format.layout import ArraySpec, Block
-from stillroom.cache.format.manifest import block_digest, combine
 from stillroom.cache.write.staging import Staging
 from stillroom.errors import CacheError
 from tests.contract.store_contract import ARRAYS, BLOCK, IDENTITY, KEYS, LABELS, SAMPLES, rows_of, staged

@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stillroom.cache.format.digests import block_digest, combine
 from stillroom.cache.format.encoding import encoding_for
 from stillroom.cache.format.layout import ArraySpec, Block
-from stillroom.cache.format.manifest import Manifest, block_digest, combine
+from stillroom.cache.format.manifest import Manifest
 from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.checks import verify
 from stillroom.cache.read.store import Store

@@ -5,19 +5,19 @@ there like any other cache's. What lies in that folder is trusted no more than t
 """
 
 import errno
+import io
 import os
 import re
-import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from stillroom.cache.format.manifest import LARGEST, NAME, Manifest
 from stillroom.errors import CacheError
+from stillroom.files import whole_file
 
 FOLDER = "STILLROOM_FETCHED"  # where fetched files are kept; default: stillroom in the user's cache folder
 GIB = "STILLROOM_FETCHED_GIB"  # how much they may take
@@ -46,6 +46,10 @@ Result = TypeVar("Result")
 def is_address(place: object) -> bool:
     """Whether it is an address such as `s3://bucket/cache`, and no local path."""
     return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", str(place)))
+
+
+class _UnfetchedError(Exception):
+    """A file at the address cannot be taken; the text says why."""
 
 
 class Remote:
@@ -85,19 +89,18 @@ class Remote:
         """
         try:
             self._parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".manifest-", dir=self._parent) as made:
-                fault = self._retried(lambda: self._copy(NAME, Path(made) / NAME, LARGEST))
-                if fault:
-                    raise self._no_cache(fault)
-                try:
-                    manifest = Manifest.load(Path(made))
-                except CacheError as error:
-                    what, again = error.what.replace(made, self.shown), "put a sound cache there"
-                    raise CacheError(what, error.why, again) from None
-                # the folder is named by content: at whatever address a cache lies, it is fetched once
-                self._folder = self._parent / f"{manifest.id[:16]}-{manifest.backend}"
-                self._folder.mkdir(exist_ok=True)
-                os.replace(Path(made) / NAME, self._folder / NAME)
+            content = io.BytesIO()
+            try:
+                self._retried(lambda: self._copy(NAME, content, LARGEST))
+            except _UnfetchedError as error:
+                raise self._no_cache(str(error)) from None
+            text = content.getvalue()
+            manifest = Manifest.parse(text, f"{self.shown}/{NAME}", "put a sound cache there")
+            # the folder is named by content: at whatever address a cache lies, it is fetched once
+            self._folder = self._parent / f"{manifest.id[:16]}-{manifest.backend}"
+            self._folder.mkdir(exist_ok=True)
+            with whole_file(self._folder / NAME, durable=False) as stream:
+                stream.write(text)
         except OSError as error:
             raise self._no_room(error) from None
         return self._folder, manifest
@@ -109,7 +112,7 @@ class Remote:
             files: by path relative to the cache, with the bytes that each may have at most.
 
         Returns:
-            Of those that cannot be had, why.
+            For each of them that was not fetched, why.
 
         Raises:
             CacheError: the address cannot be reached, or refuses.
@@ -160,32 +163,35 @@ class Remote:
     def _fetch(self, file: str, most: int) -> str:
         target = self._folder / file
         target.parent.mkdir(parents=True, exist_ok=True)
-        made = self._folder / f".part-{secrets.token_hex(8)}"  # `mkstemp` passes over the umask
         try:
-            fault = self._retried(lambda: self._copy(file, made, most))
-            if not fault:
-                os.replace(made, target)
-            return fault
-        finally:
-            made.unlink(missing_ok=True)
+            with whole_file(target, durable=False) as stream:
+                self._retried(lambda: self._copy(file, stream, most))
+        except _UnfetchedError as error:
+            return str(error)
+        return ""
 
-    def _copy(self, file: str, target: Path, most: int) -> str:
-        """Fetch a file, never more of it than it may have; why it is not to be had, or nothing."""
+    def _copy(self, file: str, target: BinaryIO, most: int) -> None:
+        """Fetch a file, never more of it than it may have, into an open one, whatever that holds so far.
+
+        Raises:
+            _UnfetchedError: it is not there, or too long.
+        """
+        target.seek(0)
+        target.truncate()
         options = {"block_size": 0} if self.address.startswith("http") else {}  # as a stream
         try:
             source = self._ask().open(f"{self._root()}/{file}", "rb", **options)
         except Exception as error:
             if not isinstance(_true(error), FileNotFoundError):
                 raise
-            return "is not there"
-        with source, target.open("wb") as stream:
+            raise _UnfetchedError("is not there") from None
+        with source:
             left = most
             while piece := source.read(min(_PIECE, left + 1)):
                 left -= len(piece)
                 if left < 0:
-                    return f"is too long: more than {most} bytes"
-                stream.write(piece)
-        return ""
+                    raise _UnfetchedError(f"is too long: more than {most} bytes")
+                target.write(piece)
 
     def _length(self, file: str) -> int:
         path = f"{self._root()}/{file}"
@@ -202,7 +208,7 @@ class Remote:
             tries += 1
             try:
                 return ask()
-            except CacheError:
+            except (CacheError, _UnfetchedError):
                 raise
             except Exception as raised:  # each protocol's library has errors of its own
                 error = _true(raised)

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stillroom.cache.format.digests import array_digest, rows_digest
 from stillroom.cache.format.encoding import encoding_for
 from stillroom.cache.format.layout import VIEWS, Block, Layout, runs
-from stillroom.cache.format.manifest import NAME, Manifest, array_digest, rows_digest
+from stillroom.cache.format.manifest import NAME, Manifest
 from stillroom.cache.format.rows import Rows, unpack_keys
 from stillroom.cache.read.remote import Remote
 from stillroom.errors import DENIED, AccessError, CacheError, StillroomError, fetch_again, listing

@@ -1,5 +1,6 @@
 """From staged blocks to a store: assembled beside its place, manifest last, then put there by one rename."""
 
+import errno
 import glob
 import hashlib
 import os
@@ -15,17 +16,18 @@ from typing import Any
 
 import numpy as np
 
+from stillroom.cache.format.digests import rows_digest
 from stillroom.cache.format.divergence import merge
 from stillroom.cache.format.layout import ArraySpec, Block, Layout, blocks_per_file, runs
-from stillroom.cache.format.lock import claim
-from stillroom.cache.format.manifest import NAME, Manifest, rows_digest
+from stillroom.cache.format.manifest import NAME, Manifest
 from stillroom.cache.format.rows import Rows
 from stillroom.cache.read.backends import backend as backend_class
 from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.store import Kept, Reader
-from stillroom.cache.write.staging import Staging, sync
+from stillroom.cache.write.staging import Staging
 from stillroom.errors import CacheError, listing
-from stillroom.files import carry, others
+from stillroom.files import carry, others, swap, sync
+from stillroom.lock import claim
 from stillroom.progress import Progress
 
 # every file of a store of either kind, of any number of views
@@ -114,7 +116,6 @@ def assemble(
             manifest = replace(manifest, metadata=metadata)
             _sync_all(temporary)
             manifest.save(temporary)
-            sync(temporary)
             _replace(temporary, target, progress)
         finally:
             _surely(_discard, temporary)
@@ -248,16 +249,13 @@ def _replace(temporary: Path, target: Path, progress: Progress) -> None:
 
     Somebody's own files in the old store are put beside the new one: in a store each file counts.
     """
+    if target.is_symlink() and not target.exists():  # the disk behind it may be away
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
     aside = temporary.with_suffix(".old")
     try:
-        if target.is_dir():
-            target.rename(aside)
-            _keep_others(aside, target, progress)
-        temporary.rename(target)
+        swap(temporary, target, aside, lambda: _keep_others(aside, target, progress))
         sync(target.parent)
     finally:
-        if aside.exists() and not target.exists():
-            aside.rename(target)
         _surely(_remove, aside)
 
 

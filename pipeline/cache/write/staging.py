@@ -16,13 +16,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from stillroom.cache.format.digests import array_digest, rows_digest
 from stillroom.cache.format.identity import canonical, identity_id, short
 from stillroom.cache.format.layout import ArraySpec, Block, blocks, fault_in
-from stillroom.cache.format.lock import Lock
-from stillroom.cache.format.manifest import array_digest, rows_digest
 from stillroom.cache.format.rows import pack
 from stillroom.cache.read.store import Store
 from stillroom.errors import AccessError, CacheError
+from stillroom.files import remove_unfinished, whole_file
+from stillroom.lock import Lock
 
 FORMAT = "stillroom-staging/2"
 _TABLE = "staging.json"
@@ -107,7 +108,7 @@ class Staging:
             raise self._unwritable("the staging folder", error) from error
         try:
             if rank == 0:
-                self._clean()
+                remove_unfinished(self.folder)
             self._agree()
         except BaseException:
             self._lock.release()
@@ -210,23 +211,13 @@ class Staging:
             values[name] = np.ascontiguousarray(arrays[name], dtype=spec.dtype)
         digests = {name: array_digest(value) for name, value in values.items()}
         header = self._header(block, digests, measured or {})
-        file = self._file(block)
-        temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
         try:
-            with temporary.open("wb") as stream:
+            with whole_file(self._file(block)) as stream:
                 stream.write(header)
                 for value in values.values():
                     stream.write(value.reshape(-1).view(np.uint8).data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(file)
-            sync(self.folder)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise self._unwritable(str(block), error) from error
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
 
     def entry(self, block: Block) -> tuple[dict[str, str], dict[str, Any]]:
         """What a manifest keeps of a committed block: its arrays' digests, and what was measured of it.
@@ -331,11 +322,6 @@ class Staging:
         if not self._lock.held:
             raise RuntimeError(f"{self.folder} is not open for writing in this process")
 
-    def _clean(self) -> None:
-        """Remove what a killed writer left half-written; nobody else writes while the lock is held."""
-        for file in self.folder.glob("*.tmp"):
-            file.unlink()
-
     def _agree(self) -> None:
         """Take over the block size of earlier blocks, and refuse to mix other arrays or rows with them."""
         file = self.folder / _TABLE
@@ -359,14 +345,9 @@ class Staging:
                 None  # new, or damaged: the block files know what they are, this table only keeps their size
             )
         if found is None:
-            temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
             try:
-                with temporary.open("w", encoding="utf-8") as stream:
-                    json.dump(table, stream, indent=1)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                temporary.replace(file)
-                sync(self.folder)
+                with whole_file(file) as stream:
+                    stream.write(json.dumps(table, indent=1).encode())
             except OSError as error:
                 raise self._unwritable(_TABLE, error) from error
             return
@@ -396,12 +377,3 @@ class Staging:
             error.strerror or str(error),
             "free space or mend the permissions, then run the command again; committed blocks are kept",
         )
-
-
-def sync(path: Path) -> None:
-    """Flush a file, or a folder's list of names, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
