@@ -1,4 +1,4 @@
-"""How progress is shown: a bar on a terminal, elsewhere a plain line every so often; what is told beside it."""
+"""How progress is shown: a bar on a terminal, elsewhere a plain line every so often; and notes beside it."""
 
 import sys
 import time
