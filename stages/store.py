@@ -157,8 +157,8 @@ def verify(ctx: click.Context, path: Path | str, as_json: bool) -> None:
     Lists the damage by block; exit code 1 if there is any.
     """
     from stillroom.cache.read.checks import verify as check
+    from stillroom.cache.read.damage import UNALLOWED
     from stillroom.cache.read.remote import is_address
-    from stillroom.cache.read.store import UNALLOWED
     from stillroom.errors import ALLOW, fetch_again
 
     if as_json:

@@ -11,7 +11,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from stillroom.reporting.records import Student, Teacher
-from stillroom.reporting.table import family_name, signed
+from stillroom.reporting.wording import family_name, signed
 
 STYLE = """
 svg.figure { display: block; width: 100%; overflow: visible; font: 13px var(--sans); }

@@ -16,7 +16,8 @@ import numpy as np
 from stillroom.evaluation.calibration import Calibration
 from stillroom.evaluation.metrics import confusion, softmax
 from stillroom.reporting.records import Runs
-from stillroom.reporting.table import METRICS, family_name
+from stillroom.reporting.table import METRICS
+from stillroom.reporting.wording import family_name
 
 _BINS = 10  # of confidence, in the reliability diagram
 

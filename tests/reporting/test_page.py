@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from stillroom.reporting import figures, table
+from stillroom.reporting import figures, table, wording
+from stillroom.reporting.markdown import as_markdown
 from stillroom.reporting.page import page, write
-from stillroom.reporting.records import Entry, read
+from stillroom.reporting.reading import read
+from stillroom.reporting.records import Entry
 from tests.reporting import artifacts
 
 COMMANDS = ["stillroom preset sketch40 > params.yaml", "dvc repro"]
@@ -87,10 +89,11 @@ def test_the_page_shows_results_provenance_and_commands(tmp_path: Path) -> None:
     text = Document(html).text
     results = artifacts.results(tmp_path, artifacts.ENTRIES)
     for line in results["summary"]:
-        for shown in (table.family_name(line["family"]), line["arch"], table.percent(line["accuracy_kd"])):
+        name, reached = wording.family_name(line["family"]), wording.percent(line["accuracy_kd"])
+        for shown in (name, line["arch"], reached):
             assert shown in text
-        assert figures.minus(table.signed(line["gain"])) in text
-    assert figures.minus(table.signed(results["mean_gain"])) in text
+        assert figures.minus(wording.signed(line["gain"])) in text
+    assert figures.minus(wording.signed(results["mean_gain"])) in text
     for shown in (
         artifacts.CACHE,
         artifacts.digest("teacher"),
@@ -247,7 +250,7 @@ def test_equal_scores_and_no_change_can_be_drawn(tmp_path: Path) -> None:
     for name in ("students/vit-ce-0/student", "students/vit-kd-0/student", "teacher/teacher"):
         file = tmp_path / f"{name}.json"
         artifacts.edit(file, per_class_ap={"run": 0.0})
-        artifacts.put(file.with_name("metrics.json"), {"accuracy": 0.0, "mAP": 0.0})
+        artifacts.edit(file.with_name("metrics.json"), {"accuracy": 0.0, "mAP": 0.0})
     assert "0.00 points" in Document(render(tmp_path, entries)).text
 
 
@@ -256,7 +259,7 @@ def test_the_same_artifacts_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         folder = artifacts.make(tmp_path / name)
         results = artifacts.results(folder, artifacts.ENTRIES)
-        write(folder / "report", results, render(folder), table.markdown(results))
+        write(folder / "report", results, render(folder), as_markdown(results))
         written.append({file.name: file.read_bytes() for file in (folder / "report").iterdir()})
     assert written[0] == written[1]
     assert set(written[0]) == {"results.json", "results.md", "index.html"}

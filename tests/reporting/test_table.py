@@ -8,8 +8,11 @@ import pytest
 from rich.console import Console
 
 from stillroom.errors import CacheError, DataError
-from stillroom.reporting import table
-from stillroom.reporting.records import Entry, read
+from stillroom.reporting import table, wording
+from stillroom.reporting.markdown import as_markdown
+from stillroom.reporting.reading import read
+from stillroom.reporting.records import Entry
+from stillroom.reporting.terminal import rich_table
 from tests.reporting import artifacts
 
 PAIR: list[Entry] = [("vit", "ce", 0), ("vit", "kd", 0)]
@@ -17,7 +20,7 @@ PAIR: list[Entry] = [("vit", "ce", 0), ("vit", "kd", 0)]
 
 def scores(folder: Path, entry: Entry, accuracy: float, mean_ap: float, **per_class: float | None) -> None:
     file = folder / "students" / "{}-{}-{}".format(*entry) / "metrics.json"
-    artifacts.put(file, {"accuracy": accuracy, "mAP": mean_ap})
+    artifacts.put(file, {"accuracy": accuracy, "mAP": mean_ap, "top5": accuracy, "calibration_error": 1.0})
     artifacts.edit(file.with_name("student.json"), per_class_ap=per_class)
 
 
@@ -33,7 +36,7 @@ def terminal(results: dict, color: bool) -> str:
         force_terminal=color,
         no_color=not color,
         color_system="standard" if color else None,
-    ).print(table.rich_table(results))
+    ).print(rich_table(results))
     return screen.getvalue()
 
 
@@ -140,7 +143,7 @@ def test_arms_with_different_schedules_are_refused(tmp_path: Path) -> None:
 def test_students_of_another_cache_are_all_named(tmp_path: Path) -> None:
     artifacts.make(tmp_path, PAIR)
     for name in ("vit-ce-0", "vit-kd-0"):
-        artifacts.edit(student(tmp_path, name), cache="older")
+        artifacts.edit(student(tmp_path, name), cache="older", cache_parts={"data": "older"})
     with pytest.raises(CacheError) as refusal:
         artifacts.results(tmp_path, PAIR)
     assert "vit-ce-0: trained from cache older" in refusal.value.what and "vit-kd-0" in refusal.value.what
@@ -149,7 +152,7 @@ def test_students_of_another_cache_are_all_named(tmp_path: Path) -> None:
 
 def test_one_arm_of_another_cache_is_refused(tmp_path: Path) -> None:
     artifacts.make(tmp_path, PAIR)
-    artifacts.edit(student(tmp_path, "vit-ce-0"), cache="older")
+    artifacts.edit(student(tmp_path, "vit-ce-0"), cache="older", cache_parts={"data": "older"})
     with pytest.raises(CacheError, match="vit-ce-0 and vit-kd-0: cache is older and"):
         artifacts.results(tmp_path, PAIR)
 
@@ -241,8 +244,10 @@ def test_the_terminal_table_fits_80_columns_and_reads_without_colour(tmp_path: P
     assert max(map(len, plain.splitlines())) <= 80
     assert "100.00" in plain and plain.count("-100.00") == 2
     for line in results["summary"]:
-        (shown,) = [text for text in plain.splitlines() if text.startswith(table.family_name(line["family"]))]
-        assert table.signed(line["gain"]) in shown and table.percent(line["mAP_kd"]) in shown
+        (shown,) = [
+            text for text in plain.splitlines() if text.startswith(wording.family_name(line["family"]))
+        ]
+        assert wording.signed(line["gain"]) in shown and wording.percent(line["mAP_kd"]) in shown
     lines = plain.splitlines()
     assert lines.index(next(x for x in lines if x.startswith("teacher"))) < lines.index(
         next(x for x in lines if x.startswith("ViT"))
@@ -262,13 +267,13 @@ def test_markdown_holds_every_family_and_keeps_its_columns(tmp_path: Path) -> No
     ]
     results = artifacts.results(artifacts.make(tmp_path, entries), entries)
     results["teacher"]["arch"] = "a|b <b>\nc"
-    text = table.markdown(results)
+    text = as_markdown(results)
     rows = [line for line in text.split("## Every")[0].splitlines() if line.startswith("|")]
     assert {line.replace("\\|", "").count("|") for line in rows} == {10}
     assert "a\\|b \\<b> c" in text
     assert (
         f"| Swin | {results['summary'][1]['arch']} |" in text
-        and table.signed(results["summary"][1]["gain"]) in text
+        and wording.signed(results["summary"][1]["gain"]) in text
     )
     assert artifacts.CACHE in text and text.count("| ViT | kd |") == 2
 
@@ -277,14 +282,14 @@ def test_markdown_holds_every_family_and_keeps_its_columns(tmp_path: Path) -> No
     ("value", "shown"), [(1.005, "+1.00"), (-0.004, "0.00"), (0.0, "0.00"), (-2.5, "-2.50"), (None, "-")]
 )
 def test_a_gain_shows_its_sign_unless_it_rounds_to_nothing(value: float | None, shown: str) -> None:
-    assert table.signed(value) == shown
+    assert wording.signed(value) == shown
 
 
 @pytest.mark.parametrize(
     ("count", "shown"), [(0, "0"), (999, "999"), (999_600, "1 M"), (5_532_520, "5.53 M"), (None, "-")]
 )
 def test_quantities_have_three_digits_and_a_unit(count: int | None, shown: str) -> None:
-    assert table.quantity(count) == shown
+    assert wording.quantity(count) == shown
 
 
 def test_a_teacher_that_did_not_make_the_cache_is_refused(tmp_path: Path) -> None:

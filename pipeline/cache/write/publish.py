@@ -23,7 +23,7 @@ from stillroom.cache.format.manifest import NAME, Manifest
 from stillroom.cache.format.rows import Rows
 from stillroom.cache.read.backends import backend as backend_class
 from stillroom.cache.read.backends import open_store
-from stillroom.cache.read.store import Kept, Reader
+from stillroom.cache.read.checked_files import Kept, Reader
 from stillroom.cache.write.staging import Staging
 from stillroom.errors import CacheError, listing
 from stillroom.files import carry, others, swap, sync
