@@ -122,8 +122,8 @@ def page(
 
 def _equal_files(data: dict[str, Any]) -> list[list[str]]:
     """Files of equal bytes in two splits or two classes, a group each."""
-    found = data.get("duplicates", {})
-    return [keys for kind in ("splits", "classes") for keys in found.get(kind, {"groups": []})["groups"]]
+    duplicates = data.get("duplicates", {})
+    return [keys for kind in ("splits", "classes") for keys in duplicates.get(kind, {"groups": []})["groups"]]
 
 
 _METRICS = (("Accuracy", "accuracy"), ("Mean average precision", "mAP"))
@@ -162,10 +162,10 @@ def _lead(results: dict[str, Any]) -> str:
         if gained
         else "none gains"
     )
-    said = f" ({arm})" if len({row["arm"] for row in results["rows"]}) > 2 else ""
+    named = f" ({arm})" if len({row["arm"] for row in results["rows"]}) > 2 else ""
     return (
         f"{_number(len(measured)).capitalize()} transformer families were trained on the labels alone, and "
-        f"again with a teacher’s cached logits. With the logits{said} accuracy is {changed} on average; "
+        f"again with a teacher’s cached logits. With the logits{named} accuracy is {changed} on average; "
         f"{share}."
     )
 

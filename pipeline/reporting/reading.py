@@ -125,11 +125,11 @@ def _check(kind: type[Kind], file: Path, trees: dict[Path, Any], faults: dict[Pa
         return kind.model_validate(tree)
     except ValidationError as error:
         for fault in error.errors(include_url=False):
-            place = list(fault["loc"])
-            in_metrics = place[0] == "metrics"
-            name = ".".join(str(part) for part in place[in_metrics:])
-            found = "" if fault["type"] == "missing" else f", found {fault['input']!r:.80}"
+            location = list(fault["loc"])
+            in_metrics = location[0] == "metrics"
+            name = ".".join(str(part) for part in location[in_metrics:])
+            value = "" if fault["type"] == "missing" else f", found {fault['input']!r:.80}"
             source = metrics_file if in_metrics else file
-            text = f"{name}: {fault['msg'][:1].lower()}{fault['msg'][1:]}{found}"
+            text = f"{name}: {fault['msg'][:1].lower()}{fault['msg'][1:]}{value}"
             faults[source] = f"{faults[source]}; {text}" if source in faults else text
         return None

@@ -91,7 +91,7 @@ def _gains(runs: Runs, arms: Sequence[str]) -> dict[tuple[str, str], bootstrap.G
     if runs.labels is None:
         return {}
     resamples = bootstrap.Resamples(len(runs.labels))
-    found = {}
+    measured = {}
     for family in dict.fromkeys(student.family for student in runs.students):
         students = [student for student in runs.students if student.family == family]
         scored: dict[tuple[str, int], np.ndarray] = {}
@@ -105,8 +105,8 @@ def _gains(runs: Runs, arms: Sequence[str]) -> dict[tuple[str, str], bootstrap.G
                     logits = runs.logits[family, name, seed]
                     scored[name, seed] = bootstrap.score([logits], runs.labels, resamples)
             one, other = (np.concatenate([scored[name, seed] for seed in seeds]) for name in ("ce", arm))
-            found[family, arm] = bootstrap.gain(one, other, resamples)
-    return found
+            measured[family, arm] = bootstrap.gain(one, other, resamples)
+    return measured
 
 
 def _seeds(students: Iterable[Student], arm: str) -> list[int]:
@@ -130,11 +130,11 @@ def _family(
     line["gains"] = {}
     for arm in present:
         if arm != "ce" and any(one.arm == arm for one in students):
-            found: dict[str, float | list[float] | None] = {}
-            line["gains"][arm] = found
+            gain: dict[str, float | list[float] | None] = {}
+            line["gains"][arm] = gain
             for metric, _ in METRICS:
-                found[metric] = _gain(students, arm, metric)
-                found[f"{metric}_interval"] = _interval(gains.get((family, arm)), metric)
+                gain[metric] = _gain(students, arm, metric)
+                gain[f"{metric}_interval"] = _interval(gains.get((family, arm)), metric)
     return line | {"seeds": seeds}
 
 

@@ -54,28 +54,29 @@ def quantity(count: float | None) -> str:
 
 def method(results: dict[str, Any]) -> str:
     """What the intervals are and which are missing, in a sentence or two; empty where there is no gain."""
-    gains = [
-        (family_name(line["family"]), arm, found)
+    taught = [
+        (family_name(line["family"]), arm, gain)
         for line in results["summary"]
-        for arm, found in line["gains"].items()
-        if found["accuracy"] is not None
+        for arm, gain in line["gains"].items()
+        if gain["accuracy"] is not None
     ]
-    without = [f"{family} {arm}" for family, arm, found in gains if found["accuracy_interval"] is None]
-    if not gains:
+    without = [f"{family} {arm}" for family, arm, gain in taught if gain["accuracy_interval"] is None]
+    if not taught:
         return ""
-    if len(without) == len(gains):
+    if len(without) == len(taught):
         return "No intervals: the students' predictions were not kept. Students trained again keep theirs."
     made = results["bootstrap"]
     fewest, most = (f(len(line["seeds"]) for line in results["summary"]) for f in (min, max))
-    of = f"{made['images']:,} test images" + (f" and {most} seeds" if most > 1 else "")
-    said = f"Intervals: 95%, paired bootstrap, {made['resamples']:,} resamples of {of} (`stillroom report`)"
+    resampled = f"{made['images']:,} test images" + (f" and {most} seeds" if most > 1 else "")
+    count = f"{made['resamples']:,}"
+    text = f"Intervals: 95%, paired bootstrap, {count} resamples of {resampled} (`stillroom report`)"
     if most == 1:
-        said += "; with one seed, what another would change is not in them"
+        text += "; with one seed, what another would change is not in them"
     elif fewest < FEW_SEEDS:
-        said += "; so few seeds tell too little of what others would change"
+        text += "; so few seeds tell too little of what others would change"
     if without:
-        said += f". None for {', '.join(without)}: a student's predictions were not kept"
-    return said + "."
+        text += f". None for {', '.join(without)}: a student's predictions were not kept"
+    return text + "."
 
 
 def between(gain: float | None, interval: Sequence[float] | None) -> str:

@@ -193,12 +193,12 @@ def _describe(
     faults = []
     for block in layout.blocks():
         try:
-            found: dict[str, str] = {}
+            block_digests: dict[str, str] = {}
             for staging in reversed(stagings):
                 entry, values = staging.entry(block)
-                found |= entry
+                block_digests |= entry
                 measured.setdefault(block, {}).update(values)
-            digests[block] = found
+            digests[block] = block_digests
         except CacheError as error:
             faults.append(error.what)
     if faults:
@@ -233,12 +233,12 @@ def refuse_other_content(target: Path) -> None:
     Raises:
         CacheError: there is something else; names it. Hidden files do not count.
     """
-    found = [target.name] if target.exists() and not target.is_dir() else []
+    foreign = [target.name] if target.exists() and not target.is_dir() else []
     if target.is_dir() and not (target / NAME).exists():
-        found = sorted(file.name for file in target.iterdir() if not file.name.startswith("."))
-    if found:
+        foreign = sorted(file.name for file in target.iterdir() if not file.name.startswith("."))
+    if foreign:
         raise CacheError(
-            f"{target} holds something that is no cache:\n{listing(found, 6)}",
+            f"{target} holds something that is no cache:\n{listing(foreign, 6)}",
             f"there is no {NAME} in it, and a cache is to be there",
             "move it away, or choose another place for the store",
         )
@@ -260,14 +260,14 @@ def _replace(temporary: Path, target: Path, progress: Progress) -> None:
 
 
 def _keep_others(old: Path, target: Path, progress: Progress) -> None:
-    found = sorted(others(old, _STORE_FILES))
-    if not found:
+    kept = sorted(others(old, _STORE_FILES))
+    if not kept:
         return
     number = 1
     while (place := target.with_name(f"{target.name}.others{number}")).exists():
         number += 1
     carry(old, place, _STORE_FILES)
-    progress.note(f"no part of the cache, and moved to {place}:\n{listing(found, 6)}")
+    progress.note(f"no part of the cache, and moved to {place}:\n{listing(kept, 6)}")
 
 
 def _surely(clear: Callable[[Path], None], folder: Path) -> None:
