@@ -23,12 +23,12 @@ class Console(Progress):
         self._bar: Any = None
         self._task: Any = None
         self._what, self._unit, self._total, self._done, self._status = "", "", 0, 0, ""
-        self._began = self._said = 0.0
+        self._began = self._last_line = 0.0
 
     def start(self, what: str, total: int, unit: str) -> None:
         self.finish()
         self._what, self._unit, self._total, self._done, self._status = what, unit, total, 0, ""
-        self._began = self._said = time.monotonic()
+        self._began = self._last_line = time.monotonic()
         if sys.stdout.isatty():
             from rich import progress as bars
 
@@ -49,8 +49,8 @@ class Console(Progress):
         now = time.monotonic()
         if self._bar is not None:
             self._bar.update(self._task, advance=count, rate=self._rate(now), status=self._status)
-        elif now - self._said >= PLAIN_EVERY and self._done < self._total:
-            self._said = now
+        elif now - self._last_line >= PLAIN_EVERY and self._done < self._total:
+            self._last_line = now
             left = (now - self._began) / max(1, self._done) * (self._total - self._done)
             line = f"{self._what}: {self._amount()}, {self._rate(now)}, {left:.0f} s left {self._status}"
             self.note(line.rstrip())

@@ -461,6 +461,13 @@ class StoreContract(ABC):
         assert os.listdir(tmp_path / "out") == ["cache"]
         assert contents(tmp_path / "out" / "cache") == before
 
+    def test_a_link_whose_disk_is_away_is_not_replaced(self, staging: Staging, tmp_path: Path) -> None:
+        (tmp_path / "cache").symlink_to(tmp_path / "disk" / "cache")
+        with pytest.raises(CacheError, match="cannot be written"):
+            publish([staging], tmp_path / "cache", self.backend, 1, {}, [])
+        assert os.readlink(tmp_path / "cache") == str(tmp_path / "disk" / "cache")
+        assert list(tmp_path.glob(".cache*")) == []
+
     def test_a_store_that_is_not_whole_is_not_published(self, staging: Staging, tmp_path: Path) -> None:
         files = sorted(staging.folder.glob("*.block"))
         files[1].unlink()
