@@ -250,7 +250,7 @@ def test_equal_scores_and_no_change_can_be_drawn(tmp_path: Path) -> None:
     for name in ("students/vit-ce-0/student", "students/vit-kd-0/student", "teacher/teacher"):
         file = tmp_path / f"{name}.json"
         artifacts.edit(file, per_class_ap={"run": 0.0})
-        artifacts.edit(file.with_name("metrics.json"), {"accuracy": 0.0, "mAP": 0.0})
+        artifacts.edit(file.with_name("metrics.json"), accuracy=0.0, mAP=0.0)
     assert "0.00 points" in Document(render(tmp_path, entries)).text
 
 
