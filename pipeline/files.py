@@ -1,18 +1,174 @@
-"""Folders that are written anew as a whole: what else lies in them stays, and no input may lie in them."""
+"""Files and folders that are replaced as a whole: the old one stays until the new one is complete.
+
+What is new is written beside its place, or in a folder of unfinished work, and takes the place by a rename.
+What lies in a folder and no stage wrote is carried over; and no input may lie in a folder that is replaced.
+"""
 
 import errno
 import json
 import os
 import re
+import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from stillroom import stopping
+from stillroom.errors import StillroomError
+from stillroom.lock import Lock
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
     """Write JSON that reads well and differs only where the content does."""
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def whole_file(target: Path, durable: bool = True) -> Iterator[BinaryIO]:
+    """A file to write, which takes `target`'s place when the block ends well and is removed otherwise.
+
+    It is written beside `target` under a hidden name of its own, which ends in `.tmp`, with the rights that
+    the umask gives. A kill leaves it there: see `remove_unfinished`.
+
+    Args:
+        target: its folder must be there.
+        durable: flush file and folder to the disk, so that a power cut leaves the old file or the new one.
+
+    Raises:
+        OSError: it cannot be written. The old file stays.
+    """
+    with whole_files([target], durable) as [stream]:
+        yield stream
+
+
+@contextmanager
+def whole_files(targets: Iterable[Path], durable: bool = True) -> Iterator[Sequence[BinaryIO]]:
+    """Several files as `whole_file`: all of them are complete before the first takes its place."""
+    names = {target: target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp") for target in targets}
+    try:
+        with ExitStack() as stack:
+            streams = [stack.enter_context(unfinished.open("wb")) for unfinished in names.values()]
+            yield streams
+            for stream in streams if durable else ():
+                stream.flush()
+                os.fsync(stream.fileno())
+        for target, unfinished in names.items():
+            unfinished.replace(target)
+        for folder in {target.parent for target in names} if durable else ():
+            sync(folder)
+    finally:
+        for unfinished in names.values():
+            unfinished.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed writers left half-written in a folder. Nobody may be writing there meanwhile."""
+    for file in folder.glob("*.tmp"):
+        file.unlink()
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def whole_folder(target: Path, workplace: Path, ours: re.Pattern[str]) -> Iterator[Path]:
+    """A new folder that takes `target`'s place when the block ends well, and is removed otherwise.
+
+    It is made in the workplace, so that not even a kill leaves anything half-written beside `target`; what a
+    kill left there is cleared away by the next run, and an old folder that it had moved aside is put back.
+    What lies in `target` and no stage wrote stays.
+
+    Args:
+        target: a folder, a link to one, or nothing.
+        workplace: on the same disk; it is made if need be. Other runs may use it too, for other targets.
+        ours: matches the whole relative path of each file that a stage writes.
+
+    Raises:
+        StillroomError: the place cannot be written to, or another process is at it; said before the work
+            begins.
+    """
+    with ExitStack() as stack:
+        try:
+            workplace.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _check_place(target, workplace)
+            list(others(target, ours))  # what cannot be seen could not be kept
+            with stopping.blocked():  # or a signal between the lines would leave something behind
+                lock = Lock(workplace / f"{target.name}.lock", str(target))
+                stack.callback(lock.release)
+                _clear_workplace(target, workplace)
+                temporary = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=workplace))
+                stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+        except OSError as error:
+            raise StillroomError(
+                f"{target} cannot be written",
+                error.strerror or str(error),
+                "make the folder writable, or free the disk",
+            ) from None
+        new, old = temporary / "new", temporary / "old"
+        try:
+            new.mkdir()
+            yield new
+            with stopping.blocked():  # or a signal between the two renames would cost the old one
+                swap(new, target, old, lambda: carry(old, new, ours))
+        except OSError as error:
+            if isinstance(error, PermissionError) and not str(error.filename).startswith(str(temporary)):
+                raise  # of something that the work reads
+            raise StillroomError(
+                f"{target} cannot be written",
+                str(error),
+                "free the disk or mend the folder, then run it again",
+            ) from None
+
+
+def swap(new: Path, target: Path, aside: Path, rescue: Callable[[], None]) -> None:
+    """Move what is at `target` aside, if anything is, and put `new` there; undone if it fails half-way.
+
+    Args:
+        rescue: called once the old one lies aside, to save what is to stay of it.
+    """
+    try:
+        if os.path.lexists(target):
+            target.rename(aside)
+            rescue()
+        new.rename(target)
+    finally:
+        if os.path.lexists(aside) and not os.path.lexists(target):
+            aside.rename(target)
+
+
+def _clear_workplace(target: Path, workplace: Path) -> None:
+    """Remove what killed runs left, and put back an old folder that they had moved aside."""
+    for left in workplace.glob(f"{target.name}.{8 * '?'}"):  # as `mkdtemp` names them
+        if os.path.lexists(left / "old") and not os.path.lexists(target):
+            (left / "old").rename(target)  # killed between the two renames
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _check_place(target: Path, workplace: Path) -> None:
+    """Look at once whether a folder can take `target`'s place.
+
+    Raises:
+        OSError: says why not.
+    """
+    if target.exists() and not target.is_dir():
+        raise FileExistsError(errno.EEXIST, f"{target} is a file; move it away")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, f"no permission to write in {target.parent}")
+    if target.parent.stat().st_dev != workplace.stat().st_dev:
+        raise OSError(
+            errno.EXDEV,
+            f"{target.parent} and {workplace} lie on two disks: link {workplace.parent} as a whole",
+        )
 
 
 def others(folder: Path, ours: re.Pattern[str]) -> Iterator[str]:

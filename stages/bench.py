@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stillroom_stages.console import about, shown
+from stillroom_stages.console import shown
+from stillroom_stages.options import about
 
 if TYPE_CHECKING:
     from stillroom.benchmarks.figure import Figure

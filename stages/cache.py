@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stillroom_stages.console import CACHE, STAGING, TEACHER, about, samples_to_read, shown, stage, tell_locks
+from stillroom_stages.artifacts import CACHE, STAGING, TEACHER
+from stillroom_stages.console import shown, tell_locks
+from stillroom_stages.inputs import samples_to_read
+from stillroom_stages.options import about, stage
 
 if TYPE_CHECKING:
     from stillroom.params import Params

@@ -4,9 +4,9 @@ import click
 
 from stillroom_stages.bench import bench
 from stillroom_stages.cache import cache
-from stillroom_stages.console import Group
 from stillroom_stages.doctor import doctor
 from stillroom_stages.export import export
+from stillroom_stages.output import Group
 from stillroom_stages.plan import plan
 from stillroom_stages.predict import predict
 from stillroom_stages.prepare import prepare

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stillroom_stages.console import ARTIFACTS, about, check_choices, check_inputs
+from stillroom_stages.artifacts import ARTIFACTS
+from stillroom_stages.checks import check_choices, check_inputs
+from stillroom_stages.options import about
 
 if TYPE_CHECKING:
     from stillroom.params import Params
@@ -25,19 +27,20 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     The first thing to put into a bug report. Cores, memory, disk and locks are those that the stages get
     here, within a container's limits. Exit code 1 if something will stop the stages from working, else 0.
     """
-    from stillroom.benchmarks.doctor import examine, lines
+    from stillroom.benchmarks.doctor import examine
+    from stillroom.benchmarks.doctor.text import lines
 
-    found = examine(ARTIFACTS, _read_params, PARAMS)
+    findings = examine(ARTIFACTS, _read_params, PARAMS)
     if as_json:
-        click.echo(json.dumps(found.to_json(), indent=2))
+        click.echo(json.dumps(findings.to_json(), indent=2))
     else:
-        for name, text in lines(found):
+        for name, text in lines(findings):
             _print(f"{name:<11}", text)
-        click.echo("" if found.problems else "no problem was found")
-        for one in found.problems:
+        click.echo("" if findings.problems else "no problem was found")
+        for one in findings.problems:
             _print("stops: " if one.stops else "mind:  ", f"{one.what}: {one.why}" if one.why else one.what)
             _print("       do: ", one.do)
-    ctx.exit(0 if found.ok else 1)
+    ctx.exit(0 if findings.ok else 1)
 
 
 def _read_params() -> "Params":

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from stillroom_stages.console import STUDENTS, about, chosen_model
+from stillroom_stages.artifacts import STUDENTS
+from stillroom_stages.inputs import chosen_model
+from stillroom_stages.options import about
 
 
 @click.command(epilog=about("stillroom export --student artifacts/students/vit-kd-0 --to vit.onnx"))

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stillroom_stages.console import DATA, TEACHER, about, samples_to_read, stage
+from stillroom_stages.artifacts import DATA, TEACHER
+from stillroom_stages.inputs import samples_to_read
+from stillroom_stages.options import about, stage
 
 if TYPE_CHECKING:
     from stillroom.params import Params

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stillroom_stages.console import STUDENTS, about, chosen_model
+from stillroom_stages.artifacts import STUDENTS
+from stillroom_stages.inputs import chosen_model
+from stillroom_stages.options import about
 
 if TYPE_CHECKING:
     from stillroom.modalities.base import Modality, Model

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stillroom_stages.console import ARTIFACTS, DATA, STAGING, about, shown, stage, whole_folder
+from stillroom_stages.artifacts import ARTIFACTS, DATA, STAGING, whole_folder
+from stillroom_stages.console import shown
+from stillroom_stages.options import about, stage
 
 if TYPE_CHECKING:
     from stillroom.params import Params

@@ -4,7 +4,9 @@ import sys
 
 import click
 
-from stillroom_stages.console import Output, about, check_choices, some_keys, some_presets
+from stillroom_stages.checks import check_choices
+from stillroom_stages.options import about, some_keys, some_presets
+from stillroom_stages.output import Output
 
 
 @click.command(epilog=about("stillroom preset stanford40 --set views.count=64 > params.yaml"))

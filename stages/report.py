@@ -6,17 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stillroom_stages.console import (
-    ARTIFACTS,
-    DATA,
-    REPORT,
-    STUDENTS,
-    about,
-    cache_to_read,
-    data_root,
-    stage,
-    whole_folder,
-)
+from stillroom_stages.artifacts import ARTIFACTS, DATA, REPORT, STUDENTS, whole_folder
+from stillroom_stages.inputs import cache_to_read, data_root
+from stillroom_stages.options import about, stage
 
 if TYPE_CHECKING:
     from stillroom.cache.read.store import Store
@@ -36,7 +28,7 @@ def report(params: "Params", show: bool) -> None:
     from rich.console import Console
 
     from stillroom.errors import AccessError, DataError
-    from stillroom.reporting import table
+    from stillroom.reporting import terminal
 
     if show:
         file = REPORT / "results.json"
@@ -49,7 +41,7 @@ def report(params: "Params", show: bool) -> None:
                 f"there is no report in {REPORT}", fix="run `stillroom report`, or `dvc repro`"
             ) from None
         try:
-            shown = table.rich_table(results)
+            shown = terminal.rich_table(results)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{file} cannot be shown",
@@ -58,7 +50,7 @@ def report(params: "Params", show: bool) -> None:
             ) from None
     else:
         with whole_folder(REPORT) as folder:
-            shown = table.rich_table(_write(params, folder))
+            shown = terminal.rich_table(_write(params, folder))
     Console().print(shown)
     if left_out := ", ".join(_left_out(params)):
         click.echo(f"note: not in the table: {left_out} (student.families, arms and seeds do not name them)")
@@ -80,7 +72,7 @@ def _write(params: "Params", folder: Path) -> dict:
     from stillroom import modalities
     from stillroom.cache.read.remote import is_address
     from stillroom.provenance.identity import check_samples
-    from stillroom.reporting import page, plots, records, table
+    from stillroom.reporting import markdown, page, plots, reading, table
 
     entries = _entries(params.student)
     # all that is missing is named at once, before the table is looked for
@@ -88,9 +80,9 @@ def _write(params: "Params", folder: Path) -> dict:
     test = samples.in_splits("test") if samples is not None else None
     if is_address(params.cache.path):
         store = cache_to_read(params)
-        runs = records.read(ARTIFACTS, entries, test, store.folder, store.size_on_disk()[1])
+        runs = reading.read(ARTIFACTS, entries, test, store.folder, store.size_on_disk()[1])
     else:
-        runs = records.read(ARTIFACTS, entries, test, Path(params.cache.path))
+        runs = reading.read(ARTIFACTS, entries, test, Path(params.cache.path))
         store = cache_to_read(params)
     samples = samples or modalities.load_samples(DATA, data_root(params))
     check_samples(store.manifest, samples.in_splits("train"))
@@ -105,7 +97,7 @@ def _write(params: "Params", folder: Path) -> dict:
         runs.manifest,
         modalities.get(samples.modality).account(DATA, samples),
     )
-    page.write(folder, results, html, table.markdown(results))
+    page.write(folder, results, html, markdown.as_markdown(results))
     plots.write(folder, runs, results, samples.classes)
     return results
 

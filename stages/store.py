@@ -6,29 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stillroom_stages.console import CACHE, DATA, STAGING, about, data_root, shown, stage, tell_locks
+from stillroom_stages.artifacts import DATA, STAGING
+from stillroom_stages.console import shown, tell_locks
+from stillroom_stages.inputs import data_root
+from stillroom_stages.options import about, stage
+from stillroom_stages.store_options import as_json, cache_path
+from stillroom_stages.store_show import show
+from stillroom_stages.store_text import print_audit, print_info
 
 if TYPE_CHECKING:
     from stillroom.params import Params
-
-SHEET_VIEWS = 64  # drawn at most; more would be no sheet to look at
-TOP = 5  # classes told of each view
-
-as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
-
-
-class Place(click.ParamType):
-    """A folder, or an address such as `s3://bucket/cache`, whose two slashes a path would lose."""
-
-    name = "path"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        from stillroom.cache.read.remote import is_address
-
-        return value if is_address(value) else Path(value)
-
-
-place = click.argument("path", type=Place(), default=CACHE)
 
 
 @click.group()
@@ -40,7 +27,7 @@ def store() -> None:
 
 
 @store.command(epilog=about("stillroom store info"))
-@place
+@cache_path
 @as_json
 def info(path: Path | str, as_json: bool) -> None:
     """Show what a cache was made from and what it holds.
@@ -59,91 +46,14 @@ def info(path: Path | str, as_json: bool) -> None:
         more = {"identity": manifest.identity, "environment": manifest.environment}
         click.echo(json.dumps(facts | more, indent=2))
     else:
-        _print_info(path, facts, manifest)
+        print_info(path, facts, manifest)
 
 
-@store.command(epilog=about("stillroom store show applauding_013 --out applauding.png"))
-@click.argument("key")
-@place
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="The PNG file; KEY.png if left out."
-)
-@click.option("--output", "output", default=None, help="Of which teacher, where the cache has several.")
-@stage
-@as_json
-def show(
-    params: "Params", key: str, path: Path | str, out: Path | None, output: str | None, as_json: bool
-) -> None:
-    """Draw a sample's views and the teacher's answers.
-
-    KEY is the sample's name, as `applauding_013`. The PNG shows where each view was cut, the view as the
-    teacher saw it, and its five likeliest classes. It needs the images, and no teacher.
-    """
-    import difflib
-
-    import numpy as np
-
-    from stillroom import modalities
-    from stillroom.cache.read.backends import open_store
-    from stillroom.errors import ParamsError, StillroomError
-    from stillroom.evaluation.metrics import softmax
-    from stillroom.provenance.identity import check_against_cache, input_of
-
-    opened = open_store(path)
-    outputs = opened.manifest.identity["outputs"]
-    output = output or ("logits" if "logits" in outputs else min(outputs))
-    samples = modalities.load_samples(DATA, data_root(params))
-    modality = modalities.get(samples.modality)
-    train = samples.in_splits("train")
-    check_against_cache(opened.manifest, train, params, [output])
-    number = {name: index for index, name in enumerate(opened.keys)}
-    if key not in number:
-        near = difflib.get_close_matches(key, opened.keys, n=3, cutoff=0.5)
-        hint = f"did you mean {', '.join(near)}?" if near else f"for example {opened.keys[0]}"
-        why = f"it holds the {len(number)} of the train split"
-        split = next((f"; this one is of {row.split}" for row in samples.rows if row.key == key), "")
-        raise ParamsError(f"the cache has no sample {key!r}", why + split, hint)
-    row = number[key]
-    count = min(SHEET_VIEWS, opened.layout.views)
-    requests, logits = [], []
-    for view in range(count):
-        requests.append(modality.stored(opened.parameters(view), train)[row])
-        logits.append(opened.logits(view, output)[row])
-    sample, shares = train.rows[row], softmax(np.stack(logits))
-    sheet = modality.sheet(
-        modality.reader(train),
-        requests,
-        outputs[output].get("input", input_of(opened.manifest)),
-        shares,
-        train.classes,
-        key,
-        f"{outputs[output].get('teacher', {}).get('arch', output)}, cache {opened.manifest.id[:16]}, "
-        f"{count} of {opened.layout.views} views",
-    )
-    target = out or Path(f"{Path(key).name}.png")
-    try:
-        sheet.save(target, "PNG")
-    except OSError as error:
-        target.unlink(missing_ok=True)
-        raise StillroomError(f"{target} cannot be written", error.strerror or str(error)) from None
-    if as_json:
-        found = [
-            {
-                "view": view,
-                **modality.describe(requests[view].parameters),
-                "mixed_with": partner[0].key if (partner := requests[view].partner) else None,
-                "top": [[train.classes[c], float(shares[view][c])] for c in np.argsort(-shares[view])[:TOP]],
-            }
-            for view in range(count)
-        ]
-        about = {"key": key, "label": train.classes[sample.label], "file": str(target), "views": found}
-        click.echo(json.dumps(about, indent=2))
-    else:
-        click.echo(f"{target}: {count} views of {key} ({train.classes[sample.label]})")
+store.add_command(show)
 
 
 @store.command(epilog=about("stillroom store verify s3://bucket/cache --json"))
-@place
+@cache_path
 @as_json
 @click.pass_context
 def verify(ctx: click.Context, path: Path | str, as_json: bool) -> None:
@@ -152,8 +62,8 @@ def verify(ctx: click.Context, path: Path | str, as_json: bool) -> None:
     Lists the damage by block; exit code 1 if there is any.
     """
     from stillroom.cache.read.checks import verify as check
+    from stillroom.cache.read.damage import UNALLOWED
     from stillroom.cache.read.remote import is_address
-    from stillroom.cache.read.store import UNALLOWED
     from stillroom.errors import ALLOW, fetch_again
 
     if as_json:
@@ -175,7 +85,7 @@ def verify(ctx: click.Context, path: Path | str, as_json: bool) -> None:
 
 
 @store.command(epilog=about("stillroom store repair"))
-@place
+@cache_path
 @stage
 @as_json
 def repair(params: "Params", path: Path | str, as_json: bool) -> None:
@@ -232,7 +142,7 @@ def repair(params: "Params", path: Path | str, as_json: bool) -> None:
 
 
 @store.command(epilog=about("stillroom store audit --views 256"))
-@place
+@cache_path
 @click.option("--views", type=click.IntRange(1, 100_000), default=64, show_default=True, help="How many.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Which ones.")
 @stage
@@ -270,25 +180,25 @@ def audit(
             "an audit runs the teacher again; cache.teachers says where it lies",
             "fetch the teacher (`dvc pull teacher`), or let somebody audit who has it",
         )
-    found = []
+    audits = []
     with shown() as console:
         for name in here:
             folder = Path(params.cache.teachers[name])
             model = load_teacher(folder, read_teacher(folder / "teacher.json"))
             model.net.to(device())
             progress = Progress() if as_json else console
-            found.append(look(opened, name, train, model, views, seed, params.cache.batch_size, progress))
-    ok = all(one.ok for one in found)
+            audits.append(look(opened, name, train, model, views, seed, params.cache.batch_size, progress))
+    ok = all(one.ok for one in audits)
     if as_json:
-        click.echo(json.dumps({"ok": ok, "outputs": [one.to_json() for one in found]}, indent=2))
+        click.echo(json.dumps({"ok": ok, "outputs": [one.to_json() for one in audits]}, indent=2))
     else:
-        for one in found:
-            _print_audit(one)
+        for one in audits:
+            print_audit(one)
     ctx.exit(0 if ok else 1)
 
 
 @store.command(epilog=about("stillroom store convert artifacts/cache as_hdf5 --to hdf5"))
-@place
+@cache_path
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--to", "backend", type=click.Choice(["zarr", "hdf5"]), required=True)
 @as_json
@@ -318,84 +228,3 @@ def _where(block: dict | None) -> str:
 
 def _range(block: Any) -> dict[str, list[int]]:
     return {"views": [block.view, block.view + 1], "samples": [block.start, block.stop]}
-
-
-def _print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, title=f"cache {facts['id'][:16]} in {path}", title_justify="left")
-    table.add_column()
-    table.add_column(overflow="fold")
-    identity = manifest.identity
-    table.add_row("id", facts["id"])
-    table.add_row(
-        "extents", f"{facts['views']} views x {facts['samples']} samples, in {facts['blocks']} blocks"
-    )
-    table.add_row(
-        "size",
-        f"{facts['bytes'] / 2**20:.2f} MiB in {facts['files']} files ({facts['backend']}): "
-        f"{facts['bytes_per_view']} bytes a view",
-    )
-    samples, views = identity.get("samples", {}), identity.get("views", {})
-    # enough of a digest to compare by eye; --json has them whole
-    for name, value in samples.items():
-        if name != "count":
-            table.add_row(f"samples.{name}", f"{value}"[:16])
-    table.add_row("views.recipe", ", ".join(f"{k} {v}" for k, v in views.get("recipe", {}).items()))
-    table.add_row("views.seed", f"{views.get('seed')}")
-    for name, entry in identity["outputs"].items():
-        made, seen = entry.get("teacher", {}), entry.get("input", {})
-        kept = f"{entry['encoding']}{entry.get('k', '')} x {entry['shape']}"
-        table.add_row(name, f"{kept}, by {made.get('arch', 'unknown')} at {seen.get('size', '?')} pixels")
-        table.add_row("  teacher", made.get("digest", "unknown")[:16])
-        one = facts["outputs"].get(name)
-        if one is None:
-            continue
-        if one["accuracy"] is not None:
-            by_view = f"{min(one['accuracy_by_view']):.2f}-{max(one['accuracy_by_view']):.2f}% by view"
-            table.add_row("  accuracy", f"{one['accuracy']:.2f}% over all views, {by_view}")
-            table.add_row("  calibration error", f"{one['calibration_error']:.2f}%")
-        table.add_row(
-            "  entropy", f"{one['entropy']:.3f} nats, mean confidence {100 * one['confidence']:.1f}%"
-        )
-        if one["agreement"] is not None:
-            table.add_row("  agreement between views", f"{one['agreement']:.2f}% of pairs")
-        for temperature, kl in one["divergence"].items():
-            table.add_row(
-                f"  KL to float32, {temperature}", f"{kl['mean']:.2e} mean, {kl['max']:.2e} largest"
-            )
-    versions = (f"{name} {value}" for name, value in manifest.environment.items() if isinstance(value, str))
-    table.add_row("written with", ", ".join(versions))
-    Console().print(table, markup=False, highlight=False)
-
-
-def _print_audit(found: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("what", "found", "means", title=f"audit of {found.output}: {found.views} views")
-    if found.pixels:
-        pixels = f"by {found.pixels} of 255 levels at most, {found.pixels_mean} in the mean"
-    else:
-        pixels = "equal bit for bit"
-    table.add_row("pixels of the probes", pixels, "rendered here, against the manifest")
-    table.add_row(
-        "parameters",
-        f"{found.parameters} drawn otherwise",
-        "by this version's generator; the stored ones count",
-    )
-    table.add_row("logits equal", f"{found.equal} of {found.views}", "bit for bit, after encoding")
-    table.add_row("largest difference", f"{found.largest:.2e}", f"mean {found.mean:.2e}")
-    table.add_row("this machine's noise", f"{found.here:.2e}", "the same views in other batches")
-    table.add_row("explained by noise", f"up to {found.noise:.2e}", "float arithmetic and the encoding")
-    if found.another_view is not None:
-        table.add_row(
-            "a wrong view", f"{found.another_view:.2e}", "median difference between views of an image"
-        )
-    Console().print(table)
-    for key, view, apart in found.beyond[:20]:
-        click.echo(f"beyond noise: {key}, view {view}: {apart:.3g}")
-    if len(found.beyond) > 20:
-        click.echo(f"... and {len(found.beyond) - 20} more")
-    click.echo("the cache holds what this teacher says" if found.ok else "this is not what the teacher says")

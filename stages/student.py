@@ -6,20 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stillroom_stages.console import (
-    STAGING,
-    STUDENTS,
-    about,
-    cache_to_read,
-    check_family,
-    epoch_log,
-    samples_to_read,
-    shown,
-    some_arms,
-    some_families,
-    stage,
-    whole_folder,
-)
+from stillroom_stages.artifacts import STAGING, STUDENTS, epoch_log, whole_folder
+from stillroom_stages.checks import check_family
+from stillroom_stages.console import shown
+from stillroom_stages.inputs import cache_to_read, samples_to_read
+from stillroom_stages.options import about, some_arms, some_families, stage
 
 if TYPE_CHECKING:
     from stillroom.params import Params

@@ -5,16 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stillroom_stages.console import (
-    STAGING,
-    TEACHER,
-    about,
-    epoch_log,
-    samples_to_read,
-    shown,
-    stage,
-    whole_folder,
-)
+from stillroom_stages.artifacts import STAGING, TEACHER, epoch_log, whole_folder
+from stillroom_stages.console import shown
+from stillroom_stages.inputs import samples_to_read
+from stillroom_stages.options import about, stage
 
 if TYPE_CHECKING:
     from stillroom.params import Params

@@ -1,13 +1,15 @@
-"""What is carried into a new folder, and which paths lie in a folder that is replaced."""
+"""Whole files and folders; what is carried into a new folder, and which paths lie in one that is replaced."""
 
 import errno
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from stillroom.files import carry, others, replaced
+from stillroom.files import carry, others, remove_unfinished, replaced, swap, whole_file, whole_files
 
 OURS = re.compile(r"model|plots/\w+\.csv")
 
@@ -66,3 +68,70 @@ def test_a_path_is_known_by_any_of_its_names(tmp_path: Path, monkeypatch: pytest
         assert replaced(Path(path), [data]) is None, path
     (tmp_path / "other").symlink_to("artifacts")
     assert replaced(Path("other/data/mine"), [data]) == data
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_file_takes_its_place_when_it_is_whole(tmp_path: Path, durable: bool) -> None:
+    target = made(tmp_path, "table.json") / "table.json"
+    before = os.umask(0o027)
+    try:
+        with whole_file(target, durable) as stream:
+            stream.write(b"new")
+            assert target.read_text() == "table.json"
+    finally:
+        os.umask(before)
+    assert target.read_text() == "new" and target.stat().st_mode & 0o777 == 0o640
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+def test_a_file_that_was_not_finished_leaves_the_old_one(tmp_path: Path, error: BaseException) -> None:
+    target = made(tmp_path, "table.json") / "table.json"
+    with pytest.raises(type(error)), whole_file(target) as stream:
+        stream.write(b"new")
+        raise error
+    assert target.read_text() == "table.json" and list(tmp_path.iterdir()) == [target]
+
+
+def test_of_several_files_none_is_replaced_before_all_are_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(tmp_path, "one", "two")
+    flushed: list[int] = []
+
+    def full(descriptor: int) -> None:
+        flushed.append(descriptor)
+        if len(flushed) == 2:
+            raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="full"), whole_files([tmp_path / "one", tmp_path / "two"]) as streams:
+        for stream in streams:
+            stream.write(b"new")
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"one": "one", "two": "two"}
+
+
+def test_what_a_kill_left_unfinished_can_be_cleared_away(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from stillroom.files import whole_file\n"
+        "with whole_file(Path(sys.argv[1])) as stream:\n    stream.write(b'half'); os._exit(9)"
+    )
+    target = made(tmp_path, "table.json") / "table.json"
+    assert subprocess.run([sys.executable, "-c", script, str(target)], check=False).returncode == 9
+    assert target.read_text() == "table.json" and len(list(tmp_path.iterdir())) == 2
+    remove_unfinished(tmp_path)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_swap_that_fails_half_way_is_undone(tmp_path: Path) -> None:
+    made(tmp_path, "new/model", "target/old model")
+
+    def no_rescue() -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    new, target, aside = (tmp_path / name for name in ("new", "target", "aside"))
+    with pytest.raises(OSError, match="full"):
+        swap(new, target, aside, no_rescue)
+    assert (target / "old model").exists() and (new / "model").exists() and not aside.exists()
+    swap(new, target, aside, lambda: None)
+    assert (target / "model").exists() and (aside / "old model").exists() and not new.exists()

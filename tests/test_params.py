@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from stillroom.errors import ParamsError
 from stillroom.modalities.images.policies import make_recipe
 from stillroom.modalities.params import check, keys, load_params, sections
-from stillroom_stages.console import check_choices
+from stillroom_stages.checks import check_choices
 from tests.fuzz import params as fuzz
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stillroom.cache.format.encoding import of
+from stillroom.cache.format.encoding import encoding_for
 from stillroom.cache.format.layout import VIEWS
 from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.store import Store
@@ -96,7 +96,7 @@ def made_up_cache(
         "input": {"size": size, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
     }
     identity = {**of_data(samples, Views(recipe=recipe)), "outputs": {"logits": entry}}
-    codec, specs = of(entry), array_specs(identity, MODALITY)
+    codec, specs = encoding_for(entry), array_specs(identity, MODALITY)
     keys, labels = [row.key for row in samples.rows], samples.labels()
     random = np.random.default_rng(0)
     fields = list(policy.fields())

@@ -6,12 +6,12 @@ page's custom properties (`--muted`, `--line`, `--paper`, `--accent`), which cha
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
 from stillroom.reporting.records import Student, Teacher
-from stillroom.reporting.table import family_name, signed
+from stillroom.reporting.wording import family_name, signed
 
 STYLE = """
 svg.figure { display: block; width: 100%; overflow: visible; font: 13px var(--sans); }
@@ -73,21 +73,19 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
     near = off <= FAR * (max(reached) - min(reached) or 1.0)
     low, high = _widen([teacher, *reached] if near else reached)
     top, bottom = 40, 40 + ROW * len(summary)
-
-    def across(value: float) -> float:
-        return LEFT + WIDTH * (value - low) / (high - low)
-
+    scale = _Scale(low, high)
     parts = []
     for tick in _ticks(low, high, 5):
         if 0 <= tick <= 100:
-            parts.append(_line(across(tick), top - 8, across(tick), bottom, "grid"))
-            parts.append(_text(f"{across(tick):.2f}%", bottom + 18, f"{tick:g}", "muted small", "middle"))
-    at = min(max(across(teacher), LEFT), LEFT + WIDTH)  # one that is far stands at the edge
+            x = scale.across(tick)
+            parts.append(_line(x, top - 8, x, bottom, "grid"))
+            parts.append(_text(f"{x:.2f}%", bottom + 18, f"{tick:g}", "muted small", "middle"))
+    at = min(max(scale.across(teacher), LEFT), LEFT + WIDTH)  # one that is far stands at the edge
     side = "middle" if LEFT + 12 < at < LEFT + WIDTH - 20 else "start" if at <= LEFT + 12 else "end"
-    told = f"teacher {teacher:.1f}"
+    label = f"teacher {teacher:.1f}"
     if not near:
-        told = f"\u2190 {told}" if side == "start" else f"{told} \u2192"
-    parts.append(_text(f"{at:.2f}%", top - 16, told, "small", side, dx=4 if side == "end" else 0))
+        label = f"\u2190 {label}" if side == "start" else f"{label} \u2192"
+    parts.append(_text(f"{at:.2f}%", top - 16, label, "small", side, dx=4 if side == "end" else 0))
     if any(line[gain] is not None for line in summary):
         parts.append(_text("100%", top - 16, "gain", "muted small", "end"))
     under = len(parts)  # the teacher's line goes here, under every mark
@@ -96,51 +94,23 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
         middle = top + ROW * index + ROW // 2 - 4
         values = {arm: line[f"{metric}_{arm}"] for arm in ("ce", main) if line[f"{metric}_{arm}"] is not None}
         marks = [*values.values(), *whisker]
-        sides = {arm: len(values) == 2 and _is_left(arm, values, main) for arm in values}
+        on_left = {arm: len(values) == 2 and _is_left(arm, values, main) for arm in values}
         # the teacher's line stops around a row where it would cross a number
         if any(
-            min(marks) - teacher >= 0 and across(min(marks)) - at <= LABEL
+            min(marks) - teacher >= 0 and scale.across(min(marks)) - at <= LABEL
             if left
-            else teacher - max(marks) >= 0 and at - across(max(marks)) <= LABEL
-            for left in sides.values()
+            else teacher - max(marks) >= 0 and at - scale.across(max(marks)) <= LABEL
+            for left in on_left.values()
         ):
             breaks += [middle - 10, middle + 8]
-        parts.append(_line(LEFT, middle, LEFT + WIDTH, middle, "grid"))
-        name = family_name(line["family"])
-        if len(name) <= SHORT:
-            parts.append(_text("0", middle + 4, name, "name", "start"))
-        else:
-            parts.append(_text("0", middle - 10, name, "name small halo", "start"))
-        if len(values) == 2:
-            kind = "link" if values[main] >= values["ce"] else "link loss"
-            parts.append(_line(across(values["ce"]), middle, across(values[main]), middle, kind))
-        for edge in whisker:
-            x = across(edge)
-            parts.append(_line(x, middle - 4, x, middle + 4, "whisker"))
-        if whisker:
-            parts.append(_line(across(whisker[0]), middle, across(whisker[1]), middle, "whisker"))
-        if len(line["seeds"]) > 1:
-            for row in rows:
-                if _counts(line, row, main):
-                    x = across(row[metric])
-                    parts.append(
-                        _line(x, middle + 9, x, middle + 14, "seed" if row["arm"] == "ce" else "seed kd")
-                    )
-        for arm, value in values.items():
-            left = sides[arm]
-            kind = "halo small" + " muted" * (arm == "ce")
-            x, anchor, shift = (min(marks), "end", -11) if left else (max(marks), "start", 11)
-            parts.append(_text(f"{across(x):.2f}%", middle + 4, f"{value:.1f}", kind, anchor, dx=shift))
-            dot = "ce" if arm == "ce" else "kd"
-            parts.append(f'<circle class="dot {dot}" cx="{across(value):.2f}%" cy="{middle}" r="6"/>')
-        said = " and ".join(f"{arm} {value:.1f}" for arm, value in values.items())
+        seeds = [row for row in rows if _counts(line, row, main)] if len(line["seeds"]) > 1 else []
+        parts += _name_and_link(family_name(line["family"]), values, main, middle, scale)
+        parts += _spread(whisker, [(row["arm"], row[metric]) for row in seeds], middle, scale)
+        parts += _dots(values, marks, on_left, middle, scale)
         if line[gain] is not None:
             kind = "gain" if line[gain] > 0 else "muted"
             parts.append(_text("100%", middle + 4, minus(signed(line[gain], 1)), kind, "end"))
-            if whisker:
-                between = " to ".join(minus(signed(edge, 1)) for edge in line[f"{gain}_interval"])
-                said += f", gain {minus(signed(line[gain], 1))} ({between})"
-        spoken.append(f"{family_name(line['family'])} {said}")
+        spoken.append(_in_words(line, values, gain))
     breaks.append(bottom)
     if near:
         parts[under:under] = [
@@ -148,6 +118,66 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
         ]
     title = f"{metric} in percent on the test split by family; teacher {teacher:.1f}; {'; '.join(spoken)}"
     return _figure(title, bottom + 26, parts)
+
+
+class _Scale(NamedTuple):
+    """The values at both ends of a dumbbell's axis."""
+
+    low: float
+    high: float
+
+    def across(self, value: float) -> float:
+        """Where a value lies, in percent of the figure's width."""
+        return LEFT + WIDTH * (value - self.low) / (self.high - self.low)
+
+
+def _name_and_link(
+    name: str, values: dict[str, float], main: str, middle: int, scale: _Scale
+) -> Iterator[str]:
+    """A family's line: its name, and what connects its two values."""
+    yield _line(LEFT, middle, LEFT + WIDTH, middle, "grid")
+    if len(name) <= SHORT:
+        yield _text("0", middle + 4, name, "name", "start")
+    else:
+        yield _text("0", middle - 10, name, "name small halo", "start")
+    if len(values) == 2:
+        kind = "link" if values[main] >= values["ce"] else "link loss"
+        yield _line(scale.across(values["ce"]), middle, scale.across(values[main]), middle, kind)
+
+
+def _spread(
+    whisker: list[float], seeds: list[tuple[str, float]], middle: int, scale: _Scale
+) -> Iterator[str]:
+    """The gain's interval, and a tick for each single seed, given as (arm, value)."""
+    for edge in whisker:
+        x = scale.across(edge)
+        yield _line(x, middle - 4, x, middle + 4, "whisker")
+    if whisker:
+        yield _line(scale.across(whisker[0]), middle, scale.across(whisker[1]), middle, "whisker")
+    for arm, value in seeds:
+        x = scale.across(value)
+        yield _line(x, middle + 9, x, middle + 14, "seed" if arm == "ce" else "seed kd")
+
+
+def _dots(
+    values: dict[str, float], marks: list[float], on_left: dict[str, bool], middle: int, scale: _Scale
+) -> Iterator[str]:
+    """A mark for each arm's mean with its number beside all marks, on the left or the right."""
+    for arm, value in values.items():
+        kind = "halo small" + " muted" * (arm == "ce")
+        x, anchor, shift = (min(marks), "end", -11) if on_left[arm] else (max(marks), "start", 11)
+        yield _text(f"{scale.across(x):.2f}%", middle + 4, f"{value:.1f}", kind, anchor, dx=shift)
+        dot = "ce" if arm == "ce" else "kd"
+        yield f'<circle class="dot {dot}" cx="{scale.across(value):.2f}%" cy="{middle}" r="6"/>'
+
+
+def _in_words(line: dict[str, Any], values: dict[str, float], gain: str) -> str:
+    """What a family's line shows, for who cannot see it."""
+    text = " and ".join(f"{arm} {value:.1f}" for arm, value in values.items())
+    if line[gain] is not None and line[f"{gain}_interval"]:
+        between = " to ".join(minus(signed(edge, 1)) for edge in line[f"{gain}_interval"])
+        text += f", gain {minus(signed(line[gain], 1))} ({between})"
+    return f"{family_name(line['family'])} {text}"
 
 
 def _whisker(line: dict[str, Any], metric: str, gain: str) -> list[float]:

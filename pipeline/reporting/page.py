@@ -1,7 +1,6 @@
 """The report as one HTML file that opens from disk without script or network, and how it is written."""
 
 import json
-import os
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from stillroom.files import whole_files
 from stillroom.modalities.base import DataAccount
-from stillroom.reporting import figures, table
+from stillroom.reporting import figures, table, wording
 from stillroom.reporting.records import Digests, Manifest, Student, Teacher
 
 
@@ -53,7 +53,7 @@ def page(
 
     Args:
         results: what `table.summarise` returns.
-        students, teacher: what `records.read` returned.
+        students, teacher: what `reading.read` returned.
         pictures: samples with their views; may be empty.
         title: heading of the page; any text, it is escaped like everything else.
         commands: shell lines that make these results again, in order.
@@ -68,12 +68,12 @@ def page(
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=lambda value: "–" if value is None else table.percent(value),
-        signed=lambda value: "–" if value is None else figures.minus(table.signed(value)),
+        percent=lambda value: "–" if value is None else wording.percent(value),
+        signed=lambda value: "–" if value is None else figures.minus(wording.signed(value)),
         interval=_interval,
-        quantity=table.quantity,
-        size=table.size,
-        family=table.family_name,
+        quantity=wording.quantity,
+        size=wording.size,
+        family=wording.family_name,
         spaced=lambda name: name.replace("_", " "),
         short=lambda digest: digest if len(digest) <= 16 else f"{digest[:12]}…",
         pretty=lambda tree: json.dumps(tree, indent=2, ensure_ascii=False, sort_keys=True),
@@ -93,9 +93,8 @@ def page(
         best=_best(results["summary"], results["arm"]),
         arms={row["arm"] for row in rows},
         losses=list(dict.fromkeys(name for line in results["summary"] for name in line["gains"])),
-        method=table.method(results).replace("`", ""),
+        method=wording.method(results).replace("`", ""),
         columns=[(name, head) for name, head in _COLUMNS if any(row[name] is not None for row in rows)],
-        latencies=any(row["latency_ms"] for row in rows),
         several_seeds=len({row["seed"] for row in rows}) > 1,
         bytes_a_view=results["cache"]["bytes"] / (results["cache"]["views"] * results["cache"]["samples"]),
         dumbbells=[(name, Markup(figures.dumbbell(results, metric))) for name, metric in _METRICS],
@@ -131,20 +130,20 @@ _COLUMNS = (
 def _lead(results: dict[str, Any]) -> str:
     """The result in two sentences, whichever way it went."""
     summary, gain = results["summary"], results["mean_gain"]
-    names = [table.family_name(line["family"]) for line in summary]
+    names = [wording.family_name(line["family"]) for line in summary]
     if gain is None:
         arms = sorted({row["arm"] for row in results["rows"]})
         held = f"only the {arms[0]} arm" if len(arms) == 1 else "no family and seed with both arms"
         return f"{_listed(names)}: there is {held} so far, so there is no gain to report yet."
     measured = [line for line in summary if line["gain"] is not None]
-    points, arm = figures.minus(table.signed(gain)), results["arm"]
-    changed = f"{table.percent(abs(gain))} points {'lower' if gain < 0 else 'higher'}"
+    points, arm = figures.minus(wording.signed(gain)), results["arm"]
+    changed = f"{wording.percent(abs(gain))} points {'lower' if gain < 0 else 'higher'}"
     if len(measured) == 1:
         line = measured[0]
-        reached = table.percent(line[f"accuracy_{arm}"])
+        reached = wording.percent(line[f"accuracy_{arm}"])
         return (
-            f"{table.family_name(line['family'])} reaches {reached} % with the "
-            f"teacher’s cached logits and {table.percent(line['accuracy_ce'])} % with the labels alone: "
+            f"{wording.family_name(line['family'])} reaches {reached} % with the "
+            f"teacher’s cached logits and {wording.percent(line['accuracy_ce'])} % with the labels alone: "
             f"{points} points."
         )
     gained = sum(line["gain"] > 0 for line in measured)
@@ -155,10 +154,10 @@ def _lead(results: dict[str, Any]) -> str:
         if gained
         else "none gains"
     )
-    said = f" ({arm})" if len({row["arm"] for row in results["rows"]}) > 2 else ""
+    named = f" ({arm})" if len({row["arm"] for row in results["rows"]}) > 2 else ""
     return (
         f"{_number(len(measured)).capitalize()} transformer families were trained on the labels alone, and "
-        f"again with a teacher’s cached logits. With the logits{said} accuracy is {changed} on average; "
+        f"again with a teacher’s cached logits. With the logits{named} accuracy is {changed} on average; "
         f"{share}."
     )
 
@@ -176,7 +175,7 @@ def _interval(interval: list[float] | None) -> str:
     """`; +1.10 to +5.70`, or nothing."""
     if interval is None:
         return ""
-    low, high = (figures.minus(table.signed(value)) for value in interval)
+    low, high = (figures.minus(wording.signed(value)) for value in interval)
     return f"; {low} to {high}"
 
 
@@ -208,7 +207,7 @@ def _flat(tree: Any, prefix: str) -> list[tuple[str, str]]:
 
 
 def _pairs(students: Sequence[Student]) -> list[dict[str, Any]]:
-    """One line a family and seed: its arms and the digests they share (`records.read` made sure of it)."""
+    """One line a family and seed: its arms and the digests they share (`reading.read` made sure of it)."""
     pairs: dict[tuple[str, int], dict[str, Any]] = {}
     for student in students:
         line = pairs.setdefault(
@@ -236,15 +235,6 @@ def write(folder: Path, results: dict[str, Any], html: str, markdown: str) -> No
         "results.json": json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
     }
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = {name: folder / f".{name}.tmp" for name in texts}
-    try:
-        for name, text in texts.items():
-            with temporary[name].open("wb") as file:
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-        for name in texts:
-            temporary[name].replace(folder / name)
-    finally:
-        for file_left in temporary.values():
-            file_left.unlink(missing_ok=True)
+    with whole_files([folder / name for name in texts]) as streams:
+        for stream, text in zip(streams, texts.values(), strict=True):
+            stream.write(text.encode())

@@ -16,7 +16,8 @@ import numpy as np
 from stillroom.evaluation.calibration import Calibration
 from stillroom.evaluation.metrics import confusion, softmax
 from stillroom.reporting.records import Runs
-from stillroom.reporting.table import METRICS, family_name
+from stillroom.reporting.table import METRICS
+from stillroom.reporting.wording import family_name
 
 _BINS = 10  # of confidence, in the reliability diagram
 
@@ -102,9 +103,9 @@ def _confusion(runs: Runs, classes: tuple[str, ...]) -> Iterable[tuple]:
     for _, arm, logits in _answers(runs):
         assert runs.labels is not None
         counts[arm] = counts.get(arm, 0) + confusion(logits, runs.labels)
-    for arm, found in counts.items():
-        for actual, predicted in np.argwhere(found).tolist():
-            share = 100 * found[actual, predicted] / found[actual].sum()
+    for arm, table in counts.items():
+        for actual, predicted in np.argwhere(table).tolist():
+            share = 100 * table[actual, predicted] / table[actual].sum()
             yield arm, classes[actual], classes[predicted], round(float(share), 3)
 
 

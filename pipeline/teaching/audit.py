@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from stillroom import modalities
-from stillroom.cache.format.encoding import of
+from stillroom.cache.format.encoding import encoding_for
 from stillroom.cache.read.store import Store
 from stillroom.draw import words
 from stillroom.modalities.base import Model
@@ -84,7 +84,7 @@ def audit(
     """
     identity, layout = store.manifest.identity, store.layout
     entry = identity["outputs"][output]
-    codec, shape = of(entry), tuple(entry["shape"])
+    codec, shape = encoding_for(entry), tuple(entry["shape"])
     total = layout.views * layout.samples
     places = words(seed, "audit", 0, min(count, total)) % np.uint64(total)
     chosen = sorted({divmod(int(place), layout.samples) for place in places})

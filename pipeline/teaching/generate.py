@@ -4,7 +4,7 @@ import numpy as np
 
 from stillroom import modalities
 from stillroom.cache.format.divergence import measure
-from stillroom.cache.format.encoding import UnstorableError, of
+from stillroom.cache.format.encoding import UnstorableError, encoding_for
 from stillroom.cache.format.layout import VIEWS, ArraySpec, Block
 from stillroom.cache.write.staging import Staging
 from stillroom.distributed import Ranks
@@ -24,7 +24,7 @@ def array_specs(identity: dict, modality: Modality) -> dict[str, ArraySpec]:
         f"{VIEWS}{name}": ArraySpec(np.dtype(dtype).str, shape) for name, (dtype, shape) in fields.items()
     }
     for name, output in identity["outputs"].items():
-        specs |= of(output).fields(name, tuple(output["shape"]))
+        specs |= encoding_for(output).fields(name, tuple(output["shape"]))
     return specs
 
 
@@ -105,7 +105,7 @@ def _encode(
     name: str, output: dict, logits: np.ndarray, samples: Samples, block: Block
 ) -> tuple[dict[str, np.ndarray], dict]:
     """The arrays of an output, and how far what they hold is from the teacher's logits."""
-    codec = of(output)
+    codec = encoding_for(output)
     try:
         encoded = codec.encode(name, logits)
     except UnstorableError as error:

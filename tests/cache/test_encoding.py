@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from stillroom.cache.format import encoding
 from stillroom.cache.format.divergence import measure
-from stillroom.cache.format.encoding import TopK, UnstorableError, of
+from stillroom.cache.format.encoding import TopK, UnstorableError, encoding_for
 from stillroom.errors import CacheError
 
 finite = st.floats(-65504, 65504, width=32)
@@ -25,7 +25,7 @@ each = pytest.mark.parametrize("output", EACH, ids=str)
 
 
 def again(output: dict[str, Any], values: np.ndarray) -> np.ndarray:
-    codec = of(output)
+    codec = encoding_for(output)
     return codec.decode("x", values.shape[1:], codec.encode("x", values))
 
 
@@ -41,7 +41,7 @@ def realistic(rows: int = 4000, classes: int = 40) -> np.ndarray:
 @each
 @given(values=arrays(np.float32, (5, 7), elements=finite))
 def test_the_arrays_are_those_announced_and_decode_to_float32(output: dict, values: np.ndarray) -> None:
-    codec = of(output)
+    codec = encoding_for(output)
     stored, fields = codec.encode("logits", values), codec.fields("logits", (7,))
     assert {field: (array.dtype.str, array.shape) for field, array in stored.items()} == {
         field: (spec.dtype, (5, *spec.shape)) for field, spec in fields.items()
@@ -54,7 +54,8 @@ def test_the_arrays_are_those_announced_and_decode_to_float32(output: dict, valu
 @given(values=arrays(np.float32, (6, 7), elements=st.floats(-40, 40, width=32)), row=st.integers(0, 5))
 def test_a_row_is_stored_alike_whatever_the_others_are(output: dict, values: np.ndarray, row: int) -> None:
     """Or a block's digest would depend on how blocks are cut."""
-    whole, alone = of(output).encode("x", values), of(output).encode("x", values[row : row + 1])
+    codec = encoding_for(output)
+    whole, alone = codec.encode("x", values), codec.encode("x", values[row : row + 1])
     for name in whole:
         np.testing.assert_array_equal(whole[name][row], alone[name][0])
 
@@ -63,14 +64,14 @@ def test_a_row_is_stored_alike_whatever_the_others_are(output: dict, values: np.
 def test_rows_are_encoded_a_few_at_a_time(output: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or a block of many rows would take several times its size in memory."""
     values = realistic(50, 7)
-    whole = of(output).encode("x", values)
+    whole = encoding_for(output).encode("x", values)
     monkeypatch.setattr(encoding, "_VALUES", 8 * 7)
-    cut = of(output).encode("x", values)
+    cut = encoding_for(output).encode("x", values)
     for name in whole:
         np.testing.assert_array_equal(whole[name], cut[name])
     values[[21, 40], 3] = np.nan
     with pytest.raises(UnstorableError) as caught:
-        of(output).encode("x", values)
+        encoding_for(output).encode("x", values)
     assert caught.value.row == 21
 
 
@@ -120,7 +121,7 @@ def test_int8_keeps_probabilities_better_than_the_plain_scale() -> None:
 def test_int8_takes_the_scale_of_least_variance() -> None:
     """Half of the variance of the rounding errors is the divergence: what all share costs nothing."""
     values = realistic(100, 16)
-    scales = of({"encoding": "int8"}).encode("x", values)["x_scale"]
+    scales = encoding_for({"encoding": "int8"}).encode("x", values)["x_scale"]
     for row, taken in zip(values.astype(np.float64), scales, strict=True):
         p = np.exp(row - row.max())
         plain = np.abs(row).max() / 127
@@ -221,7 +222,7 @@ def test_values_that_are_not_finite_are_refused_with_their_row(output: dict, val
     values = np.zeros((6, 7), np.float32)
     values[3, 1] = values[5, 0] = value
     with pytest.raises(UnstorableError, match="finite") as caught:
-        of(output).encode("logits", values)
+        encoding_for(output).encode("logits", values)
     assert caught.value.row == 3
     assert repr(caught.value.value) == repr(float(value))
 
@@ -232,7 +233,7 @@ def test_an_overflow_of_float16_is_refused_with_its_row(output: dict, value: flo
     values = np.zeros((6, 4), np.float32)
     values[2, 1] = value
     with pytest.raises(UnstorableError, match="float16 ends at 65504") as caught:
-        of(output).encode("logits", values)
+        encoding_for(output).encode("logits", values)
     assert (caught.value.row, caught.value.value) == (2, np.float32(value))
 
 
@@ -270,7 +271,7 @@ def test_the_largest_float16_is_kept() -> None:
 )
 def test_what_is_no_encoding_is_refused(output: Any, problem: str) -> None:
     with pytest.raises(CacheError) as caught:
-        of(output)
+        encoding_for(output)
     assert problem in str(caught.value) and len(str(caught.value)) < 400
     assert caught.value.why
 
@@ -289,7 +290,7 @@ json = st.recursive(
 )
 def test_any_description_gives_an_encoding_or_a_refusal(output: Mapping[str, Any]) -> None:
     try:
-        found = of(output)
+        found = encoding_for(output)
     except CacheError:
         return
     assert isinstance(found, TopK) == (output["encoding"] == "topk")
@@ -303,7 +304,7 @@ def test_a_description_that_has_no_repr_is_refused() -> None:
         deep = [deep]
     for output in ({"encoding": deep}, {"encoding": "topk", "k": deep}, {"encoding": "int8", "k": deep}):
         with pytest.raises(CacheError, match="a nested list"):
-            of(output)
+            encoding_for(output)
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (4, 4)])

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stillroom.cache.format.digests import array_digest, block_digest, combine
 from stillroom.cache.format.identity import canonical, identity_id
 from stillroom.cache.format.layout import ArraySpec, Block, Layout, blocks_per_file, fault_in
-from stillroom.cache.format.manifest import Manifest, array_digest, block_digest, combine
+from stillroom.cache.format.manifest import Manifest
 from stillroom.errors import CacheError
 
 IDENTITY = {"outputs": {"logits": {"encoding": "float16", "shape": [4]}}, "samples": {"count": 10}}

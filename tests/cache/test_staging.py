@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stillroom.cache.format.digests import block_digest, combine
 from stillroom.cache.format.layout import ArraySpec, Block
-from stillroom.cache.format.manifest import block_digest, combine
 from stillroom.cache.write.staging import Staging
 from stillroom.errors import CacheError
 from tests.contract.store_contract import ARRAYS, BLOCK, IDENTITY, KEYS, LABELS, SAMPLES, rows_of, staged
@@ -54,7 +54,7 @@ def test_blocks_are_read_back_with_their_digests(tmp_path: Path) -> None:
             found = staging.read(block, list(ARRAYS))
             for name in ARRAYS:
                 np.testing.assert_array_equal(found[name], expected[name])
-            assert combine(staging.digests(block)) == block_digest(expected)
+            assert combine(staging.entry(block)[0]) == block_digest(expected)
 
 
 def test_the_folder_is_named_by_the_cache_id(tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stillroom.cache.format.encoding import of
+from stillroom.cache.format.digests import block_digest, combine
+from stillroom.cache.format.encoding import encoding_for
 from stillroom.cache.format.layout import ArraySpec, Block
-from stillroom.cache.format.manifest import Manifest, block_digest
+from stillroom.cache.format.manifest import Manifest
 from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.checks import verify
 from stillroom.cache.read.store import Store
@@ -64,7 +65,7 @@ def values(view: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(view)
     arrays: dict[str, np.ndarray] = {}
     for name, output in _drawn(view).items():
-        arrays |= of(IDENTITY["outputs"][name]).encode(name, output)
+        arrays |= encoding_for(IDENTITY["outputs"][name]).encode(name, output)
     arrays["views/box"] = random.integers(0, 500, (SAMPLES, 4)).astype("<u2")
     arrays["views/flip"] = random.random(SAMPLES) < 0.5
     arrays["views/nothing"] = np.zeros((SAMPLES, 2), "<i4")
@@ -74,7 +75,7 @@ def values(view: int) -> dict[str, np.ndarray]:
 def outputs(view: int) -> dict[str, np.ndarray]:
     found = {}
     for name, drawn in _drawn(view).items():
-        codec = of(IDENTITY["outputs"][name])
+        codec = encoding_for(IDENTITY["outputs"][name])
         found[name] = codec.decode(name, drawn.shape[1:], codec.encode(name, drawn))
     return found
 
@@ -183,7 +184,7 @@ class StoreContract(ABC):
         manifest = Manifest.load(original)
         assert len(manifest.blocks) == VIEWS * 4
         for block in manifest.blocks:
-            assert manifest.digest(block) == block_digest(rows_of(block))
+            assert combine(manifest.blocks[block]) == block_digest(rows_of(block))
 
     def test_the_backends_own_library_reads_it(self, original: Path) -> None:
         for name in ARRAYS:
@@ -459,6 +460,13 @@ class StoreContract(ABC):
             publish([staging], tmp_path / "out" / "cache", self.backend, 1, {}, [], progress=_Interrupt(1))
         assert os.listdir(tmp_path / "out") == ["cache"]
         assert contents(tmp_path / "out" / "cache") == before
+
+    def test_a_link_whose_disk_is_away_is_not_replaced(self, staging: Staging, tmp_path: Path) -> None:
+        (tmp_path / "cache").symlink_to(tmp_path / "disk" / "cache")
+        with pytest.raises(CacheError, match="cannot be written"):
+            publish([staging], tmp_path / "cache", self.backend, 1, {}, [])
+        assert os.readlink(tmp_path / "cache") == str(tmp_path / "disk" / "cache")
+        assert list(tmp_path.glob(".cache*")) == []
 
     def test_a_store_that_is_not_whole_is_not_published(self, staging: Staging, tmp_path: Path) -> None:
         files = sorted(staging.folder.glob("*.block"))

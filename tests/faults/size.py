@@ -12,7 +12,7 @@ import numpy as np
 
 from stillroom.benchmarks.ground import logits
 from stillroom.cache.format.divergence import measure
-from stillroom.cache.format.encoding import of
+from stillroom.cache.format.encoding import encoding_for
 from stillroom.cache.format.layout import VIEWS, ArraySpec
 from stillroom.cache.read.backends import backend as reader_of
 from stillroom.cache.read.backends import open_store
@@ -41,7 +41,7 @@ def small(folder: Path, views: int, samples: int = 4000) -> dict:
     keys = [f"sample_{index:05d}" for index in range(samples)]
     for encoding in ("float16", "int8"):
         output = {"encoding": encoding, "shape": [40]}
-        codec = of(output)
+        codec = encoding_for(output)
         specs = codec.fields("logits", (40,)) | PARAMETERS
         identity = {"outputs": {"logits": output}}
         random = np.random.default_rng(0)
@@ -102,7 +102,7 @@ def large(folder: Path, samples: int, views: int = 4, classes: int = 1000) -> di
 def _write(folder: Path, samples: int, views: int, classes: int) -> dict:
     shutil.rmtree(folder, ignore_errors=True)
     output = {"encoding": "topk", "k": 16, "shape": [classes]}
-    codec = of(output)
+    codec = encoding_for(output)
     specs = codec.fields("logits", (classes,)) | PARAMETERS
     keys = [f"{index:08d}" for index in range(samples)]
     random = np.random.default_rng(0)

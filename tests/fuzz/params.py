@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stillroom.errors import ParamsError
 from stillroom.modalities.params import keys, load_params, sections
-from stillroom_stages.console import check_choices
+from stillroom_stages.checks import check_choices
 from tests.conftest import TINY
 from tests.fuzz import command_line
 

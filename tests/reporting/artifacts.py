@@ -10,8 +10,12 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from stillroom.cache.format.identity import identity_id
 from stillroom.reporting.page import Picture, View
+from stillroom.reporting.reading import read
 from stillroom.reporting.records import Entry
+from stillroom.reporting.table import summarise
+from stillroom.samples import Samples
 
 CLASSES: list[str] = (
     "applauding blowing_bubbles brushing_teeth cleaning_the_floor climbing cooking cutting_trees "
@@ -34,6 +38,8 @@ GAINS = {"vit": 4.6, "pvt": 3.1, "convit": 4.1, "mvit": 0.9, "swin": -0.7, "twin
 CACHE = "c" + hashlib.sha256(b"test cache").hexdigest()[:31]
 ENTRIES: list[Entry] = [(family, arm, 0) for family in ARCHS for arm in ("ce", "kd")]
 
+TESTED = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("keys", "labels", "images")}
+
 
 def digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
@@ -51,7 +57,13 @@ def edit(file: Path, **changes: Any) -> None:
 
 def metrics(accuracy: float, classes: list[str], draw: random.Random, base: float) -> dict[str, Any]:
     scores = {name: min(100.0, max(0.0, accuracy + base + draw.gauss(0, 9))) for name in classes}
-    return {"accuracy": accuracy, "mAP": sum(scores.values()) / len(scores), "per_class_ap": scores}
+    return {
+        "accuracy": accuracy,
+        "mAP": sum(scores.values()) / len(scores),
+        "top5": (100 + accuracy) / 2,
+        "calibration_error": 4.2,
+        "per_class_ap": scores,
+    }
 
 
 def history(epochs: int, first: float, last: float, draw: random.Random) -> list[dict[str, Any]]:
@@ -89,20 +101,20 @@ def make(
             "train": {"epochs": epochs, "opt": "adamw", "lr": 0.0001},
         },
         "history": history(epochs, 3.7, 0.4, draw),
+        "test": TESTED,
     }
     scores = metrics(81.4, classes, draw, 2.0)
     put(folder / "teacher" / "teacher.json", teacher | {"per_class_ap": scores.pop("per_class_ap")})
     put(folder / "teacher" / "metrics.json", scores | {"agreement": 1.0})
+    identity = {"recipe": {"name": "crop", "scale": [0.35, 1.0]}, "seed": 0}
+    output = {"teacher": {"arch": "convnext_tiny", "digest": digest("teacher")}}
+    used = {"logits": identity_id(output)}
     manifest = {
         "format": "stillroom-cache/1",
         "id": CACHE,
         "extents": {"views": 8, "samples": 4000},
         "backend": "zarr",
-        "identity": {
-            "outputs": {"logits": {"teacher": {"arch": "convnext_tiny", "digest": digest("teacher")}}},
-            "recipe": {"name": "crop", "scale": [0.35, 1.0]},
-            "seed": 0,
-        },
+        "identity": {"outputs": {"logits": output}, **identity},
         "quality": {"accuracy_on_views": 0.9312, "mean_entropy": 0.418},
         "environment": {"versions": {"torch": "2.15.0", "timm": "1.0.31", "zarr": "3.1.6"}, "device": "cpu"},
     }
@@ -129,6 +141,9 @@ def make(
             "params": params,
             "flops": flops,
             "cache": CACHE,
+            "cache_parts": {"data": identity_id(identity)} | ({} if arm == "ce" else used),
+            "latency_ms": {"1": 3.5, "32": 60.0},
+            "test": TESTED,
             "config": config,
             "seconds": 412.5,
             "digests": {
@@ -151,6 +166,11 @@ def make(
         put(place / "student.json", student | {"per_class_ap": shared.pop("per_class_ap")})
         put(place / "metrics.json", shared | {"train_seconds_per_image": 0.0034})
     return folder
+
+
+def results(folder: Path, entries: list[Entry], test: Samples | None = None) -> dict[str, Any]:
+    """What `results.json` holds of these students."""
+    return summarise(read(folder, entries, test))
 
 
 def pictures(classes: list[str] = CLASSES, samples: int = 2, views: int = 6) -> list[Picture]:

@@ -12,9 +12,11 @@ from stillroom.cache.format.identity import identity_id
 from stillroom.errors import CacheError, DataError
 from stillroom.evaluation.metrics import summarise
 from stillroom.modalities.images.samples import Sample
-from stillroom.reporting import figures, page, table
+from stillroom.reporting import figures, page, table, wording
 from stillroom.reporting.bootstrap import Resamples
-from stillroom.reporting.records import Entry, read
+from stillroom.reporting.markdown import as_markdown
+from stillroom.reporting.reading import read
+from stillroom.reporting.records import Entry
 from stillroom.samples import Samples
 from tests.reporting import artifacts
 
@@ -45,7 +47,7 @@ def predict(folder: Path, test: Samples, skill: float, seed: int, noise: int = 0
     per_class = scores.pop("per_class_ap")
     artifacts.put(folder / "metrics.json", scores)
     name = "teacher.json" if folder.name == "teacher" else "student.json"
-    digests = {one: digest for one, digest in test.digests().items() if one in ("keys", "labels")}
+    digests = {one: digest for one, digest in test.digests().items() if one in ("keys", "labels", "images")}
     artifacts.edit(folder / name, per_class_ap=per_class, test=digests)
     return logits
 
@@ -62,7 +64,7 @@ def made(folder: Path, entries: list[Entry] = ENTRIES, gain: float = 1.0) -> Sam
 
 def test_every_gain_has_an_interval_around_it(tmp_path: Path) -> None:
     test = made(tmp_path)
-    results = table.collect(tmp_path, ENTRIES, test)
+    results = artifacts.results(tmp_path, ENTRIES, test)
     for line in results["summary"]:
         for gain in ("gain", "mAP_gain"):
             low, high = line[f"{gain}_interval"]
@@ -72,13 +74,13 @@ def test_every_gain_has_an_interval_around_it(tmp_path: Path) -> None:
     assert low < results["mean_gain"] < high
     assert results["bootstrap"] == {"images": 120, "resamples": 1000}
     assert json.loads(json.dumps(results, allow_nan=False)) == results
-    assert table.collect(tmp_path, ENTRIES, test) == results
+    assert artifacts.results(tmp_path, ENTRIES, test) == results
 
 
 def test_intervals_are_those_of_images_and_seeds_drawn_one_by_one(tmp_path: Path) -> None:
     """Written out: in each resample the rows are repeated, and each seed's models are scored anew."""
     test = made(tmp_path)
-    results = table.collect(tmp_path, ENTRIES, test)
+    results = artifacts.results(tmp_path, ENTRIES, test)
     labels, resamples = np.array(test.labels()), Resamples(len(test))
     right = {
         entry: load_file(tmp_path / "students" / "{}-{}-{}".format(*entry) / "predictions.safetensors")[
@@ -106,7 +108,7 @@ def test_intervals_are_those_of_images_and_seeds_drawn_one_by_one(tmp_path: Path
 
 
 def test_a_gain_of_nothing_has_an_interval_over_zero(tmp_path: Path) -> None:
-    results = table.collect(tmp_path, ENTRIES, made(tmp_path, gain=0.02))
+    results = artifacts.results(tmp_path, ENTRIES, made(tmp_path, gain=0.02))
     low, high = results["mean_gain_interval"]
     assert low < 0 < high
 
@@ -114,7 +116,7 @@ def test_a_gain_of_nothing_has_an_interval_over_zero(tmp_path: Path) -> None:
 def test_rows_have_what_was_measured(tmp_path: Path) -> None:
     test = made(tmp_path)
     artifacts.edit(tmp_path / "students/vit-ce-0/student.json", latency_ms={"1": 3.5, "32": 60.0})
-    results = table.collect(tmp_path, ENTRIES, test)
+    results = artifacts.results(tmp_path, ENTRIES, test)
     row = results["rows"][0]
     assert row["latency_ms"] == {"1": 3.5, "32": 60.0}
     labels = np.array(test.labels())
@@ -126,60 +128,47 @@ def test_rows_have_what_was_measured(tmp_path: Path) -> None:
     first = np.argsort(-student, axis=1)[:, :5]
     assert row["top5"] == pytest.approx(100 * (first == labels[:, None]).any(axis=1).mean(), abs=1e-3)
     (tmp_path / "teacher/predictions.safetensors").unlink()  # a teammate has no teacher
-    assert table.collect(tmp_path, ENTRIES, test)["rows"][0]["agreement"] is None
+    assert artifacts.results(tmp_path, ENTRIES, test)["rows"][0]["agreement"] is None
 
 
 def test_without_predictions_there_is_no_interval_and_no_error(tmp_path: Path) -> None:
     test = made(tmp_path)
     (tmp_path / "students/pvt-kd-1/predictions.safetensors").unlink()
-    results = table.collect(tmp_path, ENTRIES, test)
+    results = artifacts.results(tmp_path, ENTRIES, test)
     vit, pvt = results["summary"]
     assert vit["gain_interval"] and pvt["gain_interval"] is None and pvt["gain"] is not None
     assert results["mean_gain_interval"] is None
     for file in (tmp_path / "students").glob("*/predictions.safetensors"):
         file.unlink()
-    results = table.collect(tmp_path, ENTRIES, test)
-    assert results["bootstrap"] is None and "Intervals" not in table.markdown(results)
+    results = artifacts.results(tmp_path, ENTRIES, test)
+    assert results["bootstrap"] is None and "Intervals" not in as_markdown(results)
 
 
 def test_the_report_says_what_its_intervals_are_and_which_are_missing(tmp_path: Path) -> None:
     from tests.reporting.test_table import terminal
 
     test = made(tmp_path)
-    whole = table.markdown(table.collect(tmp_path, ENTRIES, test))
+    whole = as_markdown(artifacts.results(tmp_path, ENTRIES, test))
     assert (
         "Intervals: 95%, paired bootstrap, 1,000 resamples of 120 test images and 2 seeds" in whole
         and "`stillroom report`" in whole
         and "None for" not in whole
     )
     one_seed: list[Entry] = [entry for entry in ENTRIES if entry[2] == 0]
-    assert "with one seed" in table.markdown(table.collect(tmp_path, one_seed, test))
+    assert "with one seed" in as_markdown(artifacts.results(tmp_path, one_seed, test))
     (tmp_path / "students/pvt-kd-1/predictions.safetensors").unlink()
-    part = table.markdown(table.collect(tmp_path, ENTRIES, test))
+    part = as_markdown(artifacts.results(tmp_path, ENTRIES, test))
     assert "None for PVT kd: a student's predictions were not kept." in part
     for file in (tmp_path / "students").glob("*/predictions.safetensors"):
         file.unlink()
     runs = read(tmp_path, ENTRIES, test)
     results = table.summarise(runs)
-    assert "No intervals: the students' predictions were not kept." in table.markdown(results)
+    assert "No intervals: the students' predictions were not kept." in as_markdown(results)
     assert "no intervals" in terminal(results, color=False)
     html = page.page(results, runs.students, runs.teacher, [], "t", [], runs.manifest)
     assert "No intervals" in html and 'class="whisker"' not in html
-    alone = table.collect(tmp_path, [("vit", "ce", 0)], test)  # no gain, so nothing to be sure of
-    assert "ntervals" not in table.markdown(alone) + terminal(alone, color=False)
-
-
-def test_a_report_of_students_from_before_there_were_predictions(tmp_path: Path) -> None:
-    entries: list[Entry] = [("vit", "ce", 0), ("vit", "kd", 0)]
-    artifacts.make(tmp_path, entries, CLASSES)
-    runs = read(tmp_path, entries, samples())
-    results = table.summarise(runs)
-    for row in results["rows"]:
-        assert [row[name] for name in ("top5", "calibration_error", "latency_ms", "agreement")] == [None] * 4
-    assert results["summary"][0]["gain"] is not None
-    assert "| ViT |" in table.markdown(results)
-    html = page.page(results, runs.students, runs.teacher, [], "t", [], runs.manifest)
-    assert "Every student" not in html and "Top-5" not in html and "ms, batch" not in html
+    alone = artifacts.results(tmp_path, [("vit", "ce", 0)], test)  # no gain, so nothing to be sure of
+    assert "ntervals" not in as_markdown(alone) + terminal(alone, color=False)
 
 
 def test_the_page_shows_every_student_by_what_was_measured(tmp_path: Path) -> None:
@@ -194,13 +183,6 @@ def test_the_page_shows_every_student_by_what_was_measured(tmp_path: Path) -> No
     ]
     cells = [f"{row[name]:.2f}" for name in ("accuracy", "mAP", "top5", "calibration_error", "agreement")]
     assert "".join(f"<td>{cell}</td>" for cell in [*cells, "3.5", "61.0"]) in line
-    for arm in ("ce", "kd"):
-        folder = tmp_path / f"students/vit-{arm}-0"
-        artifacts.edit(folder / "metrics.json", top5=None)
-    few: list[Entry] = [("vit", "ce", 0), ("vit", "kd", 0)]
-    runs = read(tmp_path, few, test)
-    html = page.page(table.summarise(runs), runs.students, runs.teacher, [], "t", [], runs.manifest)
-    assert "Top-5" not in html and "ms, batch" not in html and "Calibration error" in html
 
 
 def marks(svg: str, kind: str) -> list[dict[str, float]]:
@@ -213,7 +195,7 @@ def marks(svg: str, kind: str) -> list[dict[str, float]]:
 
 def test_a_whisker_reaches_as_far_from_the_ring_as_the_interval_says(tmp_path: Path) -> None:
     entries: list[Entry] = [("vit", "ce", 0), ("vit", "kd", 0)]
-    results = table.collect(tmp_path, entries, made(tmp_path, entries))
+    results = artifacts.results(tmp_path, entries, made(tmp_path, entries))
     svg = figures.dumbbell(results, "accuracy")
     at = {kind: float(x) for kind, x in re.findall(r'<circle class="dot (\w+)" cx="([\d.]+)%"', svg)}
     [line] = results["summary"]
@@ -222,13 +204,13 @@ def test_a_whisker_reaches_as_far_from_the_ring_as_the_interval_says(tmp_path: P
     found = [(whisker[x] - at["ce"]) / points for x in ("x1", "x2")]
     assert found == pytest.approx(line["gain_interval"], abs=0.02)
     assert at["ce"] < whisker["x1"] < at["kd"] < whisker["x2"]
-    assert f"gain {table.signed(line['gain'], 1)} (" in svg
+    assert f"gain {wording.signed(line['gain'], 1)} (" in svg
 
 
 @pytest.mark.parametrize("teacher", range(20, 100, 4))
 def test_the_line_of_the_teacher_crosses_no_number(tmp_path: Path, teacher: int) -> None:
     """On a figure 300 pixels wide, where a number takes 24 pixels and stands 11 from its mark."""
-    results = table.collect(tmp_path, ENTRIES, made(tmp_path))
+    results = artifacts.results(tmp_path, ENTRIES, made(tmp_path))
     results["teacher"]["accuracy"] = float(teacher)
     svg = figures.dumbbell(results, "accuracy")
     pieces = marks(svg, "teacher")
@@ -321,7 +303,7 @@ def test_a_model_tested_on_another_split_is_refused_though_its_predictions_are_n
     folder = tmp_path / "students/vit-kd-0"
     (folder / "predictions.safetensors").unlink()
     digests = test.digests()
-    artifacts.edit(folder / "student.json", test={"keys": digests["keys"], "labels": "f00d"})
+    artifacts.edit(folder / "student.json", test={**digests, "labels": "f00d"})
     with pytest.raises(DataError) as caught:
         read(tmp_path, ENTRIES, test)
     assert "vit-kd-0/student.json" in caught.value.what and "test.labels is f00d" in caught.value.what
@@ -331,7 +313,9 @@ def test_a_model_tested_on_another_split_is_refused_though_its_predictions_are_n
 
 def test_a_teacher_tested_on_another_split_is_refused(tmp_path: Path) -> None:
     test = made(tmp_path)
-    artifacts.edit(tmp_path / "teacher/teacher.json", test={"keys": "beef", "labels": "f00d"})
+    artifacts.edit(
+        tmp_path / "teacher/teacher.json", test={"keys": "beef", "labels": "f00d", "images": "feed"}
+    )
     with pytest.raises(DataError, match="another test split") as caught:
         read(tmp_path, ENTRIES, test)
     assert "`stillroom teacher`" in caught.value.fix and "student" not in caught.value.fix
@@ -347,14 +331,14 @@ def test_every_loss_is_compared_with_ce(tmp_path: Path) -> None:
             (folder / file.name).write_bytes(file.read_bytes())
         artifacts.edit(folder / "student.json", arm="dist")
     more: list[Entry] = [*entries, ("vit", "dist", 0), ("vit", "dist", 1)]
-    results = table.collect(tmp_path, more, test)
+    results = artifacts.results(tmp_path, more, test)
     [line] = results["summary"]
     assert line["gains"]["dist"] == line["gains"]["kd"] and line["accuracy_dist"] == line["accuracy_kd"]
-    assert "| family | kd | dist |" in table.markdown(results)
+    assert "| family | kd | dist |" in as_markdown(results)
     only: list[Entry] = [entry for entry in more if entry[1] != "kd"]
-    results = table.collect(tmp_path, only, test)
+    results = artifacts.results(tmp_path, only, test)
     assert results["arm"] == "dist" and results["summary"][0]["gain"] == line["gain"]
-    assert "accuracy dist" in table.markdown(results)
+    assert "accuracy dist" in as_markdown(results)
     runs = read(tmp_path, only, test)
     html = page.page(results, runs.students, runs.teacher, [], "t", [], runs.manifest)
     assert '<th scope="col">dist</th>' in html and '<th scope="col">kd</th>' not in html
@@ -380,6 +364,6 @@ def test_a_cache_that_got_another_output_still_counts(tmp_path: Path) -> None:
 def test_the_terminal_table_fits_and_marks_what_is_sure(tmp_path: Path) -> None:
     from tests.reporting.test_table import terminal
 
-    said = terminal(table.collect(tmp_path, ENTRIES, made(tmp_path)), color=False)
+    said = terminal(artifacts.results(tmp_path, ENTRIES, made(tmp_path)), color=False)
     assert max(map(len, said.splitlines())) <= 80
     assert "*" in said and "95% interval" in said and "…" not in said.split("model")[0]

@@ -11,9 +11,11 @@ import pytest
 
 from stillroom.modalities.base import DataAccount
 from stillroom.modalities.images.datasets import summary
-from stillroom.reporting import figures, table
+from stillroom.reporting import figures, table, wording
+from stillroom.reporting.markdown import as_markdown
 from stillroom.reporting.page import page, write
-from stillroom.reporting.records import Entry, read
+from stillroom.reporting.reading import read
+from stillroom.reporting.records import Entry
 from tests.reporting import artifacts
 
 COMMANDS = ["stillroom preset sketch40 > params.yaml", "dvc repro"]
@@ -79,7 +81,7 @@ def test_the_first_sentences_say_which_way_it_went(
             arms = [tmp_path / "students" / f"{family}-{arm}-0" for arm in ("ce", "kd")]
             for arm, accuracy in zip(arms, (60.5, 58.25), strict=True):
                 artifacts.edit(arm / "metrics.json", accuracy=accuracy)
-    gain = table.collect(tmp_path, entries)["mean_gain"]
+    gain = artifacts.results(tmp_path, entries)["mean_gain"]
     text = re.sub(r"\s+", " ", Document(render(tmp_path, entries)).text)
     assert f"accuracy is {abs(gain):.2f} points {direction} on average" in text
 
@@ -87,12 +89,13 @@ def test_the_first_sentences_say_which_way_it_went(
 def test_the_page_shows_results_provenance_and_commands(tmp_path: Path) -> None:
     html = render(artifacts.make(tmp_path))
     text = Document(html).text
-    results = table.collect(tmp_path, artifacts.ENTRIES)
+    results = artifacts.results(tmp_path, artifacts.ENTRIES)
     for line in results["summary"]:
-        for shown in (table.family_name(line["family"]), line["arch"], table.percent(line["accuracy_kd"])):
+        name, reached = wording.family_name(line["family"]), wording.percent(line["accuracy_kd"])
+        for shown in (name, line["arch"], reached):
             assert shown in text
-        assert figures.minus(table.signed(line["gain"])) in text
-    assert figures.minus(table.signed(results["mean_gain"])) in text
+        assert figures.minus(wording.signed(line["gain"])) in text
+    assert figures.minus(wording.signed(results["mean_gain"])) in text
     for shown in (
         artifacts.CACHE,
         artifacts.digest("teacher"),
@@ -109,7 +112,7 @@ def test_the_page_shows_results_provenance_and_commands(tmp_path: Path) -> None:
 def test_a_loss_is_shown_as_a_loss(tmp_path: Path) -> None:
     entries: list[Entry] = [("swin", "ce", 0), ("swin", "kd", 0)]
     text = Document(render(artifacts.make(tmp_path, entries), entries)).text
-    loss = table.collect(tmp_path, entries)["mean_gain"]
+    loss = artifacts.results(tmp_path, entries)["mean_gain"]
     assert loss < 0 and f"−{-loss:.2f} points" in text
 
 
@@ -172,7 +175,7 @@ def test_hostile_names_and_titles_stay_text(tmp_path: Path, title: str) -> None:
 def test_every_shape_of_experiment_has_a_page(tmp_path: Path, entries: list[Entry], epochs: int) -> None:
     html = render(artifacts.make(tmp_path, entries, epochs=epochs), entries)
     text = Document(html).text
-    paired = table.collect(tmp_path, entries)["mean_gain"] is not None
+    paired = artifacts.results(tmp_path, entries)["mean_gain"] is not None
     assert ("no gain to report yet" in text) is not paired
     assert ("Change of average precision" in text) is paired
     assert ('id="training"' in html) is (epochs > 0)
@@ -201,7 +204,7 @@ def test_figures_say_in_words_what_they_draw(tmp_path: Path) -> None:
 
 
 def test_a_dumbbell_stands_at_its_values(tmp_path: Path) -> None:
-    results = table.collect(artifacts.make(tmp_path), artifacts.ENTRIES)
+    results = artifacts.results(artifacts.make(tmp_path), artifacts.ENTRIES)
     drawn = Document(figures.dumbbell(results, "accuracy")).elements
     ce, kd = (
         [
@@ -223,7 +226,7 @@ def test_a_dumbbell_stands_at_its_values(tmp_path: Path) -> None:
 def test_a_far_teacher_does_not_squeeze_the_students(tmp_path: Path, accuracy: float, told: str) -> None:
     artifacts.make(tmp_path)
     artifacts.edit(tmp_path / "teacher" / "metrics.json", accuracy=accuracy)
-    results = table.collect(tmp_path, artifacts.ENTRIES)
+    results = artifacts.results(tmp_path, artifacts.ENTRIES)
     drawn = Document(figures.dumbbell(results, "accuracy"))
     at = [float(str(a["cx"]).rstrip("%")) for tag, a in drawn.elements if tag == "circle"]
     assert max(at) - min(at) > 40  # percent of the figure's width; the plot has 64
@@ -249,7 +252,7 @@ def test_equal_scores_and_no_change_can_be_drawn(tmp_path: Path) -> None:
     for name in ("students/vit-ce-0/student", "students/vit-kd-0/student", "teacher/teacher"):
         file = tmp_path / f"{name}.json"
         artifacts.edit(file, per_class_ap={"run": 0.0})
-        artifacts.put(file.with_name("metrics.json"), {"accuracy": 0.0, "mAP": 0.0})
+        artifacts.edit(file.with_name("metrics.json"), accuracy=0.0, mAP=0.0)
     assert "0.00 points" in Document(render(tmp_path, entries)).text
 
 
@@ -257,8 +260,8 @@ def test_the_same_artifacts_give_the_same_bytes(tmp_path: Path) -> None:
     written = []
     for name in ("one", "two"):
         folder = artifacts.make(tmp_path / name)
-        results = table.collect(folder, artifacts.ENTRIES)
-        write(folder / "report", results, render(folder), table.markdown(results))
+        results = artifacts.results(folder, artifacts.ENTRIES)
+        write(folder / "report", results, render(folder), as_markdown(results))
         written.append({file.name: file.read_bytes() for file in (folder / "report").iterdir()})
     assert written[0] == written[1]
     assert set(written[0]) == {"results.json", "results.md", "index.html"}

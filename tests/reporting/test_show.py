@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from stillroom.errors import DataError
-from stillroom.reporting import table
 from stillroom_stages.report import report
 from tests.reporting import artifacts
 
@@ -21,7 +20,7 @@ def show(folder: Path, results: object, monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_report_that_is_there_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results = table.collect(artifacts.make(tmp_path), artifacts.ENTRIES)
+    results = artifacts.results(artifacts.make(tmp_path), artifacts.ENTRIES)
     show(tmp_path, results, monkeypatch)
     assert "ViT" in capsys.readouterr().out
 
@@ -30,7 +29,7 @@ def test_the_report_that_is_there_is_shown(
 def test_a_report_of_another_version_is_refused_with_the_command_that_renews_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
 ) -> None:
-    results = table.collect(artifacts.make(tmp_path), artifacts.ENTRIES)
+    results = artifacts.results(artifacts.make(tmp_path), artifacts.ENTRIES)
     results.pop(gone, None)
     with pytest.raises(DataError, match=r"results\.json cannot be shown") as caught:
         show(tmp_path, [] if gone == "all" else results, monkeypatch)

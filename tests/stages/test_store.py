@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
-from stillroom.cache.format.manifest import array_digest
+from stillroom.cache.format.digests import array_digest
 from stillroom.cache.read.backends import backend, open_store
 from stillroom.cache.read.checks import verify
 from stillroom.modalities import load_samples

@@ -228,7 +228,7 @@ def _largest(values: np.ndarray, k: int) -> np.ndarray:
 NAMES = ("float16", "int8", "topk")
 
 
-def of(output: Mapping[str, Any]) -> Encoding:
+def encoding_for(output: Mapping[str, Any]) -> Encoding:
     """The encoding of an output, an entry of `identity["outputs"]`: its `encoding`, and for `topk` its `k`.
 
     Raises:

@@ -2,53 +2,31 @@
 
 import hashlib
 import json
-import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from stillroom.cache.format.encoding import of
+from stillroom.cache.format.digests import combine
 from stillroom.cache.format.identity import canonical, identity_id
-from stillroom.cache.format.layout import VIEWS, ArraySpec, Block, Layout, blocks, fault_in
-from stillroom.cache.format.rows import LONGEST_KEY, Rows
+from stillroom.cache.format.layout import Block, Layout
+from stillroom.cache.format.manifest_checks import (
+    check_blocks,
+    check_count,
+    check_digest,
+    check_layout,
+    check_table,
+    refuse_bloat,
+    refuse_constant,
+    require,
+)
+from stillroom.cache.format.rows import LONGEST_KEY
 from stillroom.errors import AccessError, CacheError, fetch, fetch_again
+from stillroom.files import whole_file
 
 FORMAT = "stillroom-cache/1"
 NAME = "manifest.json"
 BACKENDS = ("zarr", "hdf5")
 LARGEST = 16 * 2**20  # bytes of a manifest; a million samples in four views need about four megabytes
-# Parsed JSON takes far more memory than its text where it is made of tiny values: `[],` takes 60 bytes.
-MOST_TABLES, MOST_VALUES = 300_000, 1_000_000
-_HEX = re.compile(r"[0-9a-f]{64}")
-_ENTRY = {"views", "samples", "digest", "arrays", "quality"}  # fields of a block
-
-
-def array_digest(values: np.ndarray) -> str:
-    """SHA-256 of an array: little-endian dtype, shape, bytes in C order. The same whatever stored it."""
-    if values.dtype.byteorder == ">" or not values.flags.c_contiguous:
-        values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    digest = hashlib.sha256(f"{values.dtype.str} {list(values.shape)}\n".encode("ascii"))
-    digest.update(values.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
-
-
-def combine(digests: dict[str, str]) -> str:
-    """The digest of named arrays from the digests of each: SHA-256 of their sorted `name digest` lines."""
-    lines = "".join(f"{name} {digest}\n" for name, digest in sorted(digests.items()))
-    return hashlib.sha256(lines.encode("ascii")).hexdigest()
-
-
-def block_digest(arrays: dict[str, np.ndarray]) -> str:
-    """The digest of a block's arrays, by name, each [rows, ...] without a view axis."""
-    return combine({name: array_digest(values) for name, values in arrays.items()})
-
-
-def rows_digest(rows: Rows) -> str:
-    """The digest of a cache's keys and labels."""
-    return block_digest({"keys": rows.keys, "labels": rows.labels})
 
 
 @dataclass(frozen=True)
@@ -86,10 +64,6 @@ class Manifest:
     def id(self) -> str:
         """The cache id (`identity_id`)."""
         return identity_id(self.identity)
-
-    def digest(self, block: Block) -> str:
-        """The digest of one block (`block_digest`)."""
-        return combine(self.blocks[block])
 
     def to_json(self) -> str:
         """The text of `manifest.json`, one line a block. Its last field, `seal`, is a digest of the rest."""
@@ -136,15 +110,13 @@ class Manifest:
             ValueError: a field is not what it must be.
         """
         text = self.to_json()
-        _require(len(text) <= LARGEST, f"a manifest of {len(text)} bytes is too large; take larger blocks")
+        require(len(text) <= LARGEST, f"a manifest of {len(text)} bytes is too large; take larger blocks")
         _parse(json.loads(text))
 
     def save(self, folder: Path) -> None:
         """Write `manifest.json` into a folder and flush it to the disk."""
-        with (folder / NAME).open("w", encoding="utf-8", newline="\n") as file:
-            file.write(self.to_json())
-            file.flush()
-            os.fsync(file.fileno())
+        with whole_file(folder / NAME) as stream:
+            stream.write(self.to_json().encode())
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -166,13 +138,26 @@ class Manifest:
             raise AccessError(file) from None
         except OSError as error:
             raise CacheError(f"{file} cannot be read", error.strerror or str(error), again) from None
+        return cls.parse(text, str(file), again)
+
+    @classmethod
+    def parse(cls, text: bytes, file: str, again: str) -> "Manifest":
+        """Read the text of a manifest and check every field.
+
+        Args:
+            file: what it was read from, for messages.
+            again: what to do where it is damaged, for messages.
+
+        Raises:
+            CacheError: it is too large, or a field is not what it must be.
+        """
         if len(text) > LARGEST:
             raise CacheError(
                 f"{file} is larger than {LARGEST} bytes", "no cache needs such a manifest", again
             )
         try:
-            _refuse_bloat(text)
-            return _parse(json.loads(text, parse_constant=_not_json))
+            refuse_bloat(text)
+            return _parse(json.loads(text, parse_constant=refuse_constant))
         except RecursionError:
             why = "it is nested too deeply"
         except CacheError as error:  # an unknown encoding
@@ -186,50 +171,6 @@ def _seal(tree: dict[str, Any]) -> str:
     return hashlib.sha256(canonical(tree)).hexdigest()
 
 
-def _refuse_bloat(text: bytes) -> None:
-    """Refuse what would take far more memory or time to parse than a manifest does, before it is parsed.
-
-    Commas and brackets inside strings are counted too: no manifest has many of those either.
-    """
-    tables = text.count(b"[") + text.count(b"{")
-    _require(tables <= MOST_TABLES, f"it holds {tables} tables and lists, more than {MOST_TABLES}")
-    values = text.count(b",")
-    _require(values <= MOST_VALUES, f"it holds {values} values, more than {MOST_VALUES}")
-
-
-def _not_json(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _require(condition: bool, problem: str) -> None:
-    if not condition:
-        raise ValueError(problem)
-
-
-def _count(value: Any, name: str, most: int) -> int:
-    _require(
-        type(value) is int and 1 <= value <= most,
-        f"{name} = {value!r:.80}, expected a whole number in 1..{most}",
-    )
-    return int(value)
-
-
-def _table(value: Any, name: str, *names: str) -> dict[str, Any]:
-    _require(isinstance(value, dict), f"{name} is no table")
-    _require(
-        not names or set(value) == set(names),
-        f"{name} must have {', '.join(names)}; has {', '.join(value):.200}",
-    )
-    return dict(value)
-
-
-def _digest(value: Any, name: str) -> str:
-    _require(
-        isinstance(value, str) and bool(_HEX.fullmatch(value)), f"{name} = {value!r:.80}, expected a SHA-256"
-    )
-    return str(value)
-
-
 def _parse(tree: Any) -> Manifest:
     """Check a manifest's JSON.
 
@@ -237,147 +178,50 @@ def _parse(tree: Any) -> Manifest:
         ValueError: names the first field that is wrong.
         CacheError: an output has an encoding that this version does not know.
     """
-    _require(isinstance(tree, dict), "it is no JSON table")
-    found = tree.get("format")
-    _require(found == FORMAT, f"format = {found!r:.80}, expected {FORMAT!r}")
+    require(isinstance(tree, dict), "it is no JSON table")
+    version = tree.get("format")
+    require(version == FORMAT, f"format = {version!r:.80}, expected {FORMAT!r}")
     names = ("format", "id", "identity", "backend", "extents", "arrays", "rows")
-    _table(tree, "the manifest", *names, "metadata", "environment", "probes", "quality", "blocks", "seal")
-    identity = _table(tree["identity"], "identity")
-    _require(
+    check_table(
+        tree, "the manifest", *names, "metadata", "environment", "probes", "quality", "blocks", "seal"
+    )
+    identity = check_table(tree["identity"], "identity")
+    require(
         tree["id"] == identity_id(identity),
         f"id = {tree['id']!r:.80}, but its identity has {identity_id(identity)}",
     )
-    _require(
+    require(
         tree["backend"] in BACKENDS,
         f"backend = {tree['backend']!r:.80}, expected one of {', '.join(BACKENDS)}",
     )
-    rows = _table(tree["rows"], "rows", "digest", "key_bytes")
-    layout = _layout(tree, identity)
-    _require(
+    rows = check_table(tree["rows"], "rows", "digest", "key_bytes")
+    layout = check_layout(tree, identity)
+    require(
         isinstance(tree["probes"], list) and len(tree["probes"]) <= 65536,
         "probes is no list of at most 65536",
     )
-    found = _blocks(tree["blocks"], layout)
+    blocks = check_blocks(tree["blocks"], layout)
     manifest = Manifest(
         identity=identity,
         backend=tree["backend"],
         layout=layout,
-        key_bytes=_count(rows["key_bytes"], "rows.key_bytes", LONGEST_KEY),
-        rows=_digest(rows["digest"], "rows.digest"),
-        blocks=found,
+        key_bytes=check_count(rows["key_bytes"], "rows.key_bytes", LONGEST_KEY),
+        rows=check_digest(rows["digest"], "rows.digest"),
+        blocks=blocks,
         measured={
             block: entry["quality"]
-            for block, entry in zip(found, tree["blocks"], strict=True)
+            for block, entry in zip(blocks, tree["blocks"], strict=True)
             if entry["quality"]
         },
         metadata={
-            file: _digest(digest, f"metadata.{file:.80}")
-            for file, digest in _table(tree["metadata"], "metadata").items()
+            file: check_digest(digest, f"metadata.{file:.80}")
+            for file, digest in check_table(tree["metadata"], "metadata").items()
         },
-        environment=_table(tree["environment"], "environment"),
-        probes=[_table(probe, f"probes[{index}]") for index, probe in enumerate(tree["probes"])],
-        quality=_table(tree["quality"], "quality"),
+        environment=check_table(tree["environment"], "environment"),
+        probes=[check_table(probe, f"probes[{index}]") for index, probe in enumerate(tree["probes"])],
+        quality=check_table(tree["quality"], "quality"),
     )
     # Every field that is used elsewhere is sound by now; the seal also covers those that are only recorded.
     seal = _seal({name: value for name, value in tree.items() if name != "seal"})
-    _require(tree["seal"] == seal, f"seal = {tree['seal']!r:.80}, but its content has {seal}")
+    require(tree["seal"] == seal, f"seal = {tree['seal']!r:.80}, but its content has {seal}")
     return manifest
-
-
-def _layout(tree: dict[str, Any], identity: dict[str, Any]) -> Layout:
-    extents = _table(tree["extents"], "extents", "views", "samples")
-    views = _count(extents["views"], "extents.views", 65535)
-    samples = _count(extents["samples"], "extents.samples", 2**31)
-    arrays, file_blocks = {}, {}
-    for name, entry in _table(tree["arrays"], "arrays").items():
-        entry = _table(entry, f"arrays.{name:.80}", "dtype", "shape", "file_blocks")
-        _require(
-            isinstance(entry["dtype"], str) and isinstance(entry["shape"], list),
-            f"arrays.{name:.80} is no array",
-        )
-        arrays[name] = ArraySpec(entry["dtype"], tuple(entry["shape"]))
-        file_blocks[name] = _count(entry["file_blocks"], f"arrays.{name:.80}.file_blocks", samples)
-    fault = fault_in(arrays)
-    _require(not fault, f"arrays: {fault:.300}")
-    wanted = fields_of(identity)
-    stored = {name: spec for name, spec in arrays.items() if not name.startswith(VIEWS)}
-    _require(
-        stored == wanted,
-        f"arrays of the outputs are {stored!r:.300}, but the identity calls for {wanted!r:.300}",
-    )
-    counted = identity.get("samples", {})
-    if isinstance(counted, dict) and "count" in counted:
-        _require(
-            counted["count"] == samples,
-            f"extents.samples = {samples}, but the identity counts {counted['count']!r:.80}",
-        )
-    entries = tree["blocks"]
-    _require(
-        isinstance(entries, list) and len(entries) > 0 and isinstance(entries[0], dict),
-        "blocks is no list of blocks",
-    )
-    first = entries[0].get("samples")
-    _require(isinstance(first, list) and len(first) == 2, "blocks[0].samples is no range")
-    block_samples = _count(first[1], "blocks[0].samples[1]", samples)
-    expected = views * -(-samples // block_samples)
-    _require(len(entries) == expected, f"{len(entries)} blocks, expected {expected}")
-    if tree["backend"] == "hdf5":  # a file holds every array of its blocks
-        _require(
-            len(set(file_blocks.values())) == 1, "file_blocks differ between the arrays of an HDF5 store"
-        )
-    return Layout(views, samples, block_samples, arrays, file_blocks)
-
-
-def fields_of(identity: dict[str, Any]) -> dict[str, ArraySpec]:
-    """The arrays that the outputs of an identity are stored in.
-
-    Raises:
-        ValueError: it names no output, or one without an encoding and a shape.
-        CacheError: an encoding is unknown.
-    """
-    arrays: dict[str, ArraySpec] = {}
-    outputs = identity.get("outputs")
-    _require(isinstance(outputs, dict) and bool(outputs), "identity.outputs names no output")
-    for name, output in dict(outputs or {}).items():
-        _require(isinstance(output, dict), f"identity.outputs.{name:.80} is no table")
-        shape = output.get("shape")
-        _require(
-            isinstance(shape, list | tuple)
-            and len(shape) <= 8
-            and all(type(length) is int and 0 < length < 2**31 for length in shape),
-            f"identity.outputs.{name:.80}.shape is no shape",
-        )
-        fields = of(output).fields(name, tuple(shape or ()))
-        _require(not fields.keys() & arrays.keys(), f"two outputs share the array {' '.join(fields)}")
-        _require(
-            not any(field.startswith(VIEWS) for field in fields), f"{name!r:.80} is no name for an output"
-        )
-        arrays |= fields
-    return arrays
-
-
-def _blocks(entries: list[Any], layout: Layout) -> dict[Block, dict[str, str]]:
-    """The blocks as listed, which must be the layout's: each row of the extents in one block, in order."""
-    found = {}
-    for index, block in enumerate(blocks(layout.views, layout.samples, layout.block_samples)):
-        # There may be many thousands: what is fine is found to be so without composing a message.
-        entry = entries[index]
-        digests = entry.get("arrays") if isinstance(entry, dict) else None
-        if not isinstance(digests, dict) or entry.keys() != _ENTRY:
-            raise ValueError(f"blocks[{index}] is no table of {', '.join(sorted(_ENTRY))}")
-        views, samples = entry["views"], entry["samples"]
-        if views != [block.view, block.view + 1] or samples != [block.start, block.stop]:
-            raise ValueError(
-                f"blocks[{index}] is views {views!r:.80}, samples {samples!r:.80}; expected {block}"
-            )
-        if digests.keys() != layout.arrays.keys():
-            raise ValueError(f"blocks[{index}] has digests of other arrays than the cache's")
-        if not isinstance(entry["quality"], dict):
-            raise ValueError(f"blocks[{index}].quality is no table")
-        for name, digest in digests.items():
-            if not isinstance(digest, str) or not _HEX.fullmatch(digest):
-                raise ValueError(f"blocks[{index}].arrays.{name} = {digest!r:.80}, expected a SHA-256")
-        if entry["digest"] != combine(digests):
-            raise ValueError(f"blocks[{index}].digest is not that of its arrays")
-        found[block] = digests
-    return found

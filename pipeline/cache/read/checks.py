@@ -7,8 +7,9 @@ from typing import Any
 
 from stillroom.cache.format.manifest import NAME
 from stillroom.cache.read.backends import open_store
+from stillroom.cache.read.damage import Damage
 from stillroom.cache.read.remote import is_address
-from stillroom.cache.read.store import Damage, Store
+from stillroom.cache.read.store import Store
 from stillroom.errors import CacheError, fetch
 from stillroom.progress import Progress
 
@@ -66,7 +67,7 @@ def _surplus(store: Store) -> list[Damage]:
     """What lies in the folder and is no part of the cache. An empty folder holds nothing: DVC leaves some."""
     known = store.files() | {NAME}
     folders = {parent.as_posix() for name in known for parent in PurePosixPath(name).parents}
-    found: list[str] = []
+    surplus: list[str] = []
     left = [""]
     while left:
         folder = left.pop()
@@ -77,8 +78,8 @@ def _surplus(store: Store) -> list[Damage]:
                 if entry.is_dir(follow_symlinks=name in folders):
                     left.append(f"{name}/")
                 elif name not in known:
-                    found.append(name)
-    return [Damage(None, name, "belongs to no part of this cache") for name in sorted(found)]
+                    surplus.append(name)
+    return [Damage(None, name, "belongs to no part of this cache") for name in sorted(surplus)]
 
 
 def _entry(fault: Damage) -> dict[str, Any]:

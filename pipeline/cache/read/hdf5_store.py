@@ -19,7 +19,9 @@ import numpy as np
 
 from stillroom.cache.format.layout import VIEWS, Layout, runs
 from stillroom.cache.format.rows import Rows
-from stillroom.cache.read.store import UNDECODABLE, Kept, Loaded, Reader, Store, UnsoundError
+from stillroom.cache.read.checked_files import Kept, Loaded, Reader
+from stillroom.cache.read.damage import UNDECODABLE, UnsoundError
+from stillroom.cache.read.store import Store
 from stillroom.progress import Progress
 
 MASTER = "store.h5"

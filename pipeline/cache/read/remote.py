@@ -5,19 +5,19 @@ there like any other cache's. What lies in that folder is trusted no more than t
 """
 
 import errno
+import io
 import os
 import re
-import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from stillroom.cache.format.manifest import LARGEST, NAME, Manifest
 from stillroom.errors import CacheError
+from stillroom.files import whole_file
 
 FOLDER = "STILLROOM_FETCHED"  # where fetched files are kept; default: stillroom in the user's cache folder
 GIB = "STILLROOM_FETCHED_GIB"  # how much they may take
@@ -27,7 +27,7 @@ _SIDE_BY_SIDE = 4  # files fetched at once
 _SILENCE = 30  # seconds without a byte after which a connection counts as lost
 _NEEDED = {"s3": "s3", "s3a": "s3", "ssh": "ssh", "sftp": "ssh"}  # protocol -> our optional extra
 # What trying again does not mend, beside OSError's own: names of errors in libraries that need not be here.
-_FINAL = {
+_FINAL_ERRORS = {
     "NoCredentialsError",
     "PartialCredentialsError",
     "ProfileNotFound",
@@ -46,6 +46,10 @@ Result = TypeVar("Result")
 def is_address(place: object) -> bool:
     """Whether it is an address such as `s3://bucket/cache`, and no local path."""
     return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", str(place)))
+
+
+class _UnfetchedError(Exception):
+    """A file at the address cannot be taken; the text says why."""
 
 
 class Remote:
@@ -85,19 +89,18 @@ class Remote:
         """
         try:
             self._parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".manifest-", dir=self._parent) as made:
-                fault = self._retried(lambda: self._copy(NAME, Path(made) / NAME, LARGEST))
-                if fault:
-                    raise self._no_cache(fault)
-                try:
-                    manifest = Manifest.load(Path(made))
-                except CacheError as error:
-                    what, again = error.what.replace(made, self.shown), "put a sound cache there"
-                    raise CacheError(what, error.why, again) from None
-                # the folder is named by content: at whatever address a cache lies, it is fetched once
-                self._folder = self._parent / f"{manifest.id[:16]}-{manifest.backend}"
-                self._folder.mkdir(exist_ok=True)
-                os.replace(Path(made) / NAME, self._folder / NAME)
+            content = io.BytesIO()
+            try:
+                self._retried(lambda: self._copy(NAME, content, LARGEST))
+            except _UnfetchedError as error:
+                raise self._no_cache(str(error)) from None
+            text = content.getvalue()
+            manifest = Manifest.parse(text, f"{self.shown}/{NAME}", "put a sound cache there")
+            # the folder is named by content: at whatever address a cache lies, it is fetched once
+            self._folder = self._parent / f"{manifest.id[:16]}-{manifest.backend}"
+            self._folder.mkdir(exist_ok=True)
+            with whole_file(self._folder / NAME, durable=False) as stream:
+                stream.write(text)
         except OSError as error:
             raise self._no_room(error) from None
         return self._folder, manifest
@@ -109,7 +112,7 @@ class Remote:
             files: by path relative to the cache, with the bytes that each may have at most.
 
         Returns:
-            Of those that cannot be had, why.
+            For each of them that was not fetched, why.
 
         Raises:
             CacheError: the address cannot be reached, or refuses.
@@ -119,7 +122,7 @@ class Remote:
         if not absent:
             return {}
         try:
-            with self._alone():  # another process may be fetching the same
+            with self._exclusively():  # another process may be fetching the same
                 absent = [file for file in absent if not self._touch(file)]
                 with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
                     faults = list(pool.map(lambda file: self._fetch(file, files[file]), absent))
@@ -160,40 +163,43 @@ class Remote:
     def _fetch(self, file: str, most: int) -> str:
         target = self._folder / file
         target.parent.mkdir(parents=True, exist_ok=True)
-        made = self._folder / f".part-{secrets.token_hex(8)}"  # `mkstemp` passes over the umask
         try:
-            fault = self._retried(lambda: self._copy(file, made, most))
-            if not fault:
-                os.replace(made, target)
-            return fault
-        finally:
-            made.unlink(missing_ok=True)
+            with whole_file(target, durable=False) as stream:
+                self._retried(lambda: self._copy(file, stream, most))
+        except _UnfetchedError as error:
+            return str(error)
+        return ""
 
-    def _copy(self, file: str, target: Path, most: int) -> str:
-        """Fetch a file, never more of it than it may have; why it is not to be had, or nothing."""
+    def _copy(self, file: str, target: BinaryIO, most: int) -> None:
+        """Fetch a file, never more of it than it may have, into an open one, whatever that holds so far.
+
+        Raises:
+            _UnfetchedError: it is not there, or too long.
+        """
+        target.seek(0)
+        target.truncate()
         options = {"block_size": 0} if self.address.startswith("http") else {}  # as a stream
         try:
-            source = self._ask().open(f"{self._root()}/{file}", "rb", **options)
+            source = self._file_system().open(f"{self._root()}/{file}", "rb", **options)
         except Exception as error:
-            if not isinstance(_true(error), FileNotFoundError):
+            if not isinstance(_real_cause(error), FileNotFoundError):
                 raise
-            return "is not there"
-        with source, target.open("wb") as stream:
+            raise _UnfetchedError("is not there") from None
+        with source:
             left = most
             while piece := source.read(min(_PIECE, left + 1)):
                 left -= len(piece)
                 if left < 0:
-                    return f"is too long: more than {most} bytes"
-                stream.write(piece)
-        return ""
+                    raise _UnfetchedError(f"is too long: more than {most} bytes")
+                target.write(piece)
 
     def _length(self, file: str) -> int:
         path = f"{self._root()}/{file}"
-        told = self._ask().info(path)["size"]
-        if told is None:  # DVC knows a folder's whole size only
-            with self._ask().open(path, "rb") as source:
-                told = sum(len(piece) for piece in iter(lambda: source.read(_PIECE), b""))
-        return int(told)
+        length = self._file_system().info(path)["size"]
+        if length is None:  # DVC knows a folder's whole size only
+            with self._file_system().open(path, "rb") as source:
+                length = sum(len(piece) for piece in iter(lambda: source.read(_PIECE), b""))
+        return int(length)
 
     def _retried(self, ask: Callable[[], Result]) -> Result:
         """What `ask` returns, tried again while the connection fails."""
@@ -202,17 +208,17 @@ class Remote:
             tries += 1
             try:
                 return ask()
-            except CacheError:
+            except (CacheError, _UnfetchedError):
                 raise
             except Exception as raised:  # each protocol's library has errors of its own
-                error = _true(raised)
+                error = _real_cause(raised)
                 if isinstance(error, OSError) and (
                     isinstance(error, FileNotFoundError) or self._is_local(error)
                 ):
                     raise
                 self._connected = None
                 why = f"{type(error).__name__}: {error}".removesuffix(": ")[:300]
-                if _final(error):
+                if _is_final(error):
                     fix = "check the address, and the credentials that this machine uses for it"
                     raise CacheError(f"{self.shown} refuses to be read", why, fix) from None
                 waited = time.monotonic() - began
@@ -226,7 +232,7 @@ class Remote:
                 time.sleep(delay)
                 delay = min(2 * delay, 15.0)
 
-    def _ask(self) -> Any:
+    def _file_system(self) -> Any:
         """The file system, connected in this very process."""
         if self._connected is None or self._connected[0] != os.getpid():
             import fsspec
@@ -249,7 +255,7 @@ class Remote:
         why = "every cache has one"
         fix = "give the address of a cache's folder, or of its manifest.json"
         if self.address.startswith("dvc:"):
-            if self._ask().isdvc(self._root()):
+            if self._file_system().isdvc(self._root()):
                 why = "DVC knows this output, but holds it neither here nor in this project's remote"
                 fix = "`dvc remote list` says where it looks; whoever made the cache must `dvc push` it there"
             else:
@@ -258,12 +264,12 @@ class Remote:
         return CacheError(f"{self.shown}/{NAME} {fault}", why, fix)
 
     def _root(self) -> str:
-        self._ask()
+        self._file_system()
         assert self._connected is not None
         return self._connected[2]
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _exclusively(self) -> Iterator[None]:
         with (self._folder / ".lock").open("w") as file:
             # without locks two may fetch the same file, and each puts a whole one in its place
             with suppress(OSError, ImportError):
@@ -278,7 +284,7 @@ class Remote:
             self._held += sum((self._folder / file).stat().st_size for file in fetched if self._touch(file))
         if self._held is not None and self._held <= self._room:
             return
-        found = []
+        files = []
         for path, _, names in os.walk(self._parent):
             for name in names:
                 file = Path(path) / name
@@ -287,10 +293,10 @@ class Remote:
                         about = file.stat()
                     except FileNotFoundError:
                         continue
-                    found.append((about.st_mtime_ns, about.st_size, file))
-        self._held = sum(size for _, size, _ in found)
+                    files.append((about.st_mtime_ns, about.st_size, file))
+        self._held = sum(size for _, size, _ in files)
         keep = {self._folder / file for file in self._in_use}
-        for _, size, file in sorted(found):
+        for _, size, file in sorted(files):
             if self._held <= self._room:
                 return
             if file not in keep:
@@ -330,11 +336,13 @@ def _options(protocol: str) -> dict[str, Any]:
     return options
 
 
-def _true(error: Exception) -> Exception:
-    """fsspec says of whatever ails an HTTP connection that the file was not found, and DVC of any remote."""
+def _real_cause(error: Exception) -> Exception:
+    """The error behind the one raised: to fsspec any failure of an HTTP connection is a missing file, and to
+    DVC any failure of a remote.
+    """
     cause = error.__cause__
     if type(error).__name__ == "DataIndexDirError" and isinstance(cause, Exception):
-        return _true(cause)
+        return _real_cause(cause)
     if isinstance(error, FileNotFoundError) and isinstance(cause, Exception):
         foreign = isinstance(cause, OSError) or type(cause).__module__.startswith("aiohttp")
         if foreign and getattr(cause, "status", None) != 404:
@@ -342,19 +350,19 @@ def _true(error: Exception) -> Exception:
     return error
 
 
-def _final(error: Exception) -> bool:
+def _is_final(error: Exception) -> bool:
     if type(error).__module__ == "builtins" and not isinstance(error, OSError):
         return True  # no connection's fault
     if isinstance(error, PermissionError) or getattr(error, "status", None) in (400, 401, 403, 405, 410):
         return True
-    return any(kind.__name__ in _FINAL for kind in type(error).__mro__)
+    return any(kind.__name__ in _FINAL_ERRORS for kind in type(error).__mro__)
 
 
 def _number(name: str, default: float) -> float:
     try:
-        found = float(os.environ.get(name) or default)
-        if not 0 < found < 1e9:
+        value = float(os.environ.get(name) or default)
+        if not 0 < value < 1e9:
             raise ValueError
-        return found
+        return value
     except ValueError:
         raise CacheError(f"{name} = {os.environ[name]!r} is no number above 0") from None

@@ -19,7 +19,9 @@ from numcodecs import zstd
 from stillroom.cache.format.layout import FILE_BYTES, Layout, runs
 from stillroom.cache.format.manifest import FORMAT
 from stillroom.cache.format.rows import Rows
-from stillroom.cache.read.store import UNDECODABLE, Kept, Loaded, Reader, Store, UnsoundError
+from stillroom.cache.read.checked_files import Kept, Loaded, Reader
+from stillroom.cache.read.damage import UNDECODABLE, UnsoundError
+from stillroom.cache.read.store import Store
 from stillroom.progress import Progress
 
 if TYPE_CHECKING:
@@ -122,7 +124,7 @@ class ZarrStore(Store):
             for start, stop in runs(0, layout.samples, length):
                 file = next(files)
                 try:
-                    _unpack(_content(f"{self.folder}/{file}", _most(chunk.nbytes)), chunk)
+                    _unpack(_content(f"{self.folder}/{file}", _size_limit(chunk.nbytes)), chunk)
                     array[start:stop] = chunk[: stop - start]
                 except Exception as error:  # as above
                     faults[file] = error
@@ -163,7 +165,7 @@ _PLACES = np.dtype([("offset", "<u8"), ("size", "<u8")])
 _NOWHERE = (2**64 - 1, 2**64 - 1)  # place and size of a chunk that lies beyond the end of the array
 
 
-def _most(size: int) -> int:
+def _size_limit(size: int) -> int:
     """Bytes that `size` bytes may take at most when compressed (ZSTD_compressBound, and some more)."""
     return size + size // 128 + 1024
 
@@ -183,7 +185,7 @@ def _chunks(file: str, size: int, blocks: int, used: int) -> list[memoryview]:
         UnsoundError: a byte of the file is not where the writer puts it.
     """
     tail = blocks * _PLACES.itemsize + 4
-    content = memoryview(_content(file, blocks * _most(size) + tail))
+    content = memoryview(_content(file, blocks * _size_limit(size) + tail))
     end = len(content) - tail
     if end < used:
         raise UnsoundError(f"is cut short: {len(content)} bytes, expected at least {tail + used}")

@@ -43,10 +43,10 @@ def convert(store: Store, folder: Path, backend: str, progress: Progress | None 
         return last[name][1]
 
     def read(name: str, view: int, start: int, stop: int) -> np.ndarray:
-        found = []
+        pieces = []
         for number, (first, end) in enumerate(old.parts(name)):
             if first < stop and start < end:
-                found.append(part(name, view, number)[max(start, first) - first : min(stop, end) - first])
-        return np.concatenate(found)
+                pieces.append(part(name, view, number)[max(start, first) - first : min(stop, end) - first])
+        return np.concatenate(pieces)
 
     return assemble(manifest, store.rows, read, folder, progress)

@@ -1,5 +1,6 @@
 """From staged blocks to a store: assembled beside its place, manifest last, then put there by one rename."""
 
+import errno
 import glob
 import hashlib
 import os
@@ -15,17 +16,18 @@ from typing import Any
 
 import numpy as np
 
+from stillroom.cache.format.digests import rows_digest
 from stillroom.cache.format.divergence import merge
 from stillroom.cache.format.layout import ArraySpec, Block, Layout, blocks_per_file, runs
-from stillroom.cache.format.lock import claim
-from stillroom.cache.format.manifest import NAME, Manifest, rows_digest
+from stillroom.cache.format.manifest import NAME, Manifest
 from stillroom.cache.format.rows import Rows
 from stillroom.cache.read.backends import backend as backend_class
 from stillroom.cache.read.backends import open_store
-from stillroom.cache.read.store import Kept, Reader
-from stillroom.cache.write.staging import Staging, sync
+from stillroom.cache.read.checked_files import Kept, Reader
+from stillroom.cache.write.staging import Staging
 from stillroom.errors import CacheError, listing
-from stillroom.files import carry, others
+from stillroom.files import carry, others, swap, sync
+from stillroom.lock import claim
 from stillroom.progress import Progress
 
 # every file of a store of either kind, of any number of views
@@ -114,7 +116,6 @@ def assemble(
             manifest = replace(manifest, metadata=metadata)
             _sync_all(temporary)
             manifest.save(temporary)
-            sync(temporary)
             _replace(temporary, target, progress)
         finally:
             _surely(_discard, temporary)
@@ -192,12 +193,12 @@ def _describe(
     faults = []
     for block in layout.blocks():
         try:
-            found: dict[str, str] = {}
+            block_digests: dict[str, str] = {}
             for staging in reversed(stagings):
                 entry, values = staging.entry(block)
-                found |= entry
+                block_digests |= entry
                 measured.setdefault(block, {}).update(values)
-            digests[block] = found
+            digests[block] = block_digests
         except CacheError as error:
             faults.append(error.what)
     if faults:
@@ -232,12 +233,12 @@ def refuse_other_content(target: Path) -> None:
     Raises:
         CacheError: there is something else; names it. Hidden files do not count.
     """
-    found = [target.name] if target.exists() and not target.is_dir() else []
+    foreign = [target.name] if target.exists() and not target.is_dir() else []
     if target.is_dir() and not (target / NAME).exists():
-        found = sorted(file.name for file in target.iterdir() if not file.name.startswith("."))
-    if found:
+        foreign = sorted(file.name for file in target.iterdir() if not file.name.startswith("."))
+    if foreign:
         raise CacheError(
-            f"{target} holds something that is no cache:\n{listing(found, 6)}",
+            f"{target} holds something that is no cache:\n{listing(foreign, 6)}",
             f"there is no {NAME} in it, and a cache is to be there",
             "move it away, or choose another place for the store",
         )
@@ -248,28 +249,25 @@ def _replace(temporary: Path, target: Path, progress: Progress) -> None:
 
     Somebody's own files in the old store are put beside the new one: in a store each file counts.
     """
+    if target.is_symlink() and not target.exists():  # the disk behind it may be away
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
     aside = temporary.with_suffix(".old")
     try:
-        if target.is_dir():
-            target.rename(aside)
-            _keep_others(aside, target, progress)
-        temporary.rename(target)
+        swap(temporary, target, aside, lambda: _keep_others(aside, target, progress))
         sync(target.parent)
     finally:
-        if aside.exists() and not target.exists():
-            aside.rename(target)
         _surely(_remove, aside)
 
 
 def _keep_others(old: Path, target: Path, progress: Progress) -> None:
-    found = sorted(others(old, _STORE_FILES))
-    if not found:
+    kept = sorted(others(old, _STORE_FILES))
+    if not kept:
         return
     number = 1
     while (place := target.with_name(f"{target.name}.others{number}")).exists():
         number += 1
     carry(old, place, _STORE_FILES)
-    progress.note(f"no part of the cache, and moved to {place}:\n{listing(found, 6)}")
+    progress.note(f"no part of the cache, and moved to {place}:\n{listing(kept, 6)}")
 
 
 def _surely(clear: Callable[[Path], None], folder: Path) -> None:

@@ -3,31 +3,27 @@
 A staging folder is named by the cache id and outlives kills, so that a run goes on with what is missing.
 """
 
-import hashlib
 import json
 import os
-import re
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
+from stillroom.cache.format.digests import rows_digest
 from stillroom.cache.format.identity import canonical, identity_id, short
 from stillroom.cache.format.layout import ArraySpec, Block, blocks, fault_in
-from stillroom.cache.format.lock import Lock
-from stillroom.cache.format.manifest import array_digest, rows_digest
 from stillroom.cache.format.rows import pack
 from stillroom.cache.read.store import Store
+from stillroom.cache.write.block_files import FORMAT, BlockFiles
 from stillroom.errors import AccessError, CacheError
+from stillroom.files import remove_unfinished, whole_file
+from stillroom.lock import Lock
 
-FORMAT = "stillroom-staging/2"
 _TABLE = "staging.json"
-_LONGEST_HEADER = 2**20
-_BLOCK_FILE = re.compile(r"view-(\d+)-samples-(\d+)-(\d+)\.block")
 
 
 class Staging:
@@ -92,6 +88,7 @@ class Staging:
             self.block_samples = self._earlier.layout.block_samples
         self.dropped = 0
         self.folder = Path(os.path.abspath(parent)) / short(self.id)
+        self._files = BlockFiles(self.folder, self.id, self.arrays)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             what = f"the cache {short(self.id)} in {self.folder}"
@@ -107,7 +104,7 @@ class Staging:
             raise self._unwritable("the staging folder", error) from error
         try:
             if rank == 0:
-                self._clean()
+                remove_unfinished(self.folder)
             self._agree()
         except BaseException:
             self._lock.release()
@@ -142,20 +139,14 @@ class Staging:
             AccessError: this user may not read one that another has written.
         """
         whole = set()
-        for file in sorted(self.folder.iterdir()):
-            match = _BLOCK_FILE.fullmatch(file.name)
-            if not match:
-                continue
-            block = Block(*map(int, match.groups()))
-            if file != self._file(block):
-                continue
+        for block in self._files.present():
             try:
                 self._check_range(block)
                 self.read(block, list(self.arrays))
                 whole.add(block)
             except (CacheError, ValueError):
                 self._own()
-                file.unlink()
+                self._files.path(block).unlink()
                 self.dropped += 1
         return whole
 
@@ -208,33 +199,10 @@ class Staging:
                 found = f"{arrays[name].dtype.str} {arrays[name].shape}"
                 raise ValueError(f"{block}: {name} is {found}, expected {spec.dtype} {shape}")
             values[name] = np.ascontiguousarray(arrays[name], dtype=spec.dtype)
-        digests = {name: array_digest(value) for name, value in values.items()}
-        header = self._header(block, digests, measured or {})
-        file = self._file(block)
-        temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
         try:
-            with temporary.open("wb") as stream:
-                stream.write(header)
-                for value in values.values():
-                    stream.write(value.reshape(-1).view(np.uint8).data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(file)
-            sync(self.folder)
+            self._files.write(block, values, measured or {})
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise self._unwritable(str(block), error) from error
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-
-    def digests(self, block: Block) -> dict[str, str]:
-        """The digests of a committed block's arrays (`array_digest`), as they were when it was committed.
-
-        Raises:
-            CacheError: the block is not there or damaged.
-        """
-        return self.entry(block)[0]
 
     def entry(self, block: Block) -> tuple[dict[str, str], dict[str, Any]]:
         """What a manifest keeps of a committed block: its arrays' digests, and what was measured of it.
@@ -242,8 +210,7 @@ class Staging:
         Raises:
             CacheError: the block is not there or damaged.
         """
-        with self._open(block) as (_, digests, measured, _):
-            return digests, measured
+        return self._files.entry(block)
 
     def read(self, block: Block, names: list[str]) -> dict[str, np.ndarray]:
         """Some arrays of a committed block, each [stop - start, ...], checked against their digests.
@@ -251,73 +218,7 @@ class Staging:
         Raises:
             CacheError: the block is not there or damaged.
         """
-        with self._open(block) as (stream, digests, _, offsets):
-            values = {}
-            for name in names:
-                spec = self.arrays[name]
-                value = np.empty((block.stop - block.start, *spec.shape), spec.dtype)
-                stream.seek(offsets[name])
-                stream.readinto(value.reshape(-1).view(np.uint8).data)  # type: ignore[attr-defined]
-                if array_digest(value) != digests[name]:
-                    raise self._damaged(block, f"{name} is not what was committed")
-                values[name] = value
-            return values
-
-    @contextmanager
-    def _open(
-        self, block: Block
-    ) -> Iterator[tuple[BinaryIO, dict[str, str], dict[str, Any], dict[str, int]]]:
-        """A block's open file, each array's digest, what was measured, each array's byte offset.
-
-        All but the arrays' content is checked.
-        """
-        file = self._file(block)
-        try:
-            stream = file.open("rb")
-        except FileNotFoundError:
-            why = "it was never committed, or its file was deleted"
-            fix = "run the command again; it computes what is missing"
-            raise CacheError(f"the staged block {block} is not there: {file}", why, fix) from None
-        except PermissionError:  # not damaged: `committed` must not remove it
-            raise AccessError(file) from None
-        except OSError as error:
-            raise self._damaged(block, error.strerror or str(error)) from error
-        with stream:
-            try:
-                line = stream.readline(_LONGEST_HEADER)
-                table = json.loads(line)
-                digests = {name: digest for name, _, _, digest in table["arrays"]}
-                measured = table["measured"]
-                # Writing the header again compares all of it at once: format, id, block, arrays, its seal.
-                if digests.keys() != self.arrays.keys() or self._header(block, digests, measured) != line:
-                    raise ValueError("it is the file of another block or cache")
-                offsets, end = {}, len(line)
-                for name, spec in self.arrays.items():
-                    offsets[name] = end
-                    end += (block.stop - block.start) * spec.row_bytes
-                size = os.fstat(stream.fileno()).st_size
-                if size != end:
-                    raise ValueError(f"it has {size} bytes, expected {end}")
-            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-                raise self._damaged(block, str(error)) from None
-            yield stream, digests, measured, offsets
-
-    def _header(self, block: Block, digests: dict[str, str], measured: dict[str, Any]) -> bytes:
-        """One line of JSON. It names cache, block and arrays, so that a file never passes for another one."""
-        table: dict[str, Any] = {
-            "format": FORMAT,
-            "id": self.id,
-            "block": list(block),
-            "arrays": [
-                [name, spec.dtype, list(spec.shape), digests[name]] for name, spec in self.arrays.items()
-            ],
-            "measured": measured,
-        }
-        table["seal"] = hashlib.sha256(canonical(table)).hexdigest()
-        return json.dumps(table).encode("ascii") + b"\n"
-
-    def _file(self, block: Block) -> Path:
-        return self.folder / f"view-{block.view:05d}-samples-{block.start:010d}-{block.stop:010d}.block"
+        return self._files.read(block, names)
 
     def _check_range(self, block: Block) -> None:
         samples = len(self.rows.labels)
@@ -339,11 +240,6 @@ class Staging:
         if not self._lock.held:
             raise RuntimeError(f"{self.folder} is not open for writing in this process")
 
-    def _clean(self) -> None:
-        """Remove what a killed writer left half-written; nobody else writes while the lock is held."""
-        for file in self.folder.glob("*.tmp"):
-            file.unlink()
-
     def _agree(self) -> None:
         """Take over the block size of earlier blocks, and refuse to mix other arrays or rows with them."""
         file = self.folder / _TABLE
@@ -356,32 +252,26 @@ class Staging:
             "block_samples": self.block_samples,
         }
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            size = found["block_samples"]
+            earlier = json.loads(file.read_text(encoding="utf-8"))
+            size = earlier["block_samples"]
             if type(size) is not int or not 1 <= size <= len(self.rows.labels):
                 raise ValueError
         except PermissionError:
             raise AccessError(file) from None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            found = (
-                None  # new, or damaged: the block files know what they are, this table only keeps their size
-            )
-        if found is None:
-            temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+            # new, or damaged: the block files know what they are, this table only keeps their size
+            earlier = None
+        if earlier is None:
             try:
-                with temporary.open("w", encoding="utf-8") as stream:
-                    json.dump(table, stream, indent=1)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                temporary.replace(file)
-                sync(self.folder)
+                with whole_file(file) as stream:
+                    stream.write(json.dumps(table, indent=1).encode())
             except OSError as error:
                 raise self._unwritable(_TABLE, error) from error
             return
-        faults = [name for name in ("format", "id", "arrays", "rows") if found.get(name) != table[name]]
+        faults = [name for name in ("format", "id", "arrays", "rows") if earlier.get(name) != table[name]]
         if faults:
             lines = [
-                f"    {name}: expected {table[name]!r:.200}, found {found.get(name)!r:.200}"
+                f"    {name}: expected {table[name]!r:.200}, found {earlier.get(name)!r:.200}"
                 for name in faults
             ]
             raise CacheError(
@@ -391,25 +281,9 @@ class Staging:
             )
         self.block_samples = size
 
-    def _damaged(self, block: Block, why: str) -> CacheError:
-        return CacheError(
-            f"the staged block {block} is damaged: {self._file(block)}",
-            why,
-            "run the command again; it computes this block anew",
-        )
-
     def _unwritable(self, what: str, error: OSError) -> CacheError:
         return CacheError(
             f"{what} cannot be written in {self.folder}",
             error.strerror or str(error),
             "free space or mend the permissions, then run the command again; committed blocks are kept",
         )
-
-
-def sync(path: Path) -> None:
-    """Flush a file, or a folder's list of names, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,88 @@
+"""The report's table as Markdown: `results.md`."""
+
+from typing import Any
+
+from stillroom.reporting.table import METRICS
+from stillroom.reporting.wording import between, family_name, method, percent, size
+
+
+def as_markdown(results: dict[str, Any]) -> str:
+    """`results.md`: the teacher and the families; every loss and every student, where there are several."""
+    arms = list(dict.fromkeys(arm for line in results["summary"] for arm in line["gains"]))
+    lines = [*_families(results), *_cache(results["cache"])]
+    if len(arms) > 1:
+        lines += _losses(results, arms)
+    if len({row["seed"] for row in results["rows"]}) > 1 or len(arms) > 1:
+        lines += _students(results)
+    return "\n".join(lines) + "\n"
+
+
+def _families(results: dict[str, Any]) -> list[str]:
+    teacher, arm = results["teacher"], results["arm"]
+    lines = [
+        "# Results",
+        "",
+        f"Percent on the test split. `ce`: trained on the labels alone; `{arm}`: with the teacher's cached",
+        f"logits. Initial weights, pixels, order and schedule are the same; gain is {arm} - ce in points.",
+    ]
+    if method(results):
+        lines.append(method(results))
+    lines += [
+        "",
+        f"| family | model | accuracy ce | accuracy {arm} | gain | mAP ce | mAP {arm} | mAP gain | seeds |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---|",
+        f"| teacher | {_cell(teacher['arch'])} | {percent(teacher['accuracy'])} | | "
+        f"| {percent(teacher['mAP'])} | | | |",
+    ]
+    for line in results["summary"]:
+        cells = [_cell(family_name(line["family"])), _cell(line["arch"])]
+        for metric, gain in METRICS:
+            cells += [percent(line[f"{metric}_ce"]), percent(line[f"{metric}_{arm}"])]
+            cells += [between(line[gain], line[f"{gain}_interval"])]
+        lines.append(f"| {' | '.join(cells)} | {', '.join(str(seed) for seed in line['seeds'])} |")
+    if results["mean_gain"] is not None:
+        gains = [between(results[f"mean_{gain}"], results[f"mean_{gain}_interval"]) for _, gain in METRICS]
+        lines.append(f"| mean gain | | | | {gains[0]} | | | {gains[1]} | |")
+    return lines
+
+
+def _cache(cache: dict[str, Any]) -> list[str]:
+    bytes_a_view = cache["bytes"] / (cache["views"] * cache["samples"])
+    return [
+        "",
+        f"Cache `{cache['id']}`: {cache['views']} views of {cache['samples']} samples, {size(cache['bytes'])}"
+        f" ({bytes_a_view:.0f} bytes a view).",
+    ]
+
+
+def _losses(results: dict[str, Any], arms: list[str]) -> list[str]:
+    lines = ["", "## Every loss", "", "Gain in accuracy over `ce`.", ""]
+    lines += [f"| family | {' | '.join(arms)} |", f"|---|{'---:|' * len(arms)}"]
+    for line in results["summary"]:
+        gains = [line["gains"].get(arm, {}) for arm in arms]
+        cells = [between(gain.get("accuracy"), gain.get("accuracy_interval")) for gain in gains]
+        lines.append(f"| {_cell(family_name(line['family']))} | {' | '.join(cells)} |")
+    return lines
+
+
+def _students(results: dict[str, Any]) -> list[str]:
+    lines = [
+        "",
+        "## Every student",
+        "",
+        "| family | arm | seed | accuracy | top-5 | mAP | calibration error | agreement with teacher |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in results["rows"]:
+        names = ("accuracy", "top5", "mAP", "calibration_error", "agreement")
+        scores = " | ".join(percent(row[name]) for name in names)
+        lines.append(f"| {_cell(family_name(row['family']))} | {row['arm']} | {row['seed']} | {scores} |")
+    return lines
+
+
+def _cell(text: str) -> str:
+    """Text that can neither end a table cell nor start markup."""
+    text = " ".join(text.split()).replace("\\", "\\\\")
+    for mark in "|<`*[":
+        text = text.replace(mark, f"\\{mark}")
+    return text

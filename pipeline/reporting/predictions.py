@@ -1,0 +1,83 @@
+"""What each model said of the test split: the predictions beside its record, checked against it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from stillroom.errors import AccessError, DataError, listing
+from stillroom.reporting.records import Runs, Student, Teacher, first_commands, folder_name, training_command
+from stillroom.samples import Samples
+
+
+def with_predictions(runs: Runs, artifacts: Path, test: Samples) -> Runs:
+    """Add what each model said of the test split, where it was kept.
+
+    Raises:
+        DataError: a model was tested on another split, whether its predictions are here or not; predictions
+            are damaged, or do not give the accuracy in `metrics.json`. All such files are named.
+    """
+    labels, digests = np.array(test.labels(), np.int64), test.digests()
+    faults: dict[str, str] = {}  # and the command that mends it
+
+    def predictions(folder: Path, model: Teacher | Student, remedy: str) -> np.ndarray | None:
+        for name, recorded in model.test.model_dump().items():
+            if recorded != digests[name]:
+                record = folder / ("student.json" if isinstance(model, Student) else "teacher.json")
+                current = f"{artifacts / 'data'} has {digests[name]}"
+                faults[f"{record}: another test split: test.{name} is {recorded}, {current}"] = remedy
+                return None
+        file = folder / "predictions.safetensors"
+        if not file.exists():
+            return None
+        try:
+            logits = _logits(file, len(labels), len(test.classes))
+            accuracy = 100 * float((logits.argmax(axis=1) == labels).mean())
+            measured = model.metrics.accuracy
+            if abs(accuracy - measured) > 1e-3:
+                found = f"it gives an accuracy of {accuracy:.4f}%"
+                raise ValueError(f"{found}, metrics.json says {measured:.4f}%")
+        except (ValueError, OSError, SafetensorError) as error:
+            faults[f"{file}: {error}"] = remedy
+            return None
+        return logits
+
+    teacher = predictions(artifacts / "teacher", runs.teacher, "stillroom teacher")
+    students = {}
+    for student in runs.students:
+        entry = (student.family, student.arm, student.seed)
+        folder = artifacts / "students" / folder_name(entry)
+        logits = predictions(folder, student, training_command(entry))
+        if logits is not None:
+            students[entry] = logits
+    if faults:
+        raise DataError(
+            "the report cannot use what these models said of the test split:\n"
+            + listing(list(faults), len(faults)),
+            "a file was damaged, is of another run, or the test split has changed since",
+            f"run again: {first_commands(faults.values())}; `dvc repro` does it for all",
+        )
+    return replace(runs, labels=labels, logits=students, teacher_logits=teacher)
+
+
+def _logits(file: Path, rows: int, classes: int) -> np.ndarray:
+    """The tensor `logits` of a safetensors file, float32 [rows, classes]; its size is looked at first."""
+    expected = 4 * rows * classes
+    if file.stat().st_size > expected + 65536:
+        raise ValueError(f"it has {file.stat().st_size} bytes, expected about {expected}")
+    try:
+        file.open("rb").close()  # the library says of one that may not be read that it is not there
+    except PermissionError:
+        raise AccessError(file) from None
+    with safe_open(file, framework="numpy") as tensors:
+        if list(tensors.keys()) != ["logits"]:
+            raise ValueError("it does not hold one tensor `logits`")
+        piece = tensors.get_slice("logits")
+        kind, shape = piece.get_dtype(), list(piece.get_shape())
+        if kind != "F32" or shape != [rows, classes]:
+            raise ValueError(f"logits are {kind} {shape}, expected F32 {[rows, classes]}")
+        logits: np.ndarray = tensors.get_tensor("logits")
+    if not np.isfinite(logits).all():
+        raise ValueError("it holds values that are not finite")
+    return logits

@@ -1,0 +1,90 @@
+"""Checks of the parameters that come before any work."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stillroom_stages.artifacts import CACHE, DATA, REPORT, STAGING, STUDENTS, TEACHER
+
+if TYPE_CHECKING:
+    from stillroom.params import Params
+
+# Asked of timm only where they are not these: its import takes seconds
+USUAL_OPTIMISERS = ("adam", "adamw", "lamb", "lion", "muon", "sgd")
+
+
+def check_choices(params: "Params", source: str) -> None:
+    """Refuse a policy, loss, family, teacher or optimiser that is not there, and a teacher of random weights.
+
+    Raises:
+        ParamsError: names the nearest valid one.
+    """
+    from stillroom import losses, modalities
+    from stillroom.errors import ParamsError
+
+    modalities.of_data_set(params.data.name).check(params, source)
+    student = params.student
+    own = student.losses.model_extra or {}
+    for name, key in [(arm, "student.arms") for arm in student.arms] + [
+        (name, f"student.losses.{name}") for name in own
+    ]:
+        losses.check(name, f"{source}: {key}")
+    opts = {"teacher.train.opt": params.teacher.train.opt, "student.train.opt": student.train.opt}
+    opts |= {f"student.family_train.{name}.opt": student.train_of(name).opt for name in student.family_train}
+    for key, opt in opts.items():
+        if opt not in USUAL_OPTIMISERS:
+            from stillroom.training.optimizer import check_optimiser
+
+            check_optimiser(opt, f"{source}: {key}")
+    if params.teacher.train.epochs == 0 and params.teacher.weights == "none":
+        raise ParamsError(
+            f"{source}: teacher.train.epochs = 0 with teacher.weights = 'none'",
+            "the teacher would keep its random weights, and students would learn from noise",
+            "set teacher.train.epochs to 1 or more, or teacher.weights to hub or a .safetensors file",
+        )
+
+
+def check_inputs(params: "Params") -> None:
+    """Refuse data or weights in a folder that a stage replaces: it would delete what it is to read.
+
+    Raises:
+        ParamsError: names the parameter, the folder and what to do.
+    """
+    from stillroom import modalities
+    from stillroom.errors import ParamsError
+    from stillroom.files import replaced
+
+    model = params.student.model
+    weights = {"teacher.weights": params.teacher.weights, "student.model.weights": model.weights}
+    weights |= {f"student.model.family_weights.{name}": file for name, file in model.family_weights.items()}
+    inputs = {name: file for name, file in weights.items() if file not in ("hub", "none")}
+    modality = modalities.of_data_set(params.data.name)
+    data = modality.data_inputs(params.data)
+    inputs |= {name: path for name, path in data.items() if path is not None}
+    for name, path in inputs.items():
+        folder = replaced(Path(os.path.expanduser(path)), (DATA, TEACHER, CACHE, STUDENTS, REPORT, STAGING))
+        if folder is None:
+            continue
+        if name == "data.path":
+            real = os.path.relpath(os.path.realpath(path))
+            what = modality.SAMPLES
+            fix = f"move the {what} out of it (mv {real} {what}), and set {name} to where they are"
+        elif name in data:
+            fix = f"move the file out of it, and set {name} to where it is"
+        else:
+            fix = f"copy the file out of it (cp {path} start.safetensors), and set {name} to the copy"
+            if not Path(path).exists():  # DVC removes a stage's outputs before it runs the command
+                fix += f"; what a stage wrote there, `dvc checkout {path}` brings back"
+        why = "stages replace what is in that folder: nothing in it may be an input"
+        raise ParamsError(f"{name} = {path!r} lies in {folder}", why, fix)
+
+
+def check_family(params: "Params", family: str, source: str) -> None:
+    """Refuse what is neither a family nor a model by its own name.
+
+    Raises:
+        ParamsError: names the nearest ones.
+    """
+    from stillroom import modalities
+
+    modalities.of_data_set(params.data.name).check_family(family, source)
