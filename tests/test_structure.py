@@ -1,0 +1,95 @@
+"""The house: which room may know which. Arrows only go down, and some never."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {"stillroom": ROOT / "pipeline", "stillroom_stages": ROOT / "stages"}
+# From the ground up; rooms on one floor do not know each other
+FLOORS = [
+    {"ground"},
+    {"cache", "losses", "modalities"},
+    {"views"},
+    {"evaluation"},
+    {"provenance"},
+    {"teaching", "training", "reporting"},
+    {"benchmarks"},
+    {"stages"},
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package, folder in PACKAGES.items():
+        for file in sorted(folder.rglob("*.py")):
+            parts = [package, *file.relative_to(folder).with_suffix("").parts]
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return found
+
+
+def room(module: str) -> str:
+    package, *parts = module.split(".")
+    if package == "stillroom_stages":
+        return "stages"
+    return parts[0] if parts and (ROOT / "pipeline" / parts[0]).is_dir() else "ground"
+
+
+def imports(file: Path) -> set[str]:
+    """What a file imports of ours, anywhere in it, but for types alone."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    known = modules()
+    types = [
+        node
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
+        for node in ast.walk(branch)
+    ]
+    found = set()
+    for node in ast.walk(tree):
+        if node in types:
+            continue
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PACKAGES:
+            for name in node.names:
+                whole = f"{node.module}.{name.name}"
+                found.add(whole if whole in known else str(node.module))
+        elif isinstance(node, ast.Import):
+            found |= {name.name for name in node.names if name.name.split(".")[0] in PACKAGES}
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_arrows_only_go_down(module: str) -> None:
+    here = room(module)
+    there = {room(one): one for one in imports(modules()[module])}
+    wrong = [one for other, one in there.items() if other != here and FLOOR[other] >= FLOOR[here]]
+    assert not wrong, f"{module} ({here}) imports {', '.join(wrong)}"
+
+
+def test_a_modality_is_known_by_name_alone() -> None:
+    """Nothing outside the modalities imports from one; benchmarks measure that of images."""
+    wrong = [
+        f"{module} imports {one}"
+        for module, file in modules().items()
+        for one in imports(file)
+        if room(module) not in ("modalities", "benchmarks") and one.startswith("stillroom.modalities.images")
+    ]
+    assert not wrong
+
+
+def test_what_the_stages_depend_on_is_there() -> None:
+    stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+    deps = [one for stage in stages.values() for one in stage.get("deps", [])]
+    sources = [one for one in deps if one.startswith(("pipeline", "stages"))]
+    assert len(sources) > 20 and all((ROOT / one).exists() for one in sources)
+
+
+@pytest.mark.parametrize("stage", ["teacher", "cache", "student"])
+def test_what_only_reads_from_afar_or_reports_retrains_nothing(stage: str) -> None:
+    stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+    deps = stages[stage]["deps"]
+    for quiet in ("pipeline/reporting/bootstrap.py", "pipeline/errors.py", "stages/console.py"):
+        assert not any(quiet == one or quiet.startswith(f"{one}/") for one in deps)
