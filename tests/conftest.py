@@ -62,10 +62,15 @@ Run = Callable[..., subprocess.CompletedProcess]
 _shared: set[Path] = set()  # folders that other workers may be copying
 
 
-def environment() -> dict[str, str]:
-    """No network is asked, and a stage finds the tools of this Python first."""
+def environment(start: bool = False) -> dict[str, str]:
+    """No network is asked, and a stage finds the tools of this Python first.
+
+    Args:
+        start: a `stillroom` that something in this environment starts is one from nothing, as a user's, not a fork.
+    """
+    folders = [str(BIN)] if start else [warm.path(), str(BIN)]
     changed = {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([*folders, os.environ["PATH"]]),
         "HF_HUB_OFFLINE": "1",
         "PYTHONWARNINGS": "ignore",
     }
@@ -76,7 +81,8 @@ def run_in(folder: Path, *command: str, code: int | None = 0) -> subprocess.Comp
     """Run a command in a folder; the exit code must be `code` (None: any), and no traceback may be shown."""
     # DVC writes to its own folder even where it only looks: a copy made just then would have half a file
     assert command[0] != "dvc" or folder not in _shared, "`dvc` in `finished`: take `project`, a copy of it"
-    if command[0] == "stillroom":
+    # What DVC leaves to a process of its own, it starts from nothing
+    if command[0] in warm.COMMANDS and command[:2] not in (("dvc", "exp"), ("dvc", "queue")):
         done = warm.run(command, folder, environment())
     else:
         done = subprocess.run(
@@ -110,7 +116,7 @@ def copy_library(folder: Path) -> dict[str, str]:
     return {**environment(), "PYTHONPATH": str(folder)}
 
 
-def until(condition: Callable[[], bool], process: subprocess.Popen | None = None) -> None:
+def until(condition: Callable[[], object], process: subprocess.Popen | warm.Process | None = None) -> None:
     """Wait for something to come to pass, however slow the machine is, while a process lives."""
     end = time.monotonic() + warm.LONGEST
     while not condition():

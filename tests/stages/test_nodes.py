@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from stillroom.cache.read.backends import open_store
-from tests.conftest import BIN, ROOT, environment, ran, run_in
+from tests import warm
+from tests.conftest import ROOT, environment, ran, run_in, until
 from tests.team.servers import free_port
 from tests.warm import LONGEST
 
@@ -21,24 +22,22 @@ class Nodes:
     """Two machines: an agent of torchrun each, with one process."""
 
     def __init__(self, project: Path, *command: str, **settings: str) -> None:
-        self.project, port = project, free_port()
+        port = free_port()
         self.agents = [
-            subprocess.Popen(
-                [
-                    *(str(BIN / "torchrun"), "--no-python", "--nnodes", "2", "--nproc-per-node", "1"),
+            warm.start(
+                (
+                    *("torchrun", "--no-python", "--nnodes", "2", "--nproc-per-node", "1"),
                     *("--node-rank", str(rank), "--master-addr", "127.0.0.1", "--master-port", str(port)),
-                    *(str(BIN / "stillroom"), *command),
-                ],
-                cwd=project,
-                env={**environment(), "OMP_NUM_THREADS": "1", **settings},
-                stdout=(project / f"node{rank}.log").open("wb"),
-                stderr=subprocess.STDOUT,
+                    *("stillroom", *command),
+                ),
+                project,
+                {**environment(), "OMP_NUM_THREADS": "1", **settings},
             )
             for rank in range(2)
         ]
 
     def said(self, rank: int) -> str:
-        return (self.project / f"node{rank}.log").read_text()
+        return self.agents[rank].stdout + self.agents[rank].stderr
 
     def lose(self, rank: int) -> None:
         """The machine is gone at once, with all that ran on it."""
@@ -54,13 +53,6 @@ class Nodes:
             if agent.poll() is None:
                 self.lose(rank)
                 agent.wait()
-
-
-def until(condition, seconds: float = LONGEST) -> None:  # type: ignore[no-untyped-def]
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.05)
 
 
 def test_two_machines_make_the_cache_that_one_makes(project: Path) -> None:
@@ -79,7 +71,7 @@ def test_two_machines_make_the_cache_that_one_makes(project: Path) -> None:
 @pytest.mark.parametrize("lost", [0, 1])
 def test_when_a_machine_dies_the_other_ends_and_one_alone_goes_on(project: Path, lost: int) -> None:
     command = ["student", "--family", "pvt", "--arm", "kd"]
-    command += ["--set", "student.train.epochs=16", "--set", "student.train.drop_path=0.0"]
+    command += ["--set", "student.train.epochs=8", "--set", "student.train.drop_path=0.0"]
     nodes = Nodes(project, *command, STILLROOM_CHECKPOINT_SECONDS="0")
     staging = project / "artifacts/.staging"
     try:
@@ -94,7 +86,7 @@ def test_when_a_machine_dies_the_other_ends_and_one_alone_goes_on(project: Path,
     finally:
         nodes.close()
     said = run_in(project, "stillroom", *command).stdout
-    assert re.search(r"resumed: \d+ of 16 epochs", said)
+    assert re.search(r"resumed: \d+ of 8 epochs", said)
 
 
 def test_students_of_a_job_array_run_side_by_side(project: Path) -> None:
@@ -116,7 +108,7 @@ def test_students_of_a_job_array_run_side_by_side(project: Path) -> None:
             )
             for number in (0, 1, 3)  # vit ce, vit kd, pvt kd
         ]
-        time.sleep(8)  # longer than DVC's own patience of three seconds after its start
+        time.sleep(5)  # longer than DVC's own patience of three seconds after its start
     for job in jobs:
         said, _ = job.communicate(timeout=LONGEST)
         assert job.returncode == 0, said

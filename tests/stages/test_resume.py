@@ -3,15 +3,14 @@
 import json
 import os
 import signal
-import subprocess
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
 
-from tests.conftest import BIN, environment, run_in
-from tests.warm import LONGEST
+from tests import warm
+from tests.conftest import environment, run_in, until
 
 # small batches: many steps to be killed in. drop_path and the average have a state that must go on too
 STEPS = ["--set", "student.train.batch_size=10", "--set", "student.train.ema=0.9"]
@@ -30,25 +29,20 @@ def killed(project: Path, command: list[str], name: str, count: int) -> None:
     """Run a command and SIGKILL it, with all its processes, when checkpoints of its name were written `count`
     times.
     """
-    changed = {**environment(), "STILLROOM_CHECKPOINT_SECONDS": "0"}
-    process = subprocess.Popen(
-        [str(BIN / "stillroom"), *command],
-        cwd=project,
-        env=changed,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
     before = {file: file.stat().st_mtime_ns for file in checkpoints(project, name)}
+    changed = {**environment(), "STILLROOM_CHECKPOINT_SECONDS": "0"}
+    process = warm.start(("stillroom", *command), project, changed)
     seen: set[int] = set()
-    end = time.monotonic() + LONGEST
-    while len(seen) < count:
-        assert process.poll() is None, process.communicate()[0].decode()
-        assert time.monotonic() < end
-        seen |= {file.stat().st_mtime_ns for file in checkpoints(project, name)} - set(before.values())
-        time.sleep(0.002)
+
+    def enough() -> bool:
+        for file in checkpoints(project, name):
+            with suppress(FileNotFoundError):
+                seen.add(file.stat().st_mtime_ns)
+        return len(seen - set(before.values())) >= count
+
+    until(enough, process)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
 
 
 def test_a_student_killed_at_any_step_ends_with_the_same_bits(project: Path) -> None:
@@ -162,16 +156,10 @@ def test_parts_of_a_batch_add_up_to_it(project: Path) -> None:
 
 def test_two_runs_of_one_student_do_not_mix(project: Path) -> None:
     command = [*KD, *STEPS, "--set", "student.train.epochs=100000"]
-    process = subprocess.Popen(
-        [str(BIN / "stillroom"), *command], cwd=project, env=environment(), stdout=subprocess.DEVNULL
-    )
-    try:
-        lock = project / "artifacts/.staging/vit-kd-0.lock"
-        while not lock.exists() or lock.read_text().strip() != str(process.pid):
-            assert process.poll() is None
-            time.sleep(0.01)
-        done = run_in(project, "stillroom", *KD, *STEPS, code=1)
-        assert f"process id {process.pid}" in done.stderr and "vit-kd-0" in done.stderr
-    finally:
-        process.kill()
-        process.wait()
+    process = warm.start(("stillroom", *command), project, environment())
+    lock = project / "artifacts/.staging/vit-kd-0.lock"
+    until(lambda: lock.exists() and lock.read_text().strip() == str(process.pid), process)
+    done = run_in(project, "stillroom", *KD, *STEPS, code=1)
+    assert f"process id {process.pid}" in done.stderr and "vit-kd-0" in done.stderr
+    process.kill()
+    process.wait()

@@ -2,15 +2,16 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests import conftest, warm
 from tests.conftest import BIN, environment, run_in
 
 KD = ["student", "--family", "pvt", "--arm", "kd", "--set", "student.train.drop_path=0.0"]
@@ -20,33 +21,13 @@ STOPPED = "stopped; finished work is kept: the same command goes on from there\n
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
-def heard() -> None:
-    """A shell's background jobs, and what they start, ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def until(condition: Callable[[], object], process: warm.Process) -> None:
+    conftest.until(lambda: condition() or process.poll() is not None)
+    assert process.poll() is None, process.stdout + process.stderr
 
 
-def start(project: Path, *command: str, **settings: str) -> subprocess.Popen:
-    """A command in a process group of its own; its output goes to a file that `said` reads."""
-    return subprocess.Popen(
-        [str(BIN / command[0]), *command[1:]],
-        cwd=project,
-        env={**environment(), "OMP_NUM_THREADS": "1", **settings},
-        stdout=(project / "out.log").open("wb"),
-        stderr=(project / "err.log").open("wb"),
-        start_new_session=True,
-        preexec_fn=heard,
-    )
-
-
-def said(project: Path) -> str:
-    return (project / "err.log").read_text()
-
-
-def until(condition: Callable[[], object], process: subprocess.Popen, project: Path) -> None:
-    end = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None and time.monotonic() < end, said(project)
-        time.sleep(0.005)
+def start(project: Path, *command: str, **settings: str) -> warm.Process:
+    return warm.start(command, project, {**environment(), "OMP_NUM_THREADS": "1", **settings})
 
 
 def epochs(project: Path, name: str = "pvt-kd-0") -> int:
@@ -59,85 +40,93 @@ def checkpoints(project: Path, name: str = "pvt-kd-0") -> list[Path]:
     return [*project.glob(f"artifacts/.staging/{name}*checkpoint*")]
 
 
-def ended(process: subprocess.Popen) -> int:
-    try:
-        return process.wait(120)
-    finally:
-        process.kill()
+@pytest.fixture(scope="module")
+def undisturbed(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The weights of a student that nothing stopped."""
+    project = tmp_path_factory.mktemp("undisturbed") / "project"
+    shutil.copytree(finished, project, symlinks=True)
+    run_in(project, "stillroom", *KD, *SOON)
+    return (project / "artifacts/students/pvt-kd-0/model.safetensors").read_bytes()
 
 
-@BOTH
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGINT, 2), (signal.SIGTERM, 2)])
 def test_a_stopped_student_goes_on_to_the_same_bits(
-    project: Path, number: signal.Signals, workers: int
+    project: Path, undisturbed: bytes, number: signal.Signals, workers: int
 ) -> None:
     """The signal reaches all its processes, as a terminal's Ctrl-C does; no checkpoint was due yet."""
     weights = project / "artifacts/students/pvt-kd-0/model.safetensors"
-    run_in(project, "stillroom", *KD, *SOON)
-    whole = weights.read_bytes()
     process = start(project, "stillroom", *KD, *SOON, STILLROOM_WORKERS=str(workers))
-    until(lambda: epochs(project) >= 2, process, project)
+    until(lambda: epochs(project) >= 2, process)
     assert not checkpoints(project)
     os.killpg(process.pid, number)
-    assert ended(process) == 1 and said(project) == STOPPED
+    assert process.wait() == 1 and process.stderr == STOPPED
     assert len(checkpoints(project)) == 1
     told = run_in(project, "stillroom", *KD, *SOON).stdout
     assert re.search(r"resumed: [2-6] of 6 epochs", told), told
-    assert weights.read_bytes() == whole and not checkpoints(project)
+    assert weights.read_bytes() == undisturbed and not checkpoints(project)
 
 
 def test_a_teacher_stopped_goes_on(project: Path) -> None:
     train = ["teacher", "--set", "teacher.train.batch_size=10", "--set", "teacher.train.epochs=400"]
     process = start(project, "stillroom", *train)
-    until(lambda: epochs(project, "teacher") >= 1, process, project)
+    until(lambda: epochs(project, "teacher") >= 1, process)
     process.send_signal(signal.SIGTERM)
-    assert ended(process) == 1 and said(project) == STOPPED
+    assert process.wait() == 1 and process.stderr == STOPPED
     process = start(project, "stillroom", *train)
-    until(lambda: "resumed: " in (project / "out.log").read_text(), process, project)
+    until(lambda: "resumed: " in process.stdout, process)
     process.send_signal(signal.SIGINT)
-    assert ended(process) == 1 and said(project) == STOPPED
+    assert process.wait() == 1 and process.stderr == STOPPED
 
 
 def test_a_second_signal_ends_a_step_that_does_not_end(project: Path) -> None:
-    process = start(project, "stillroom", *KD, *STEPS, STILLROOM_WORKERS="1")
-    until(lambda: epochs(project) >= 1, process, project)
-    worker = None
-    while worker is None or worker.status() != psutil.STATUS_STOPPED:  # they come and go with the epochs
-        worker = next(iter(psutil.Process(process.pid).children()), worker)
-        if worker is not None and worker.is_running():
-            try:
-                worker.suspend()
-                time.sleep(0.05)
-                worker.status()
-            except psutil.NoSuchProcess:
-                worker = None
+    steps = [*STEPS, "--set", "student.train.batch_size=2"]  # many to wait for when its worker has just begun
+    process = start(project, "stillroom", *KD, *steps, STILLROOM_WORKERS="1")
+    until(lambda: epochs(project) >= 1, process)
+    here = psutil.Process(process.pid)
+    earlier = {worker.pid for worker in here.children()}
+    until(lambda: {worker.pid for worker in here.children()} - earlier, process)
+    [worker] = [worker for worker in here.children() if worker.pid not in earlier]
+    worker.suspend()
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(2)
+        process.wait(1)
     process.send_signal(signal.SIGINT)
-    assert ended(process) == 1 and said(project) == STOPPED
+    assert process.wait() == 1 and process.stderr == STOPPED
 
 
 @BOTH
 def test_a_stage_without_checkpoint_ends_with_one_message(project: Path, number: signal.Signals) -> None:
     process = start(project, "stillroom", "cache", "--set", "views.count=4000", STILLROOM_WORKERS="2")
-    until(lambda: len([*project.glob("artifacts/.staging/*/*.block")]) > 12, process, project)
+    until(lambda: len([*project.glob("artifacts/.staging/*/*.block")]) > 12, process)
     os.killpg(process.pid, number)
-    assert ended(process) == 1 and said(project) == STOPPED
+    assert process.wait() == 1 and process.stderr == STOPPED
 
 
-@BOTH
-def test_a_signal_while_the_model_is_made(project: Path, number: signal.Signals) -> None:
-    process = start(project, "stillroom", *KD, *STEPS)
+@pytest.mark.parametrize("imported", [False, True])
+def test_a_signal_while_the_model_is_made(project: Path, imported: bool) -> None:
+    """Or while what makes it is imported: a command from nothing spends seconds on that."""
     lock = project / "artifacts/.staging/pvt-kd-0.lock"
     lock.unlink(missing_ok=True)
-    until(lambda: lock.exists() and lock.read_text().strip(), process, project)
-    process.send_signal(number)
-    assert ended(process) == 1 and said(project) == STOPPED
+    process: subprocess.Popen | warm.Process
+    if imported:
+        process = start(project, "stillroom", *KD, *STEPS)
+    else:
+        process = subprocess.Popen(
+            [str(BIN / "stillroom"), *KD, *STEPS],
+            cwd=project,
+            env=environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
+        )
+    conftest.until(lambda: lock.exists() and lock.read_text().strip(), process)
+    process.send_signal(signal.SIGTERM if imported else signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 1 and said == STOPPED
     assert not [*project.glob(f"artifacts/.staging/pvt-kd-0.{8 * '?'}")]
 
 
-def ranks_of(process: subprocess.Popen) -> list[psutil.Process]:
+def ranks_of(process: warm.Process) -> list[psutil.Process]:
     """The processes that torchrun started, first and second."""
     found = psutil.Process(process.pid).children()
     return sorted((one for one in found if "RANK" in one.environ()), key=lambda one: one.environ()["RANK"])
@@ -147,7 +136,7 @@ def ranks_of(process: subprocess.Popen) -> list[psutil.Process]:
 def test_all_processes_of_a_run_stop_after_the_same_step(project: Path, to: str) -> None:
     torchrun = ["torchrun", "--no-python", "--nproc-per-node", "2", "stillroom"]
     process = start(project, *torchrun, *KD, *STEPS, STILLROOM_WORKERS="1")
-    until(lambda: epochs(project) >= 1, process, project)
+    until(lambda: epochs(project) >= 1, process)
     if to == "torchrun":
         process.send_signal(signal.SIGTERM)
     elif to == "group":  # as Slurm does
@@ -155,11 +144,11 @@ def test_all_processes_of_a_run_stop_after_the_same_step(project: Path, to: str)
             one.send_signal(signal.SIGTERM)
     else:
         ranks_of(process)[1].terminate()
-    assert ended(process) != 0
-    assert said(project).count(STOPPED) == 1 and "error: " not in said(project)
+    assert process.wait() != 0
+    assert process.stderr.count(STOPPED) == 1 and "error: " not in process.stderr
     assert [file.suffix for file in checkpoints(project)] == [".checkpoint"]
     process = start(project, "stillroom", *KD, *STEPS)
-    until(lambda: "resumed: " in (project / "out.log").read_text(), process, project)
+    until(lambda: "resumed: " in process.stdout, process)
     process.kill()
     process.wait()
 
@@ -168,8 +157,8 @@ def test_ctrl_c_of_repro_keeps_the_step(project: Path) -> None:
     params = project / "params.yaml"
     params.write_text(params.read_text().replace("epochs: 4, batch_size: 40", "epochs: 400, batch_size: 10"))
     process = start(project, "dvc", "repro", "--single-item", "student@pvt-kd-0")
-    until(lambda: epochs(project) >= 1, process, project)
+    until(lambda: epochs(project) >= 1, process)
     os.killpg(process.pid, signal.SIGINT)
-    assert ended(process) != 0
-    assert STOPPED in said(project) and "Traceback" not in said(project)
+    assert process.wait() != 0
+    assert STOPPED in process.stderr and "Traceback" not in process.stderr
     assert len(checkpoints(project)) == 1

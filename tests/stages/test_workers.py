@@ -4,55 +4,37 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from stillroom.modalities import load_samples
-from tests.conftest import BIN, environment
+from tests import warm
+from tests.conftest import BIN, environment, until
 
 KD = ["student", "--family", "vit", "--arm", "kd"]
 LONG = ["--set", "student.train.epochs=4000", "--set", "student.train.batch_size=10"]
 
 
-def start(project: Path, *command: str, workers: int = 2, **settings: str) -> subprocess.Popen:
+def start(project: Path, *command: str, workers: int = 2, **settings: str) -> warm.Process:
     changed = {"STILLROOM_WORKERS": str(workers), "OMP_NUM_THREADS": "1", **settings}
-    return subprocess.Popen(
-        [str(BIN / "stillroom"), *command],
-        cwd=project,
-        env={**environment(), **changed},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return warm.start(("stillroom", *command), project, {**environment(), **changed})
 
 
-def until(look: Callable[[], object], process: subprocess.Popen, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not look():
-        assert process.poll() is None and time.monotonic() < end, process.communicate(timeout=10)
-        time.sleep(0.002)
-
-
-def a_worker(process: subprocess.Popen) -> psutil.Process | None:
+def a_worker(process: warm.Process) -> psutil.Process | None:
     return next(iter(psutil.Process(process.pid).children()), None)
 
 
-def message(process: subprocess.Popen) -> str:
+def message(process: warm.Process) -> str:
     """What a command that failed said; it must have ended with exit code 1 and one message."""
-    try:
-        _, said = process.communicate(timeout=120)
-    finally:
-        process.kill()
+    _, said = process.communicate()
     assert process.returncode == 1, said
     assert said.count("error: ") == 1 and said.startswith("error: ") and "Traceback" not in said, said
     return said
 
 
-def reach(process: subprocess.Popen, number: signal.Signals) -> bool:
+def reach(process: warm.Process, number: signal.Signals) -> bool:
     """Send a signal to a worker; they come and go with the epochs."""
     try:
         worker = next(iter(psutil.Process(process.pid).children()))
@@ -108,7 +90,6 @@ def test_an_image_that_a_worker_cannot_use_is_named_as_without_workers(project: 
 def test_workers_end_with_a_killed_parent(project: Path) -> None:
     process = start(project, *KD, *LONG)
     until(lambda: a_worker(process), process)
-    time.sleep(0.2)
     parent = psutil.Process(process.pid)
     parent.suspend()  # its workers of this moment
     workers = parent.children()
