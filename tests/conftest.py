@@ -66,7 +66,7 @@ def environment(start: bool = False) -> dict[str, str]:
     """No network is asked, and a stage finds the tools of this Python first.
 
     Args:
-        start: a `stillroom` that something in this environment starts is one from nothing, as a user's, not a fork.
+        start: a `stillroom` that something in this environment starts is no fork, but one from nothing.
     """
     folders = [str(BIN)] if start else [warm.path(), str(BIN)]
     changed = {
