@@ -1,7 +1,7 @@
 """Runs `stillroom`, `dvc` and `torchrun` in forks of one process that has imported what they need already.
 
 A command still has a process, a folder, an environment and an output of its own, and may be killed; what is
-saved are the ten seconds that it would spend on importing torch, timm and the rest. `run` waits for a command,
+saved are the ten seconds that it would spend on importing torch, timm and so on. `run` waits for a command,
 `start` does not, and `path` is a folder for PATH whose commands ask for a fork too: a stage that DVC or a
 shell starts is as fast. Where the start itself is the point, a test starts `BIN / "stillroom"`.
 """

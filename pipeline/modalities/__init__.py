@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stillroom.modalities.base import Modality
+    from stillroom.modalities.base import Modality, Model
     from stillroom.samples import Read, Samples
 
 
@@ -37,6 +37,17 @@ def of_model(folder: Path) -> "Modality":
             if found in names():
                 return get(found)
     return get("images")
+
+
+def load_model(folder: Path | str) -> "Model":
+    """The model in a folder that `stillroom student` or `stillroom teacher` wrote, on the CPU, in eval mode.
+
+    It is called with prepared inputs and returns outputs by name; `prepare` makes inputs of rendered views.
+
+    Raises:
+        DataError, WeightsError, AccessError: see `Modality.load`.
+    """
+    return of_model(Path(folder)).load(Path(folder))[0]
 
 
 def load_samples(folder: Path, root: Path | None = None) -> "Samples":

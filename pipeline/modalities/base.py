@@ -381,6 +381,10 @@ class Modality(ABC):
         """A few numbers of a rendered view, to say how far another is from it."""
 
     @abstractmethod
+    def item(self, rendered: np.ndarray, spec: Spec) -> "tuple[str, torch.Tensor]":
+        """A rendered view as a model's input, under the name that other libraries give it."""
+
+    @abstractmethod
     def from_file(self, file: Path, spec: Spec) -> np.ndarray:
         """What a model sees of a file's evaluation view.
 

@@ -16,6 +16,7 @@ from stillroom.params import Data, Params, Section, StudentModel
 from stillroom.samples import Samples
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
     from stillroom.modalities.images.models.create import Model
@@ -169,6 +170,15 @@ class Images(Modality):
         count = min(16, side)
         places = (np.arange(count) * side) // count
         return np.ascontiguousarray(rendered[np.ix_(places, places)])
+
+    def item(self, rendered: np.ndarray, spec: Spec) -> "tuple[str, torch.Tensor]":
+        """`pixel_values`, float32 [3, S, S]."""
+        import torch
+
+        from stillroom.modalities.images.render import to_input
+
+        mean, std = tuple(spec["mean"]), tuple(spec["std"])
+        return "pixel_values", to_input(torch.from_numpy(rendered)[None], mean, std)[0]
 
     def from_file(self, file: Path, spec: Spec) -> np.ndarray:
         from stillroom.modalities.images.decode import decode
