@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 @click.option(
     "--online",
     is_flag=True,
-    help="Compute what the teacher says in the loop, on the same views, instead of reading it from the "
-    "cache; write FAMILY-ARM-SEED-online/.",
+    help="As if there were no cache: a view of its own each epoch, and the teacher in the loop. Writes "
+    "FAMILY-ARM-SEED-online/.",
 )
 @stage
 def student(params: "Params", family: str, arm: str, seed: int, online: bool) -> None:

@@ -133,7 +133,7 @@ def test_a_real_limit_of_an_outer_group_is_found(limited: list[Path]) -> None:
 
 
 def test_torch_runs_no_more_threads_than_the_quota_pays_for(limited: list[Path]) -> None:
-    code = ASK.partition("from pipeline")[0] + (
+    code = ASK.partition("from stillroom")[0] + (
         "from stillroom.device import settle; settle(); import torch; print(torch.get_num_threads())"
     )
     assert ask(*limited, code=code) == ["1"]

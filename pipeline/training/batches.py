@@ -152,8 +152,10 @@ class CachedBatches(Batches):
             probabilities softened by `temperature`, as logits (`losses._ensemble`).
         view_order: `cycle`: epoch e replays plane e mod V. `shuffle`: each turn of V epochs takes the planes
             in an order of its own.
-        teachers: those of the outputs, on their device, which then compute in the loop what else is read.
-        amp: their precision.
+        teachers: None: what they said is read. Else as if there were no cache: epoch e looks at view e, which
+            is drawn (as the cache's is, where it holds so many), and these teachers, one an output, on their
+            device, are asked of it in the loop.
+        amp: the teachers' precision.
     """
 
     def __init__(
@@ -167,7 +169,7 @@ class CachedBatches(Batches):
         temperature: float = 1.0,
         view_order: str = "cycle",
         cut: Cut = Cut(),
-        teachers: Sequence[Model] = (),
+        teachers: Sequence[Model] | None = None,
         amp: str = "none",
     ) -> None:
         super().__init__(samples, spec, batch_size, seed, cut)
@@ -176,7 +178,9 @@ class CachedBatches(Batches):
         self._view_order = view_order
 
     def plane(self, epoch: int) -> int:
-        """The plane that an epoch replays, in [0, V)."""
+        """The plane that an epoch replays, in [0, V); with teachers in the loop the number of its view."""
+        if self._teachers is not None:
+            return epoch
         turn, place = divmod(epoch, self._store.layout.views)
         if self._view_order == "cycle":
             return place
@@ -184,11 +188,14 @@ class CachedBatches(Batches):
 
     def _plane(self, epoch: int) -> Plane:
         view = self.plane(epoch)
+        if self._teachers is not None:
+            asked = self._store.manifest.identity["views"]
+            policy = self.modality.policy(asked["recipe"], "manifest.json")
+            drawn = DrawnViews(policy, asked["seed"], self._samples, view)
+            together = partial(ensemble, temperature=self._temperature)
+            seen = (self.modality, self._reader, self._spec)
+            return Online(drawn, self._teachers, together, seen, self._amp)
         views = self.modality.stored(self._store.parameters(view), self._samples)
-        if self._teachers:
-            online = Online(views, self._teachers, self.modality, self._reader, self._spec, self._amp)
-            online.together = partial(ensemble, temperature=self._temperature)
-            return online
         outputs = [torch.from_numpy(self._store.logits(view, name)) for name in self._outputs]
         return Stored(views, {"logits": ensemble(outputs, self._temperature)} if outputs else {})
 

@@ -47,8 +47,8 @@ class Job:
         family, arm, seed: which student.
         samples: the whole table.
         store: the cache, open.
-        online: the folders of teachers by their output: what they say of the views is computed in the loop,
-            and nothing of it is read from the cache. None: all is read.
+        online: the folders of teachers by their output: each epoch looks at a view of its own, and what they
+            say of it is computed in the loop, as if there were no cache. None: both are read from the cache.
     """
 
     params: Params
@@ -202,7 +202,7 @@ def _batches(job: Job, train: Samples, model: Model, chosen: losses.Loss, ranks:
         chosen.settings.get("temperature", 1.0),
         config.view_order,
         Cut(config.accumulate, ranks.rank, ranks.world),
-        [] if job.online is None else [_teacher(job.online, name, ranks) for name in chosen.outputs],
+        None if job.online is None else [_teacher(job.online, name, ranks) for name in chosen.outputs],
         config.amp,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stillroom.modalities.base import Modality, Model, Policy, Reader, ViewRequest, Views
+from stillroom.modalities.base import Modality, Model, Policy, Reader, Spec, ViewRequest, Views
 from stillroom.samples import Samples
 
 # One output of several teachers as that of one
@@ -94,22 +94,27 @@ class Stored(Plane):
 
 
 class Online(Plane):
-    """The views of a plane, with the teachers in the loop: as if there were no cache of what they say."""
+    """Views with the teachers in the loop: as if there were no cache of what they say."""
 
     def __init__(
-        self, views: Views, teachers: Sequence[Model], modality: Modality, reader: Reader, spec: Any, amp: str
+        self,
+        views: Views,
+        teachers: Sequence[Model],
+        together: Together,
+        seen: tuple[Modality, Reader, Spec],
+        amp: str,
     ) -> None:
         """
         Args:
-            teachers: on their device.
-            reader: of the samples, for teachers that see other inputs than the student.
-            spec: what the student sees.
+            teachers: on their device; none for an arm without teacher.
+            together: makes one of their logits.
+            seen: what the student sees, and what else is rendered for a teacher that sees other inputs.
             amp: the teachers' precision, `none` or `bf16`.
         """
         super().__init__(views)
-        self._teachers, self._modality, self._reader, self._amp = teachers, modality, reader, amp
-        self._seen = modality.rendering(spec)
-        self.together: Together = lambda found: found[0]
+        self._teachers, self._together, self._amp = teachers, together, amp
+        self._modality, self._reader, spec = seen
+        self._rendering = self._modality.rendering(spec)
         for teacher in teachers:
             teacher.net.eval()
 
@@ -119,9 +124,9 @@ class Online(Plane):
         found = []
         for teacher in self._teachers:
             raw = inputs
-            if self._modality.rendering(teacher.spec) != self._seen:
+            if self._modality.rendering(teacher.spec) != self._rendering:
                 requests = [self.views[row] for row in rows[own]]
                 rendered = [self._modality.render(self._reader, one, teacher.spec) for one in requests]
                 raw = torch.from_numpy(np.stack(rendered))
             found.append(teacher.run(raw, self._amp)["logits"].float())
-        return {"logits": self.together(found)}
+        return {"logits": self._together(found)} if found else {}

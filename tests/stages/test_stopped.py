@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -84,9 +85,16 @@ def test_a_second_signal_ends_a_step_that_does_not_end(project: Path) -> None:
     until(lambda: epochs(project) >= 1, process)
     here = psutil.Process(process.pid)
     earlier = {worker.pid for worker in here.children()}
-    until(lambda: {worker.pid for worker in here.children()} - earlier, process)
-    [worker] = [worker for worker in here.children() if worker.pid not in earlier]
-    worker.suspend()
+
+    def suspended() -> bool:
+        for worker in here.children():
+            if worker.pid not in earlier:
+                with suppress(psutil.NoSuchProcess):  # it has ended since
+                    worker.suspend()
+                    return worker.status() == psutil.STATUS_STOPPED
+        return False
+
+    until(suspended, process)
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1)
