@@ -50,9 +50,9 @@ def bare_repository(folder: Path, name: str) -> None:
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
     for file in filter(None, names):
-        if not file.startswith(("tests/", "docs/")) and (ROOT / file).is_file():
+        if not file.startswith(("tests/", "docs/")) and (ROOT / file).exists():
             (work / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / file, work / file)
+            shutil.copy(ROOT / file, work / file, follow_symlinks=False)
     for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "start"]):
         subprocess.run(["git", *command], cwd=work, check=True, env=member(folder))
     bare = str(folder / f"{name}.git")
@@ -66,7 +66,7 @@ def member(home: Path, **more: str) -> dict[str, str]:
         for role in ("AUTHOR", "COMMITTER")
         for what, value in (("NAME", "member"), ("EMAIL", "member@example.invalid"))
     }
-    own = {"PYTHONPATH": ".", "XDG_CACHE_HOME": str(home / "cache"), "CUDA_VISIBLE_DEVICES": ""}
+    own = {"PYTHONPATH": "src", "XDG_CACHE_HOME": str(home / "cache"), "CUDA_VISIBLE_DEVICES": ""}
     own |= {"HTTP_PROXY": NOWHERE, "HTTPS_PROXY": NOWHERE, "NO_PROXY": "127.0.0.1,localhost"}
     return {**environment(), **names, **own, **more}
 
