@@ -14,7 +14,8 @@ from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.checks import verify
 from stillroom.errors import CacheError
 from stillroom.modalities import load_samples
-from stillroom.provenance.probes import BOUND, difference
+from stillroom.modalities.images import MODALITY
+from stillroom.provenance.probes import difference
 from tests.conftest import BIN, environment, run_in, until
 from tests.faults.kills import kill_all
 
@@ -276,10 +277,14 @@ def test_a_machine_that_renders_almost_alike_is_told_by_how_much(project: Path) 
 
 
 def test_a_machine_that_renders_other_pictures_is_refused(project: Path) -> None:
-    assert BOUND < 3
+    assert MODALITY.PROBE_BOUND < 3
     with_probes(project / "artifacts/cache", 3)
     said = run_in(project, *KD, code=1).stderr
-    assert "by 3 of 255 levels at most" in said and f"above {BOUND} levels" in said and "pillow 8.0" in said
+    assert (
+        "by 3 of 255 levels at most" in said
+        and f"above {MODALITY.PROBE_BOUND} levels" in said
+        and "pillow 8.0" in said
+    )
 
 
 @pytest.mark.parametrize(

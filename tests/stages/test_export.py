@@ -16,9 +16,9 @@ from stillroom.modalities.images.fields import centre
 from stillroom.modalities.images.models.create import create
 from stillroom.modalities.images.models.families import FAMILIES, student_arch
 from stillroom.modalities.images.models.load import load
-from stillroom.modalities.images.models.onnx import to_onnx
 from stillroom.modalities.images.pixels import Pixels
 from stillroom.modalities.images.render import render, to_input
+from stillroom.modalities.onnx import to_onnx
 from stillroom.modalities.weights import save_weights
 from tests.conftest import environment, run_in
 
@@ -62,7 +62,7 @@ def test_a_package_that_is_missing_is_named_with_the_command_that_installs_it(
     monkeypatch.setitem(sys.modules, package, None)  # as Python marks what is not there
     arch, overrides = student_arch("vit", "micro", 64)
     with pytest.raises(StillroomError, match=r"pip install 'stillroom\[onnx\]'"):
-        to_onnx(create(arch, 7, overrides, size=64), list("abcdefg"), tmp_path / "m.onnx")
+        to_onnx(create(arch, 7, overrides, size=64), list("abcdefg"), tmp_path / "m.onnx", "pixels")
     assert not list(tmp_path.iterdir())
 
 
@@ -80,7 +80,7 @@ def test_a_file_that_answers_otherwise_is_not_written(tmp_path: Path) -> None:
 
     model.net = Fickle()
     with pytest.raises(StillroomError, match=r"does not say what the model says(.|\n)*differ by 1\.0e-02"):
-        to_onnx(model, list("abcdefg"), tmp_path / "m.onnx")
+        to_onnx(model, list("abcdefg"), tmp_path / "m.onnx", "pixels")
     assert not list(tmp_path.iterdir())
 
 
@@ -90,7 +90,7 @@ def test_every_family_exports_and_loads_in_plain_timm(family: str, tmp_path: Pat
     arch, overrides = student_arch(family, "micro", 64)
     model = create(arch, 7, overrides, size=64, seed=3)
     before = [getattr(one, "fused_attn", None) for one in model.net.modules()]
-    assert to_onnx(model, list("abcdefg"), tmp_path / "m.onnx") < 1e-4
+    assert to_onnx(model, list("abcdefg"), tmp_path / "m.onnx", "pixels") < 1e-4
     assert [getattr(one, "fused_attn", None) for one in model.net.modules()] == before
     save_weights(model.net, tmp_path / "model.safetensors")
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -38,7 +38,7 @@ class Repro:
         self.process = subprocess.Popen(
             [str(BIN / "dvc"), "repro"],
             cwd=project,
-            env={**environment(), "STILLROOM_CHECKPOINT_SECONDS": "0"},
+            env={**environment(start=True), "STILLROOM_CHECKPOINT_SECONDS": "0"},
             stdout=self.log.open("wb"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
