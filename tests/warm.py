@@ -248,17 +248,30 @@ def serve(address: str) -> None:
             os.killpg(pid, signal.SIGKILL)
 
 
+# What commands import when they need it
+LATER = (
+    "dvc.cli",
+    "dvc.repo.reproduce",
+    "dvclive",
+    "h5py",
+    "sklearn.metrics",
+    "torch.distributed.run",
+    "torch.utils.flop_counter",
+    "zarr",
+)
+
+
 def _import_all() -> None:
     import importlib
     import pkgutil
 
     import timm
-    import zarr  # noqa: F401
 
     import stillroom
     import stillroom_stages
-    from stillroom_stages.cli import main  # noqa: F401
 
+    for name in LATER:
+        importlib.import_module(name)
     for package in (stillroom, stillroom_stages):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(found.name)

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -94,7 +95,14 @@ def test_a_second_signal_ends_a_step_that_does_not_end(project: Path) -> None:
                     return worker.status() == psutil.STATUS_STOPPED
         return False
 
+    def waits() -> bool:
+        """For its worker: it does nothing, and could."""
+        before = here.cpu_times()
+        time.sleep(0.1)
+        return here.status() == psutil.STATUS_SLEEPING and here.cpu_times() == before
+
     until(suspended, process)
+    until(waits, process)
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1)
