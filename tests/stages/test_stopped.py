@@ -87,22 +87,21 @@ def test_a_second_signal_ends_a_step_that_does_not_end(project: Path) -> None:
     here = psutil.Process(process.pid)
     earlier = {worker.pid for worker in here.children()}
 
-    def suspended() -> bool:
+    def stuck() -> bool:
+        """Its worker is suspended, and it waits for it: it does nothing, and could."""
+        held = []
         for worker in here.children():
             if worker.pid not in earlier:
                 with suppress(psutil.NoSuchProcess):  # it has ended since
                     worker.suspend()
-                    return worker.status() == psutil.STATUS_STOPPED
-        return False
-
-    def waits() -> bool:
-        """For its worker: it does nothing, and could."""
+                    held.append(worker)
         before = here.cpu_times()
         time.sleep(0.1)
-        return here.status() == psutil.STATUS_SLEEPING and here.cpu_times() == before
+        if not held or here.status() != psutil.STATUS_SLEEPING or here.cpu_times() != before:
+            return False
+        return all(one.is_running() and one.status() == psutil.STATUS_STOPPED for one in held)
 
-    until(suspended, process)
-    until(waits, process)
+    until(stuck, process)
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1)
