@@ -8,12 +8,13 @@ from types import ModuleType
 from stillroom.errors import ParamsError
 
 
-def names(package: str) -> list[str]:
-    """The names of a package's entries, sorted; modules whose name begins with _ are none. Only the package
-    itself is imported.
+def names(package: str, first: tuple[str, ...] = ()) -> list[str]:
+    """The names of a package's entries, `first` and then sorted; modules whose name begins with _ are none.
+    Only the package itself is imported.
     """
     path = importlib.import_module(package).__path__
-    return sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
+    entries = [module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_")]
+    return sorted(entries, key=lambda name: (name not in first, name))
 
 
 def check(package: str, name: str, message: str, first: tuple[str, ...] = ()) -> None:
@@ -26,7 +27,7 @@ def check(package: str, name: str, message: str, first: tuple[str, ...] = ()) ->
     Raises:
         ParamsError: names the nearest one, and all.
     """
-    known = [*first, *(one for one in names(package) if one not in first)]
+    known = names(package, first)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""

@@ -146,7 +146,7 @@ class Samples:
                     fix="run `stillroom prepare`",
                 )
             classes = _classes(table["classes"])
-            modality = str(table.get("modality", "images"))
+            modality = table.get("modality", "images")
             read = reads(modality)
             rows = tuple(read(entry, len(classes)) for entry in table["samples"])
             if len({row.key for row in rows}) < len(rows):

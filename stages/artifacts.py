@@ -56,8 +56,9 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def epoch_log(folder: Path, name: str) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that logs an epoch's record with DVCLive: `plots/metrics/<what>.tsv` in `folder` in the end.
+def epoch_log(folder: Path | None, name: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A function that logs an epoch's record with DVCLive: `plots/metrics/<what>.tsv` in `folder` in the end;
+    without a folder it logs nothing.
 
     Until then they grow in `artifacts/.staging/live/<name>`, where `dvc plots show` can see them: a stage's
     outputs must not be there before they are whole.
@@ -65,6 +66,9 @@ def epoch_log(folder: Path, name: str) -> Iterator[Callable[[dict[str, Any]], No
     Raises:
         StillroomError: the project is a git repository without a commit.
     """
+    if folder is None:
+        yield lambda record: None
+        return
     from dvclive import Live
     from scmrepo.exceptions import SCMError
 

@@ -11,9 +11,6 @@ from stillroom_stages.inputs import data_root
 from stillroom_stages.options import about, stage
 from stillroom_stages.store_options import as_json, cache_path
 
-MOST = 64  # views drawn; more would be no sheet to look at
-TOP = 5  # classes told of each view
-
 if TYPE_CHECKING:
     from stillroom.params import Params
     from stillroom.samples import Samples
@@ -42,6 +39,7 @@ def show(
     from stillroom.cache.read.backends import open_store
     from stillroom.errors import StillroomError
     from stillroom.evaluation.metrics import softmax
+    from stillroom.modalities.base import SHEET_CLASSES, SHEET_VIEWS
     from stillroom.provenance.identity import check_against_cache, input_of
 
     opened = open_store(path)
@@ -51,7 +49,7 @@ def show(
     modality, train = modalities.get(samples.modality), samples.in_splits("train")
     check_against_cache(opened.manifest, train, params, [output])
     row = _row_of(key, opened.keys, samples)
-    count = min(MOST, opened.layout.views)
+    count = min(SHEET_VIEWS, opened.layout.views)
     requests, logits = [], []
     for view in range(count):
         requests.append(modality.stored(opened.parameters(view), train)[row])
@@ -79,7 +77,10 @@ def show(
                 "view": view,
                 **modality.describe(requests[view].parameters),
                 "mixed_with": partner[0].key if (partner := requests[view].partner) else None,
-                "top": [[train.classes[c], float(shares[view][c])] for c in np.argsort(-shares[view])[:TOP]],
+                "top": [
+                    [train.classes[c], float(shares[view][c])]
+                    for c in np.argsort(-shares[view])[:SHEET_CLASSES]
+                ],
             }
             for view in range(count)
         ]

@@ -62,7 +62,7 @@ def student(params: "Params", family: str, arm: str, seed: int, online: bool) ->
     with Ranks() as ranks, ExitStack() as stack:
         console = stack.enter_context(shown()) if ranks.first else Progress()
         folder = stack.enter_context(whole_folder(STUDENTS / job.name)) if ranks.first else None
-        log = partial(epoch_log, folder or STUDENTS, job.name)
+        log = partial(epoch_log, folder, job.name)
         _, checkpoint = train_student(job, folder, STAGING, console, log, ranks)
         if folder is None:
             return

@@ -12,7 +12,7 @@ import torch
 import stillroom
 from stillroom.errors import DataError, ParamsError
 from stillroom.modalities.images import MODALITY
-from tests.conftest import environment
+from tests.conftest import environment, run_in
 
 
 def python(folder: Path, code: str, **variables: str) -> subprocess.CompletedProcess:
@@ -91,6 +91,24 @@ def test_what_does_not_belong_together_is_refused(finished: Path, tmp_path: Path
         stillroom.CachedDataset("artifacts/cache", data=tmp_path)
     with pytest.raises(AttributeError):
         stillroom.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("file", "command"),
+    [
+        ("artifacts/data/samples.json", ["student", "--family", "vit", "--arm", "kd"]),
+        ("artifacts/teacher/teacher.json", ["cache"]),
+        ("artifacts/students/vit-kd-0/student.json", ["export", "--student", "artifacts/students/vit-kd-0"]),
+    ],
+)
+@pytest.mark.parametrize("modality", ["sounds", "images.models.create", None, ["images"]])
+def test_a_modality_that_is_not_there_is_named(
+    project: Path, file: str, command: list[str], modality: object
+) -> None:
+    record = json.loads((project / file).read_text())
+    (project / file).write_text(json.dumps(record | {"modality": modality}))
+    said = run_in(project, "stillroom", *command, code=1).stderr
+    assert "there is no modality" in said and "images" in said
 
 
 def test_a_loss_is_called_with_outputs_by_name(finished: Path) -> None:

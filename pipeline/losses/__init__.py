@@ -2,30 +2,30 @@
 
 A loss is called as `NAME(logits, labels, teacher, label_smoothing=..., **parameters)` and returns named terms
 (scalars, whose sum is made small) or one scalar. Its keyword parameters are what `student.losses.NAME` may
-say.
-`NEEDS` beside it names the outputs of the teacher that it learns from; without it, these are the logits, or
-none where `teacher` has a default. A loss whose first parameter is called `student` gets all outputs by name,
-of the student and of the teacher, instead of the logits.
+say. `NEEDS` beside it names the outputs of the teacher that it learns from; without it, these are the logits,
+or none where `teacher` has a default. A loss whose first parameter is called `student` gets all outputs by
+name, of the student and of the teacher, instead of the logits.
 """
 
 import difflib
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from stillroom import registry
 from stillroom.errors import ParamsError
 
 if TYPE_CHECKING:
     import torch
 
+FIRST = ("ce", "kd")  # of a list of names
+GIVEN = ("logits",)  # what a loss can be given of a teacher
+
 
 def names() -> list[str]:
     """The names of all losses, `ce` and `kd` first. Nothing is imported."""
-    found = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
-    return sorted(found, key=lambda name: (name not in ("ce", "kd"), name))
+    return registry.names(__name__, FIRST)
 
 
 def check(name: str, where: str) -> None:
@@ -37,11 +37,7 @@ def check(name: str, where: str) -> None:
     Raises:
         ParamsError: names the nearest ones.
     """
-    known = names()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ParamsError(f"{where}: there is no loss {name!r}", fix=f"{hint}valid: {', '.join(known)}")
+    registry.check(__name__, name, f"{where}: there is no loss {name!r}", FIRST)
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,7 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
             it lacks one, or its file holds no function that can be called as a loss.
     """
     check(name, "arm")
-    module = importlib.import_module(f"{__name__}.{name}")
+    module = registry.load(__name__, name)
     function = getattr(module, name, None)
     signature = inspect.signature(function).parameters if callable(function) else {}
     if function is None or "teacher" not in signature or "label_smoothing" not in signature:
@@ -118,6 +114,11 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
         )
     usual = ("logits",) if signature["teacher"].default is inspect.Parameter.empty else ()
     needs = tuple(getattr(module, "NEEDS", usual))
+    if set(needs) - set(GIVEN):
+        raise ParamsError(
+            f"pipeline/losses/{name}.py needs {', '.join(needs)} of the teacher",
+            fix=f"NEEDS may name {', '.join(GIVEN)}",
+        )
     settings = dict(settings)
     outputs = tuple(settings.pop("outputs", ("logits",))) if needs else ()
     takes = {

@@ -3,11 +3,13 @@
 import importlib
 import pkgutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stillroom.modalities.base import Modality, Model
-    from stillroom.samples import Read, Samples
+    from stillroom.samples import Samples
+
+LARGEST_RECORD = 64 * 2**20  # bytes of a student.json or teacher.json that are read
 
 
 def names() -> list[str]:
@@ -16,7 +18,19 @@ def names() -> list[str]:
 
 
 def get(name: str) -> "Modality":
-    """A modality by its name, which must be there."""
+    """A modality by its name.
+
+    Raises:
+        DataError: there is none of that name: what says so was made by another version, or is damaged.
+    """
+    if name not in names():
+        from stillroom.errors import DataError
+
+        raise DataError(
+            f"there is no modality {name!r:.40}",
+            f"this version knows {', '.join(names())}",
+            "install the version that this was made with",
+        )
     found: Modality = importlib.import_module(f"{__name__}.{name}").MODALITY
     return found
 
@@ -26,16 +40,30 @@ def of_data_set(name: str) -> "Modality":
     return next(get(one) for one in names() if name in get(one).data_sets())
 
 
+def of_record(record: dict[str, Any]) -> "Modality":
+    """The modality that a `teacher.json` or `student.json` is of; the key came later than the first of them.
+
+    Raises:
+        DataError: see `get`.
+    """
+    return get(record.get("modality", "images"))
+
+
 def of_model(folder: Path) -> "Modality":
-    """The modality that the model in a folder is of, by its JSON (`Modality.load` says what is wrong)."""
+    """The modality that the model in a folder is of, by its JSON; where that cannot be read the usual one,
+    whose `load` says what is wrong.
+
+    Raises:
+        DataError: see `get`.
+    """
     import json
     from contextlib import suppress
 
-    for name in ("student.json", "teacher.json"):
-        with suppress(OSError, ValueError, AttributeError, RecursionError):
-            found = json.loads((folder / name).read_text(encoding="utf-8")).get("modality", "images")
-            if found in names():
-                return get(found)
+    for file in (folder / "student.json", folder / "teacher.json"):
+        with suppress(OSError, ValueError, RecursionError):
+            if file.stat().st_size <= LARGEST_RECORD:
+                record = json.loads(file.read_text(encoding="utf-8"))
+                return of_record(record if isinstance(record, dict) else {})
     return get("images")
 
 
@@ -54,9 +82,4 @@ def load_samples(folder: Path, root: Path | None = None) -> "Samples":
     """Read the samples table that `prepare` wrote; see `Samples.load`."""
     from stillroom.samples import Samples
 
-    def reads(modality: str) -> "Read":
-        if modality not in names():
-            raise ValueError(f"this version knows no {modality!r:.40}, but {', '.join(names())}")
-        return get(modality).sample
-
-    return Samples.load(folder, reads, root)
+    return Samples.load(folder, lambda modality: get(modality).sample, root)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
+SHEET_VIEWS = 64  # drawn on a sheet; more would be none to look at
+SHEET_CLASSES = 5  # likeliest classes told of each view
 # name -> (dtype, shape of one view's value)
 Fields = Mapping[str, tuple[str, tuple[int, ...]]]
 # What a model's input is, as JSON: for images {size, mean, std}

@@ -9,7 +9,7 @@ from stillroom import modalities
 from stillroom.cache.format import identity as identities
 from stillroom.cache.format.manifest import Manifest
 from stillroom.errors import AccessError, CacheError
-from stillroom.modalities.base import Modality, Spec
+from stillroom.modalities.base import Spec
 from stillroom.params import Cache, Params, Teacher, Views
 from stillroom.samples import Samples
 
@@ -94,15 +94,10 @@ def read_teacher(file: Path) -> dict[str, Any]:
                 f"{name} = {value!r:.80}",
                 "put the right file back, or run `stillroom teacher`",
             )
-    wrong = _modality_of(found).check_spec(found["input"])
+    wrong = modalities.of_record(found).check_spec(found["input"])
     if wrong:
         raise CacheError(f"{file} is damaged", wrong, "put the right file back, or run `stillroom teacher`")
     return dict(found)
-
-
-def _modality_of(described: dict[str, Any]) -> Modality:
-    """Of what `teacher.json` says; it came later than the first of them."""
-    return modalities.get(str(described.get("modality", "images")))
 
 
 def parts(identity: dict[str, Any], outputs: Sequence[str]) -> dict[str, str]:

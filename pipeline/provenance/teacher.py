@@ -20,7 +20,7 @@ def load_teacher(folder: Path, described: dict[str, Any]) -> Model:
         WeightsError: the weights are missing, or not those that `teacher.json` describes.
     """
     file = folder / "model.safetensors"
-    modality = modalities.get(str(described.get("modality", "images")))
+    modality = modalities.of_record(described)
     architecture = Architecture(described["arch"], described["overrides"], described["input"])
     model = modality.create(architecture, len(described["classes"]), weights=str(file))
     found = weights_digest(model.net)

@@ -181,10 +181,7 @@ class CachedBatches(Batches):
         """The plane that an epoch replays, in [0, V); with teachers in the loop the number of its view."""
         if self._teachers is not None:
             return epoch
-        turn, place = divmod(epoch, self._store.layout.views)
-        if self._view_order == "cycle":
-            return place
-        return int(permutation(self._seed, "views", turn, self._store.layout.views)[place])
+        return replayed(epoch, self._store.layout.views, self._view_order, self._seed)
 
     def _plane(self, epoch: int) -> Plane:
         view = self.plane(epoch)
@@ -198,6 +195,12 @@ class CachedBatches(Batches):
         views = self.modality.stored(self._store.parameters(view), self._samples)
         outputs = [torch.from_numpy(self._store.logits(view, name)) for name in self._outputs]
         return Stored(views, {"logits": ensemble(outputs, self._temperature)} if outputs else {})
+
+
+def replayed(epoch: int, views: int, order: str, seed: int) -> int:
+    """The plane, in [0, `views`), that an epoch replays: see `CachedBatches` for `order`."""
+    turn, place = divmod(epoch, views)
+    return place if order == "cycle" else int(permutation(seed, "views", turn, views)[place])
 
 
 def mixed_labels(labels: np.ndarray, partners: np.ndarray, shares: np.ndarray, classes: int) -> np.ndarray:

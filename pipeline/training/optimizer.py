@@ -65,8 +65,8 @@ def create_optimizer(net: torch.nn.Module, config: Train, steps: int) -> tuple[t
 def _in_float32_on_cpu(update: torch.Tensor, *settings: Any, **more: Any) -> torch.Tensor:
     """Muon's Newton-Schulz iteration in float32 on a CPU, where timm offers bfloat16 alone.
 
-    Most CPUs have no bfloat16 products: on one with AVX2 a step of Muon took 17 times as long as in float32,
-    eight times forward and backward together.
+    Many CPUs have no bfloat16 products, and take several times as long for such a step as for the forward and
+    the backward pass together.
     """
     if update.device.type == "cpu":
         more["dtype"] = torch.float32

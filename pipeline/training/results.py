@@ -45,7 +45,7 @@ def write_predictions(folder: Path, logits: np.ndarray, test: Samples) -> None:
             writer.writerow((test.classes[row.label], test.classes[answer]))
 
 
-def weights_told(model: Model) -> list[str]:
+def weights_lines(model: Model) -> list[str]:
     """What to say of a model's weights file: which tensors it did not give."""
     loaded = model.loaded
     if loaded.source == "none":

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from stillroom.training.batches import Batch, CachedBatches, Cut
 from stillroom.training.checkpoint import Checkpoint
 from stillroom.training.loop import Loss, fit
 from stillroom.training.pairing import digests
-from stillroom.training.results import described, tested, weights_told, write_predictions
+from stillroom.training.results import described, tested, weights_lines, write_predictions
 
 # What follows a run's records, epoch by epoch
 Log = Callable[[dict[str, Any]], None]
@@ -40,7 +40,7 @@ Log = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Job:
-    """One student of the matrix, checked against the data and the cache that it is to be trained from.
+    """One student of the matrix, and what it is trained from.
 
     Attributes:
         params: all of the parameters.
@@ -97,64 +97,36 @@ def train_student(
         StillroomError: training diverged, or a file cannot be written.
     """
     ranks = ranks or Ranks.alone()
-    config, train_config = job.params.student, job.train_config
-    modality = modalities.get(job.samples.modality)
-    train, val, test = (job.samples.in_splits(name) for name in ("train", "val", "test"))
-    chosen = losses.load(job.arm, config.losses.of(job.arm))
-    check_against_cache(job.store.manifest, train, job.params, chosen.outputs)
-    architecture = modality.student(job.family, config.model, input_of(job.store.manifest))
-    notes = [
-        *check_arm(job.arm, job.params, job.samples, job.family),
-        *late(train_config, "student.train"),
-    ]
-    for line in (*notes, *ignored(job.store.manifest, job.params), check_probes(job.store, train)):
-        if line:
-            progress.note(line)
-    model = modality.create(
-        architecture,
-        len(job.samples.classes),
-        weights=config.model.weights_of(job.family),
-        drop_path=train_config.drop_path,
-        seed=job.seed,
-    )
-    for line in weights_told(model):
-        progress.note(line)
-    source = _batches(job, train, model, chosen, ranks)
-    evidence = digests(model.net, source.whole(), train_config.epochs)
+    config, test = job.train_config, job.samples.in_splits("test")
+    chosen = losses.load(job.arm, job.params.student.losses.of(job.arm))
+    model, notes = _prepare(job, chosen, progress)
+    source = _batches(job, model, chosen, ranks)
+    evidence = digests(model.net, source.whole(), config.epochs)
     settings = {
-        "model": config.model.model_dump(),
-        "train": train_config.model_dump(),
+        "model": job.params.student.model.model_dump(),
+        "train": config.model_dump(),
         "loss": chosen.described(),
     }
+    run: dict[str, Any] = {"name": job.name, "arch": [model.arch, model.overrides]}
+    run |= {"cache": job.store.manifest.id, **settings, **evidence}
+    checkpoint = Checkpoint(staging, job.name, _digest(run))
     cost = {"params": parameters(model.net), "flops": flops(model)}
     model.net.to(device(ranks.local))
 
     def logits_of(model: Model, rows: Samples, shown: Progress, what: str) -> np.ndarray:
-        return evaluation_logits(model, rows, train_config.batch_size, train_config.amp, shown, what, ranks)
+        return evaluation_logits(model, rows, config.batch_size, config.amp, shown, what, ranks)
+
+    val, title = job.samples.in_splits("val"), f"{job.family} {job.arm} {job.seed}"
 
     def evaluate(model: Model) -> dict[str, Any]:
-        found = accuracy(logits_of(model, val, Progress(), ""), np.array(val.labels()))
-        return {"val_accuracy": round(found, 4)}
+        share = accuracy(logits_of(model, val, Progress(), ""), np.array(val.labels()))
+        return {"val_accuracy": round(share, 4)}
 
-    run: dict[str, Any] = {"name": job.name, "arch": [architecture.arch, architecture.overrides]}
-    run |= {"cache": job.store.manifest.id, **settings, **evidence}
-    checkpoint = Checkpoint(
-        staging, job.name, _digest(run | ({} if job.online is None else {"online": True}))
-    )
-    title = f"{job.family} {job.arm} {job.seed}"
-    with log() if folder else nullcontext(lambda record: None) as on_epoch:
+    terms = terms_of(chosen, config.label_smoothing)
+    validate = evaluate if len(val) else None
+    with log() as on_epoch:
         history = fit(
-            model,
-            source,
-            terms_of(chosen, train_config.label_smoothing),
-            train_config,
-            progress,
-            title,
-            on_epoch,
-            evaluate if len(val) else None,
-            job.seed,
-            ranks,
-            checkpoint,
+            model, source, terms, config, progress, title, on_epoch, validate, job.seed, ranks, checkpoint
         )
     logits = logits_of(model, test, progress, "test split")
     scores = summarise(logits, np.array(test.labels()), job.samples.classes)
@@ -163,15 +135,7 @@ def train_student(
     save_weights(model.net, folder / "model.safetensors")
     write_predictions(folder, logits, test)
     record = {
-        "format": "stillroom-student/1",
-        "family": job.family,
-        "arm": job.arm,
-        "seed": job.seed,
-        **described(model, job.samples),
-        "cache": job.store.manifest.id,
-        "cache_parts": parts(job.store.manifest.identity, chosen.outputs),
-        **({} if job.online is None else {"online": True}),
-        "views": job.store.manifest.layout.views,
+        **_record(job, model, chosen),
         "digests": evidence,
         "test": tested(test),
         **cost,
@@ -181,7 +145,7 @@ def train_student(
         "history": history,
         "seconds": round(sum(epoch["seconds"] for epoch in history), 3),
         "per_class_ap": scores.pop("per_class_ap"),
-        "environment": environment(modality.environment()) | {"processes": str(ranks.world)},
+        "environment": environment(source.modality.environment()) | {"processes": str(ranks.world)},
     }
     write_json(folder / "student.json", record)
     write_json(folder / "metrics.json", scores)
@@ -189,11 +153,55 @@ def train_student(
     return scores, checkpoint
 
 
-def _batches(job: Job, train: Samples, model: Model, chosen: losses.Loss, ranks: Ranks) -> CachedBatches:
+def _prepare(job: Job, chosen: losses.Loss, progress: Progress) -> tuple[Model, list[str]]:
+    """The student as training finds it, on the CPU, and the notes that `student.json` keeps.
+
+    What does not belong together is refused before a model is made.
+    """
+    train, manifest = job.samples.in_splits("train"), job.store.manifest
+    config, modality = job.params.student.model, modalities.get(job.samples.modality)
+    check_against_cache(manifest, train, job.params, chosen.outputs)
+    architecture = modality.student(job.family, config, input_of(manifest))
+    notes = [
+        *check_arm(job.arm, job.params, job.samples, job.family),
+        *late(job.train_config, "student.train"),
+    ]
+    for line in (*notes, *ignored(manifest, job.params), check_probes(job.store, train)):
+        if line:
+            progress.note(line)
+    model = modality.create(
+        architecture,
+        len(job.samples.classes),
+        weights=config.weights_of(job.family),
+        drop_path=job.train_config.drop_path,
+        seed=job.seed,
+    )
+    for line in weights_lines(model):
+        progress.note(line)
+    return model, notes
+
+
+def _record(job: Job, model: Model, chosen: losses.Loss) -> dict[str, Any]:
+    """What `student.json` says of the student itself and of its cache."""
+    manifest = job.store.manifest
+    return {
+        "format": "stillroom-student/1",
+        "family": job.family,
+        "arm": job.arm,
+        "seed": job.seed,
+        **described(model, job.samples),
+        "cache": manifest.id,
+        "cache_parts": parts(manifest.identity, chosen.outputs),
+        **({} if job.online is None else {"online": True}),
+        "views": manifest.layout.views,
+    }
+
+
+def _batches(job: Job, model: Model, chosen: losses.Loss, ranks: Ranks) -> CachedBatches:
     """The views of the cache, with what the teachers said, or say now."""
     config = job.train_config
     return CachedBatches(
-        train,
+        job.samples.in_splits("train"),
         job.store,
         model.spec,
         config.batch_size,

@@ -27,7 +27,7 @@ from stillroom.samples import Samples
 from stillroom.training.batches import Batch, Cut, FreshBatches
 from stillroom.training.checkpoint import Checkpoint
 from stillroom.training.loop import fit
-from stillroom.training.results import described, tested, weights_told, write_predictions
+from stillroom.training.results import described, tested, weights_lines, write_predictions
 
 
 def train_teacher(
@@ -67,7 +67,7 @@ def train_teacher(
         drop_path=config.train.drop_path,
         seed=config.seed,
     )
-    for line in weights_told(model):
+    for line in weights_lines(model):
         progress.note(line)
     if config.train.epochs == 0:
         _check_complete(model, len(samples.classes))

@@ -4,15 +4,14 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.checks import verify
+from tests.processes import kill_all
 
 BIN = Path(sys.executable).parent
 # Many small blocks: 2 classes' worth of pictures would do, but views are what takes time.
@@ -50,18 +49,6 @@ def environment() -> dict[str, str]:
 def command(backend: str, ranks: int) -> list[str]:
     start = [str(BIN / "torchrun"), "--no-python", "--nproc-per-node", str(ranks)] if ranks > 1 else []
     return [*start, str(BIN / "stillroom"), "cache", "--set", f"cache.store={backend}"]
-
-
-def kill_all(process: subprocess.Popen) -> None:
-    """SIGKILL for a process and all that it started, at once, as a power cut would."""
-    pids = [process.pid]
-    for pid in pids:
-        with suppress(OSError):
-            pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    process.wait()
 
 
 def committed(folder: Path) -> dict[str, tuple[int, int]]:

@@ -331,6 +331,16 @@ def test_a_loss_of_ones_own_is_one_function(own: Callable[[str, str], str]) -> N
     assert refused == "student.losses.half lacks factor"
 
 
+def test_a_loss_that_needs_what_nobody_gives_is_refused(own: Callable[[str, str], str]) -> None:
+    said = own(
+        "NEEDS = ('logits', 'features')\ndef half(student, labels, teacher, *, label_smoothing=0.0): ...\n",
+        "from stillroom import losses\n"
+        "try: losses.load('half', {})\n"
+        "except losses.ParamsError as error: print(error)",
+    )
+    assert "half.py needs logits, features of the teacher" in said and "NEEDS may name logits" in said
+
+
 @pytest.mark.parametrize(
     "loss",
     [

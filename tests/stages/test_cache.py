@@ -17,7 +17,7 @@ from stillroom.modalities import load_samples
 from stillroom.modalities.images import MODALITY
 from stillroom.provenance.probes import difference
 from tests.conftest import BIN, environment, run_in, until
-from tests.faults.kills import kill_all
+from tests.processes import kill_all
 
 KD = ("stillroom", "student", "--family", "vit", "--arm", "kd")
 TORCHRUN = ("torchrun", "--no-python", "--nproc-per-node", "2", str(BIN / "stillroom"), "cache")

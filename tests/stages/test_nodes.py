@@ -3,17 +3,16 @@
 import fcntl
 import re
 import shutil
-import signal
 import subprocess
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from stillroom.cache.read.backends import open_store
 from tests import warm
 from tests.conftest import ROOT, environment, ran, run_in, until
+from tests.processes import kill_all
 from tests.team.servers import free_port
 from tests.warm import LONGEST
 
@@ -41,9 +40,7 @@ class Nodes:
 
     def lose(self, rank: int) -> None:
         """The machine is gone at once, with all that ran on it."""
-        agent = psutil.Process(self.agents[rank].pid)
-        for process in [agent, *agent.children(recursive=True)]:
-            process.send_signal(signal.SIGKILL)
+        kill_all(self.agents[rank])
 
     def ended(self, rank: int, seconds: float = LONGEST) -> int:
         return self.agents[rank].wait(seconds)

@@ -1,8 +1,6 @@
 """A killed training run goes on mid-epoch to the same bits, and several processes train as one."""
 
 import json
-import os
-import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from safetensors.numpy import load_file
 
 from tests import warm
 from tests.conftest import environment, run_in, until
+from tests.processes import kill_all
 
 # small batches: many steps to be killed in. drop_path and the average have a state that must go on too
 STEPS = ["--set", "student.train.batch_size=10", "--set", "student.train.ema=0.9"]
@@ -41,8 +40,7 @@ def killed(project: Path, command: list[str], name: str, count: int) -> None:
         return len(seen - set(before.values())) >= count
 
     until(enough, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_all(process)
 
 
 def test_a_student_killed_at_any_step_ends_with_the_same_bits(project: Path) -> None:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.conftest import BIN, TINY, clean, environment, ran, run_in
+from tests.processes import kill_all
 from tests.warm import LONGEST
 
 STAGING = "artifacts/.staging"
@@ -54,9 +55,7 @@ class Repro:
         return text in self.log.read_text()
 
     def kill(self) -> None:
-        """Everything at once, as a machine that loses power."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        kill_all(self.process)
 
 
 def test_repro_goes_on_in_every_stage(unfinished: Path) -> None:

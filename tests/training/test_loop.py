@@ -18,7 +18,7 @@ from stillroom.modalities.images.samples import Sample
 from stillroom.params import Train
 from stillroom.progress import Progress
 from stillroom.samples import Samples
-from stillroom.training.batches import CachedBatches, Cut, FreshBatches
+from stillroom.training.batches import Cut, FreshBatches, replayed
 from stillroom.training.checkpoint import Checkpoint
 from stillroom.training.loop import fit
 
@@ -146,18 +146,11 @@ def test_an_evaluation_that_is_cut_off_costs_no_step(source: FreshBatches, tmp_p
 
 def test_views_take_turns() -> None:
     """Epoch e replays view e mod V, or each turn of V epochs in an order of its own."""
-
-    class Planes(CachedBatches):
-        def __init__(self, seed: int, view_order: str) -> None:
-            self._seed, self._view_order = seed, view_order
-            layout = type("Layout", (), {"views": 5})
-            self._store = type("Store", (), {"layout": layout})  # type: ignore[assignment]
-
-    assert [Planes(0, "cycle").plane(epoch) for epoch in range(12)] == [*range(5), *range(5), 0, 1]
-    turns = [[Planes(3, "shuffle").plane(5 * turn + e) for e in range(5)] for turn in range(6)]
+    assert [replayed(epoch, 5, "cycle", 0) for epoch in range(12)] == [*range(5), *range(5), 0, 1]
+    turns = [[replayed(5 * turn + e, 5, "shuffle", 3) for e in range(5)] for turn in range(6)]
     assert all(sorted(turn) == list(range(5)) for turn in turns)
     assert len({tuple(turn) for turn in turns}) > 3
-    others = [[Planes(4, "shuffle").plane(5 * turn + e) for e in range(5)] for turn in range(6)]
+    others = [[replayed(5 * turn + e, 5, "shuffle", 4) for e in range(5)] for turn in range(6)]
     assert turns != others
 
 

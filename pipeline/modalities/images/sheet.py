@@ -5,17 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from stillroom.modalities.base import SHEET_CLASSES, SHEET_VIEWS
 from stillroom.modalities.images.fields import View
 
 # the report's colours
 PAPER, RAISED, INK, MUTED, LINE, ACCENT = "#fbf8f3", "#f4eee4", "#231f1b", "#6d6359", "#e4dccf", "#b4622d"
 # of the boxes on the original, view after view
 BOXES = ("#b4622d", "#2f6f73", "#7a5195", "#8a8d2c", "#c0392b", "#2c5f9e", "#3f7d4e", "#a0568a")
-TOP = 5  # classes shown of each view
 MARGIN, GAP, PAD = 28, 16, 10
 SIDE = 192  # of a view on the sheet
 LINE_HEIGHT = 17
-MOST = 64  # views drawn; more would be no sheet to look at
 
 
 def contact_sheet(
@@ -32,17 +31,17 @@ def contact_sheet(
 
     Args:
         image: uint8 [H, W, 3], the sample's image.
-        views: its V views, at most `MOST` of which are drawn.
+        views: its V views, at most `SHEET_VIEWS` of which are drawn.
         squares: uint8 [S, S, 3] each, as the teacher saw them.
         probabilities: float [V, C], the teacher's for each view.
         classes: names, in label order.
         label: of the sample, in [0, C).
         title, subtitle: the lines on top.
     """
-    views = views[:MOST]
+    views = views[:SHEET_VIEWS]
     columns = {5: 3, 6: 3}.get(len(views), min(len(views), 4))
     card = SIDE + 2 * PAD
-    tall = PAD + SIDE + 8 + LINE_HEIGHT + 6 + min(TOP, len(classes)) * LINE_HEIGHT + PAD
+    tall = PAD + SIDE + 8 + LINE_HEIGHT + 6 + min(SHEET_CLASSES, len(classes)) * LINE_HEIGHT + PAD
     rows = -(-len(views) // columns)
     wide = max(columns, 3) * (card + GAP) - GAP
     original = _boxed(image, views, (wide * 3 // 5, 360))
@@ -74,7 +73,7 @@ def contact_sheet(
 def _bars(
     draw: ImageDraw.ImageDraw, x: int, y: int, probabilities: np.ndarray, classes: Sequence[str], label: int
 ) -> None:
-    for place, index in enumerate(np.argsort(-probabilities, kind="stable")[:TOP].tolist()):
+    for place, index in enumerate(np.argsort(-probabilities, kind="stable")[:SHEET_CLASSES].tolist()):
         share = float(probabilities[index])
         at = y + place * LINE_HEIGHT
         true = index == label
@@ -95,7 +94,7 @@ def _legend(draw: ImageDraw.ImageDraw, x: int, y: int, width: int, views: Sequen
         ("with the box that each view was cut from", MUTED),
         ("", MUTED),
         ("below: each view as the teacher saw it", MUTED),
-        (f"and its {TOP} likeliest classes, in percent", MUTED),
+        (f"and its {SHEET_CLASSES} likeliest classes, in percent", MUTED),
         ("", MUTED),
     ]
     for number, (text, colour) in enumerate(lines):

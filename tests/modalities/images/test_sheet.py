@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stillroom.modalities.base import SHEET_VIEWS
 from stillroom.modalities.images.fields import View
 from stillroom.modalities.images.render import render
-from stillroom.modalities.images.sheet import BOXES, MOST, contact_sheet
+from stillroom.modalities.images.sheet import BOXES, contact_sheet
 
 CLASSES = ["a_very_long_name_of_a_class_that_cannot_possibly_fit_on_one_line", *"bcdefg"]
 
@@ -21,7 +22,7 @@ def sheet(count: int, size: tuple[int, int] = (120, 90)) -> Image.Image:
 
 
 def test_more_views_take_more_rows_up_to_a_bound() -> None:
-    heights = [sheet(count).height for count in (4, 7, 8, 9, MOST, MOST + 30)]
+    heights = [sheet(count).height for count in (4, 7, 8, 9, SHEET_VIEWS, SHEET_VIEWS + 30)]
     assert heights[0] < heights[1] == heights[2] < heights[3] < heights[4] == heights[5]
     assert sheet(1).width == sheet(6).width < sheet(4).width == sheet(30).width
 

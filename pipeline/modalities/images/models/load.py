@@ -11,9 +11,9 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from stillroom.errors import AccessError, DataError, ParamsError, WeightsError, listing
+from stillroom.modalities import LARGEST_RECORD
 from stillroom.modalities.images.models.create import Model, create, read_weights
 
-LARGEST = 64 * 2**20  # bytes of a student.json
 Side = Annotated[int, Field(ge=16, le=4096)]
 Spread = Annotated[float, Field(gt=0)]
 
@@ -78,7 +78,7 @@ def load(folder: Path) -> tuple[Model, Described]:
             "train one (`stillroom student --family vit --arm kd`), or fetch one (`dvc pull`)",
         )
     try:
-        if files[0].stat().st_size > LARGEST:
+        if files[0].stat().st_size > LARGEST_RECORD:
             raise ValueError(f"it has {files[0].stat().st_size} bytes")
         described = Described.model_validate(json.loads(files[0].read_text(encoding="utf-8")))
     except ValidationError as error:
