@@ -11,6 +11,7 @@ import re
 import reprlib
 from collections.abc import Callable, Sequence
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -20,6 +21,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 
@@ -177,8 +179,15 @@ class Teacher(Section):
     train: Train = Train()
 
 
+class Features(Section):
+    """`cache.features.NAME`: what else a teacher gives of each view, beside its logits."""
+
+    teacher: str = "logits"  # which one, by its output in cache.teachers
+    take: Annotated[str, Field(min_length=1)]  # which of the arrays that its model gives (images: pooled)
+
+
 class Cache(Section):
-    """`cache`: how the teacher's logits are stored, and which cache students learn from."""
+    """`cache`: how what the teacher says is stored, and which cache students learn from."""
 
     # the cache that students and the report read: a folder, or an address (s3://, ssh://, https://) of one;
     # (or its manifest.json, which is all that DVC then looks at). `stillroom cache` writes artifacts/cache.
@@ -193,13 +202,39 @@ class Cache(Section):
     # output: the folder of its teacher. More than one: each looks at the same views.
     teachers: Annotated[dict[str, Folder], Field(min_length=1)] = {"logits": "artifacts/teacher"}
 
-    @field_validator("teachers")
+    # output: what is taken of a layer of a teacher, in the same forward pass as its logits; always float16
+    features: dict[str, Features] = {}
+
+    @field_validator("teachers", "features")
     @classmethod
-    def _names(cls, value: dict[str, str]) -> dict[str, str]:
+    def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
             if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name) or name in ("keys", "labels", "views"):
                 raise ValueError(f"{name!r} is no name for an output: lower case letters, digits and _")
         return value
+
+    @field_validator("features")
+    @classmethod
+    def _taken(cls, value: dict[str, Features], others: ValidationInfo) -> dict[str, Features]:
+        teachers = others.data.get("teachers", {})
+        for name, one in value.items():
+            if name in teachers:
+                raise ValueError(f"cache.teachers has an output {name!r} too")
+            if one.teacher not in teachers:
+                raise ValueError(
+                    f"{name}.teacher is {one.teacher!r}, and cache.teachers has {', '.join(teachers)}"
+                )
+        return value
+
+    def outputs_of(self, teacher: str) -> list[str]:
+        """The outputs of a teacher: its logits, then its features."""
+        return [teacher, *(name for name, one in self.features.items() if one.teacher == teacher)]
+
+    def folder_of(self, output: str) -> Path | None:
+        """Where the teacher of an output lies, as far as the parameters say."""
+        one = self.features.get(output)
+        folder = self.teachers.get(output if one is None else one.teacher)
+        return None if folder is None else Path(folder)
 
 
 class Ce(Section):

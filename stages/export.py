@@ -28,10 +28,11 @@ def export(student: Path | None, target: Path | None) -> None:
 
     folder = chosen_model(student)
     modality = modalities.of_model(folder)
-    model, described = modality.load(folder)
+    finished = modality.load(folder)
+    model = finished.model
     target = target or Path("model.onnx")
     try:
-        apart = to_onnx(model, described.classes, target, modality.INPUTS)
+        apart = to_onnx(model, finished.classes, target, modality.INPUTS)
         size = target.stat().st_size
     except OSError as error:  # no room, no permission
         raise StillroomError(f"{target} cannot be written", error.strerror or str(error)) from None

@@ -13,6 +13,7 @@ from stillroom_stages.inputs import samples_to_read
 from stillroom_stages.options import about, stage
 
 if TYPE_CHECKING:
+    from stillroom.modalities.base import Modality, Model
     from stillroom.params import Params
     from stillroom.samples import Samples
     from stillroom.teaching.rate import Rate
@@ -45,7 +46,7 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
     from stillroom.device import environment, settle
     from stillroom.errors import DataError
     from stillroom.provenance.ahead import check_students, late
-    from stillroom.provenance.identity import input_seen, of_data, of_output, other_teacher
+    from stillroom.provenance.identity import input_seen, of_data, of_outputs, other_teacher
     from stillroom.teaching.generate import array_specs
 
     settle()
@@ -67,8 +68,10 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
             notes += late(params.teacher.train, "teacher.train")
         elif Path(folder) == TEACHER:
             notes += other_teacher(teachers[name], params.teacher)
-    outputs = {name: of_output(described, cache) for name, described in teachers.items()}
-    identity = {**of_data(train, params.views), "outputs": outputs}
+    models = {}
+    if cache.features or not no_measure:
+        models = {name: _model(name, teachers[name], params, modality) for name in teachers}
+    identity = {**of_data(train, params.views), "outputs": of_outputs(teachers, cache, models.__getitem__)}
     specs = array_specs(identity, modality)
     size = estimate(
         cache.store,
@@ -79,7 +82,7 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
         max(len(row.key.encode()) for row in train.rows),
         identity,
     )
-    rates = {} if no_measure else {name: _rate(name, teachers[name], params, train) for name in teachers}
+    rates = {} if no_measure else {name: _rate(model, params, train) for name, model in models.items()}
     facts: dict[str, Any] = {
         "teachers": [
             {
@@ -87,6 +90,7 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
                 "folder": cache.teachers[name],
                 "arch": described["arch"],
                 **modality.rendering(described["input"]),
+                "sees": modality.shown(described["input"]),
                 "classes": len(described["classes"]),
                 "trained": (Path(cache.teachers[name]) / "teacher.json").exists(),
             }
@@ -126,9 +130,18 @@ def _students(params: "Params") -> tuple[list[str], int]:
     from stillroom.errors import ParamsError
 
     student = params.student
-    arms = {arm: losses.load(arm, student.losses.of(arm)).outputs for arm in student.arms}
-    arms = {arm: outputs for arm, outputs in arms.items() if outputs}
+    loaded = {arm: losses.load(arm, student.losses.of(arm)) for arm in student.arms}
+    arms = {arm: loss.outputs for arm, loss in loaded.items() if loss.reads}
+    features = {arm: loss.features for arm, loss in loaded.items()}
     known = list(params.cache.teachers)
+    lacking = {
+        arm: one for arm, one in features.items() if one is not None and one not in params.cache.features
+    }
+    for arm, one in lacking.items():
+        raise ParamsError(
+            f"the loss {arm} needs the features {one!r}, and the cache will have none of that name",
+            fix=f"put {one}: {{take: LAYER}} into cache.features",
+        )
     taught: list[str] = []
     for arm, outputs in arms.items():
         for name in outputs:
@@ -160,26 +173,30 @@ def _describe(folder: Path, params: "Params", train: "Samples") -> dict[str, Any
     }
 
 
-def _rate(name: str, described: dict[str, Any], params: "Params", train: "Samples") -> "Rate":
-    """How fast the teacher of an output is, or where there is none yet an untrained one like it."""
+def _model(name: str, described: dict[str, Any], params: "Params", modality: "Modality") -> "Model":
+    """The teacher of an output, or where there is none yet an untrained one like it."""
     import torch
 
-    from stillroom import modalities
-    from stillroom.device import device
     from stillroom.modalities.base import Architecture
     from stillroom.provenance.teacher import load_teacher
-    from stillroom.teaching.rate import measure
 
-    cache, folder = params.cache, Path(params.cache.teachers[name])
-    modality = modalities.get(train.modality)
+    folder = Path(params.cache.teachers[name])
     with torch.random.fork_rng():  # making a model draws from torch's global generator
         if (folder / "teacher.json").exists():
-            model = load_teacher(folder, described)
-        else:
-            architecture = Architecture(described["arch"], described["overrides"], described["input"])
-            model = modality.create(architecture, len(described["classes"]))
+            return load_teacher(folder, described)
+        architecture = Architecture(described["arch"], described["overrides"], described["input"])
+        return modality.create(architecture, len(described["classes"]))
+
+
+def _rate(model: "Model", params: "Params", train: "Samples") -> "Rate":
+    """How fast a teacher is."""
+    from stillroom import modalities
+    from stillroom.device import device
+    from stillroom.teaching.rate import measure
+
+    cache = params.cache
     model.net.to(device())
-    recipe = modality.policy(params.views.recipe)
+    recipe = modalities.get(train.modality).policy(params.views.recipe)
     return measure(model, train, recipe, params.views.seed, cache.batch_size, cache.amp, cache.block_samples)
 
 
@@ -224,7 +241,7 @@ def _show(facts: dict[str, Any], params: "Params") -> None:
     raw, per_view = facts["bytes_raw"], facts["seconds_per_view"]
     epochs, pays = facts["student_epochs"], facts["pays_after_student_epochs"]
     made = [
-        f"{one['arch']} at {one['size']} pixels, "
+        f"{one['arch']} at {one['sees']}, "
         + (f"in {one['folder']}" if one["trained"] else f"untrained: there is none in {one['folder']} yet")
         for one in facts["teachers"]
     ]

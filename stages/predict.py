@@ -15,7 +15,7 @@ from stillroom_stages.inputs import chosen_model
 from stillroom_stages.options import about
 
 if TYPE_CHECKING:
-    from stillroom.modalities.base import Modality, Model
+    from stillroom.modalities.base import Finished, Modality, Model
 
 BATCH = 32
 NAME_ONE = "name files or folders, or - for a list on stdin"
@@ -50,12 +50,12 @@ def predict(
         raise ParamsError("there is no image to look at", fix=NAME_ONE)
     folder = chosen_model(student)
     modality = modalities.of_model(folder)
-    model, described = modality.load(folder)
-    model.net.to(device())
-    top = min(top, len(described.classes))
+    finished = modality.load(folder)
+    finished.model.net.to(device())
+    top = min(top, len(finished.classes))
     unread: list[str] = []
     files = _files(images or (Path("-"),), modality.suffixes(), unread)
-    answers = _answers(modality, model, files, described.classes, described.config.train.amp, top, unread)
+    answers = _answers(modality, finished, files, top, unread)
     try:
         first = next(answers, None)
         if first is None and not unread:
@@ -92,30 +92,25 @@ def _files(named: Iterable[Path], suffixes: Sequence[str], unread: list[str]) ->
 
 
 def _answers(
-    modality: "Modality",
-    model: "Model",
-    files: Iterable[Path],
-    classes: list[str],
-    amp: str,
-    top: int,
-    unread: list[str],
+    modality: "Modality", finished: "Finished", files: Iterable[Path], top: int, unread: list[str]
 ) -> Iterator[tuple[Path, list[tuple[str, float]]]]:
     """Each image that can be read, with its likeliest classes and their probabilities; a batch at a time."""
     import numpy as np
     import torch
 
-    from stillroom.evaluation.forward import logits_of
+    from stillroom.evaluation.forward import outputs_of
     from stillroom.evaluation.metrics import softmax
 
     def answer(batch: list[tuple[Path, Any]]) -> Iterator[tuple[Path, list[tuple[str, float]]]]:
-        logits = logits_of(model, torch.from_numpy(np.stack([view for _, view in batch])), amp)
+        views = torch.from_numpy(np.stack([view for _, view in batch]))
+        logits = outputs_of(finished.model, views, finished.amp)["logits"]
         for (file, _), row in zip(batch, softmax(logits), strict=True):
             first = np.argsort(-row, kind="stable")[:top]
-            yield file, [(classes[label], float(row[label])) for label in first]
+            yield file, [(finished.classes[label], float(row[label])) for label in first]
 
     batch: list[tuple[Path, Any]] = []
     for file in files:
-        view = _rendered(modality, model, file, unread)
+        view = _rendered(modality, finished.model, file, unread)
         if view is None:
             continue
         batch.append((file, view))

@@ -116,7 +116,7 @@ def repair(params: "Params", path: Path | str, as_json: bool) -> None:
         progress = Progress() if as_json else console
         damage = check(path, progress)
         if damage:
-            done = mend(opened, train, params.cache.teachers, STAGING, params.cache.batch_size, progress)
+            done = mend(opened, train, params.cache, STAGING, progress)
         left = check(path, progress) if damage else []
     total = len(opened.manifest.blocks)
     facts: dict[str, Any] = {"ok": not left, "damage": damage, "kept": total, "computed": [], "changed": []}
@@ -169,11 +169,8 @@ def audit(
     opened = open_store(path)
     train = modalities.load_samples(DATA, data_root(params)).in_splits("train")
     check_against_cache(opened.manifest, train, params)
-    here = [
-        name
-        for name in opened.manifest.identity["outputs"]
-        if (Path(params.cache.teachers.get(name, "/")) / "teacher.json").exists()
-    ]
+    folders = {name: params.cache.folder_of(name) for name in opened.manifest.identity["outputs"]}
+    here = {name: folder for name, folder in folders.items() if folder and (folder / "teacher.json").exists()}
     if not here:
         raise CacheError(
             "no teacher of this cache is at hand",
@@ -182,8 +179,7 @@ def audit(
         )
     audits = []
     with shown() as console:
-        for name in here:
-            folder = Path(params.cache.teachers[name])
+        for name, folder in here.items():
             model = load_teacher(folder, read_teacher(folder / "teacher.json"))
             model.net.to(device())
             progress = Progress() if as_json else console

@@ -10,10 +10,13 @@ def print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from stillroom import modalities
+
     table = Table(show_header=False, title=f"cache {facts['id'][:16]} in {path}", title_justify="left")
     table.add_column()
     table.add_column(overflow="fold")
     identity = manifest.identity
+    modality = modalities.of_identity(identity)
     table.add_row("id", facts["id"])
     table.add_row(
         "extents", f"{facts['views']} views x {facts['samples']} samples, in {facts['blocks']} blocks"
@@ -31,12 +34,20 @@ def print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
     table.add_row("views.recipe", ", ".join(f"{k} {v}" for k, v in views.get("recipe", {}).items()))
     table.add_row("views.seed", f"{views.get('seed')}")
     for name, entry in identity["outputs"].items():
-        teacher, given = entry.get("teacher", {}), entry.get("input", {})
+        teacher = entry.get("teacher", {})
         kept = f"{entry['encoding']}{entry.get('k', '')} x {entry['shape']}"
-        table.add_row(name, f"{kept}, by {teacher.get('arch', 'unknown')} at {given.get('size', '?')} pixels")
+        layer = f"{entry['take']} of " if "take" in entry else ""
+        seen = modality.shown(entry.get("input", {})) if modality else f"{entry.get('input', '?')}"
+        table.add_row(name, f"{kept}, by {layer}{teacher.get('arch', 'unknown')} at {seen}")
         table.add_row("  teacher", teacher.get("digest", "unknown")[:16])
         one = facts["outputs"].get(name)
         if one is None:
+            continue
+        if "length" in one:
+            zeros = f"; {one['zeros']} views are all zero" if one["zeros"] else ""
+            table.add_row("  length", f"{one['length']:.3g} in the mean{zeros}")
+            for what, error in one["divergence"].items():
+                table.add_row(f"  {what} error", f"{error['mean']:.2e} mean, {error['max']:.2e} largest")
             continue
         if one["accuracy"] is not None:
             by_view = f"{min(one['accuracy_by_view']):.2f}-{max(one['accuracy_by_view']):.2f}% by view"

@@ -58,7 +58,7 @@ def student(params: "Params", family: str, arm: str, seed: int, online: bool) ->
     from stillroom.training.student import Job, train_student
 
     settle()
-    job = Job(params, family, arm, seed, samples, store, dict(params.cache.teachers) if online else None)
+    job = Job(params, family, arm, seed, samples, store, online)
     with Ranks() as ranks, ExitStack() as stack:
         console = stack.enter_context(shown()) if ranks.first else Progress()
         folder = stack.enter_context(whole_folder(STUDENTS / job.name)) if ranks.first else None

@@ -17,6 +17,7 @@ from stillroom.samples import Samples
 from stillroom.training.batches import CachedBatches
 from stillroom.training.loop import fit
 from stillroom.training.student import terms_of
+from stillroom.views.planes import Asked
 
 KD = {"alpha": 0.9, "temperature": 2.0}
 STUDENT, TEACHER = "deit_tiny_patch16_224", "convnext_tiny"
@@ -46,7 +47,7 @@ def steps(
     teacher.net.to(where)
 
     def arm(
-        name: str, settings: dict, teachers: list[Model] | None = None
+        name: str, settings: dict, teachers: list[Asked] | None = None
     ) -> tuple[Callable[[int], object], list[float]]:
         loss = load(name, settings)
         model = _student(classes, where)
@@ -65,7 +66,7 @@ def steps(
 
     ce, ce_seconds = arm("ce", {})
     kd, kd_seconds = arm("kd", KD)
-    online, online_seconds = arm("kd", KD, [teacher])
+    online, online_seconds = arm("kd", KD, [Asked(teacher)])
     alternate(repeats, ce, kd)
     fewer = max(1, repeats // 2)
     from_cache, with_teacher = alternate(fewer, kd, online)

@@ -1,5 +1,7 @@
 """A model's logits on the evaluation view of a split."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -11,16 +13,20 @@ from stillroom.samples import Samples
 from stillroom.views.loader import batches
 
 
-def logits_of(model: Model, raw: torch.Tensor, amp: str) -> np.ndarray:
-    """A model's logits of a batch of rendered views, float32 [B, C], without gradients.
+def outputs_of(model: Model, raw: torch.Tensor, amp: str, take: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """A model's outputs of a batch of rendered views, without gradients.
 
     Args:
         model: in eval mode, on its device.
         raw: rendered views, on any device.
         amp: `none` or `bf16`.
+        take: which layers' features, beside the logits.
+
+    Returns:
+        float32 [B, C] `logits`, and [B, ...] of each layer.
     """
     with torch.inference_mode():
-        return model.run(raw, amp)["logits"].float().cpu().numpy()
+        return {name: one.float().cpu().numpy() for name, one in model.run(raw, amp, take=take).items()}
 
 
 def evaluation_logits(
@@ -55,7 +61,7 @@ def evaluation_logits(
     found = []
     # each sample is looked at once: nothing is kept
     for raw in batches(modality, modality.reader(samples, budget=0), jobs, model.spec):
-        found.append(logits_of(model, raw, amp))
+        found.append(outputs_of(model, raw, amp)["logits"])
         progress.advance(len(raw))
     progress.finish()
     logits = np.concatenate(found) if found else np.zeros((0, len(samples.classes)), np.float32)

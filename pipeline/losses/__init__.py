@@ -4,7 +4,9 @@ A loss is called as `NAME(logits, labels, teacher, label_smoothing=..., **parame
 (scalars, whose sum is made small) or one scalar. Its keyword parameters are what `student.losses.NAME` may
 say. `NEEDS` beside it names the outputs of the teacher that it learns from; without it, these are the logits,
 or none where `teacher` has a default. A loss whose first parameter is called `student` gets all outputs by
-name, of the student and of the teacher, instead of the logits.
+name, of the student and of the teacher, instead of the logits; only such a one may need `features`, of which
+`student.losses.NAME.features` says which output of the cache they are (`features`), and the student's own are
+taken from the same layer.
 """
 
 import difflib
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 FIRST = ("ce", "kd")  # of a list of names
-GIVEN = ("logits",)  # what a loss can be given of a teacher
+GIVEN = ("logits", "features")  # what a loss can be given of a teacher
 
 
 def names() -> list[str]:
@@ -47,16 +49,21 @@ class Loss:
     Attributes:
         function: see the module's docstring.
         settings: its keyword parameters, defaults filled in; `alpha` may be [at the start, at the end].
-        outputs: which outputs of the cache are its teacher's logits; empty without a teacher.
-        needs: what it must be given of the teacher, by name: `logits`, ...
+        outputs: which outputs of the cache are its teacher's logits; empty where it needs none.
+        features: which output of the cache is its teacher's features; None where it needs none.
         by_name: whether the function takes all outputs by name.
     """
 
     function: "Callable[..., Any]"
     settings: dict[str, Any]
     outputs: tuple[str, ...]
-    needs: tuple[str, ...] = ("logits",)
+    features: str | None = None
     by_name: bool = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """All outputs of the cache that it learns from."""
+        return self.outputs if self.features is None else (*self.outputs, self.features)
 
     def __call__(
         self,
@@ -89,7 +96,8 @@ class Loss:
         kept = {
             name: list(value) if isinstance(value, tuple) else value for name, value in self.settings.items()
         }
-        return kept | ({"outputs": list(self.outputs)} if self.outputs else {})
+        kept |= {"outputs": list(self.outputs)} if self.outputs else {}
+        return kept | ({"features": self.features} if self.features is not None else {})
 
 
 def load(name: str, settings: dict[str, Any]) -> Loss:
@@ -114,13 +122,18 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
         )
     usual = ("logits",) if signature["teacher"].default is inspect.Parameter.empty else ()
     needs = tuple(getattr(module, "NEEDS", usual))
-    if set(needs) - set(GIVEN):
+    by_name = next(iter(signature)) == "student"
+    if set(needs) - set(GIVEN if by_name else GIVEN[:1]):
         raise ParamsError(
             f"pipeline/losses/{name}.py needs {', '.join(needs)} of the teacher",
-            fix=f"NEEDS may name {', '.join(GIVEN)}",
+            fix=f"NEEDS may name {', '.join(GIVEN)}; a loss that needs features takes `student` first: all "
+            "outputs by name",
         )
     settings = dict(settings)
-    outputs = tuple(settings.pop("outputs", ("logits",))) if needs else ()
+    outputs = tuple(settings.pop("outputs", ("logits",))) if "logits" in needs else ()
+    features = settings.pop("features", "features") if "features" in needs else None
+    if not isinstance(features, str | None):
+        raise ParamsError(f"student.losses.{name}.features = {features!r:.80} is no name of an output")
     takes = {
         one: found.default
         for one, found in signature.items()
@@ -135,4 +148,4 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
     lacking = [one for one, value in settings.items() if value is inspect.Parameter.empty]
     if lacking:
         raise ParamsError(f"student.losses.{name} lacks {', '.join(lacking)}")
-    return Loss(function, settings, outputs, needs, next(iter(signature)) == "student")
+    return Loss(function, settings, outputs, features, by_name)

@@ -49,6 +49,13 @@ def of_record(record: dict[str, Any]) -> "Modality":
     return get(record.get("modality", "images"))
 
 
+def of_identity(identity: dict[str, Any]) -> "Modality | None":
+    """The modality of a cache's samples, which have a digest of its name; None: this version knows none."""
+    samples = identity.get("samples")
+    found = [name for name in names() if isinstance(samples, dict) and name in samples]
+    return get(found[0]) if found else None
+
+
 def of_model(folder: Path) -> "Modality":
     """The modality that the model in a folder is of, by its JSON; where that cannot be read the usual one,
     whose `load` says what is wrong.
@@ -75,7 +82,7 @@ def load_model(folder: Path | str) -> "Model":
     Raises:
         DataError, WeightsError, AccessError: see `Modality.load`.
     """
-    return of_model(Path(folder)).load(Path(folder))[0]
+    return of_model(Path(folder)).load(Path(folder)).model
 
 
 def load_samples(folder: Path, root: Path | None = None) -> "Samples":

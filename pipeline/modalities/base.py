@@ -14,6 +14,7 @@ import numpy as np
 
 from stillroom import params
 from stillroom.device import autocast
+from stillroom.errors import ParamsError
 from stillroom.params import Data, Params, Section, StudentModel
 from stillroom.progress import Progress
 from stillroom.samples import Sample, Samples
@@ -190,35 +191,86 @@ class Model(ABC):
     def example(self, count: int) -> "torch.Tensor":
         """A batch of prepared inputs on the CPU, all zero: for counting operations, timing, exporting."""
 
+    def layers(self) -> "dict[str, tuple[torch.nn.Module, tuple[int, ...]]]":
+        """What it can give beside its logits, by name: the module whose input it is, and the shape of one
+        view's.
+        """
+        return {}
+
     def __call__(
-        self, inputs: "torch.Tensor", net: "Callable[[torch.Tensor], torch.Tensor] | None" = None
+        self,
+        inputs: "torch.Tensor",
+        net: "Callable[[torch.Tensor], torch.Tensor] | None" = None,
+        take: Sequence[str] = (),
     ) -> "dict[str, torch.Tensor]":
-        """Outputs by name: `logits` [B, C], of prepared inputs.
+        """Outputs by name, of one forward pass of prepared inputs: `logits` [B, C], and what is taken.
+
+        Several threads may be in it at a time.
 
         Args:
             net: what stands for the network: wrapped for several processes, or compiled; None: itself.
+            take: names of `layers`.
         """
-        return {"logits": (net or self.net)(inputs)}
+        if not take:
+            return {"logits": (net or self.net)(inputs)}
+        from stillroom.modalities.taps import given_to
+
+        layers = self.layers()
+        with given_to([layers[name][0] for name in take]) as found:
+            logits = (net or self.net)(inputs)
+        taken = {name: one.reshape(len(one), *layers[name][1]) for name, one in zip(take, found, strict=True)}
+        return {"logits": logits, **taken}
 
     def run(
         self,
         raw: "torch.Tensor",
         amp: str,
         net: "Callable[[torch.Tensor], torch.Tensor] | None" = None,
+        take: Sequence[str] = (),
     ) -> "dict[str, torch.Tensor]":
         """Outputs by name of a batch of rendered views, which may lie on another device.
 
         Args:
             amp: `none` or `bf16`.
-            net: as of `__call__`.
+            net, take: as of `__call__`.
         """
         where = next(self.net.parameters()).device
         with autocast(where, amp):
-            return self(self.prepare(raw.to(where, non_blocking=True)), net)
+            return self(self.prepare(raw.to(where, non_blocking=True)), net, take)
+
+    def shape_of(self, layer: str, who: str) -> tuple[int, ...]:
+        """The shape of what a layer gives of one view.
+
+        Args:
+            who: what asks for it of which model, for the message.
+
+        Raises:
+            ParamsError: it has no such layer; names those that it has.
+        """
+        layers = self.layers()
+        if layer not in layers:
+            fix = f"it gives {', '.join(layers)}" if layers else "leave it out: it gives logits alone"
+            raise ParamsError(f"{who}: {self.arch} has no features {layer!r}", fix=fix)
+        return layers[layer][1]
 
     def per_core(self) -> int:
         """Inputs a forward pass on one core of a CPU, so that they stay in its cache."""
         return 16
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A model that a stage wrote.
+
+    Attributes:
+        model: on the CPU, in eval mode.
+        classes: names, in label order.
+        amp: the precision that it was measured with, `none` or `bf16`.
+    """
+
+    model: Model
+    classes: Sequence[str]
+    amp: str
 
 
 @dataclass(frozen=True)
@@ -457,9 +509,8 @@ class Modality(ABC):
         """
 
     @abstractmethod
-    def load(self, folder: Path) -> tuple[Model, Any]:
-        """The model in a folder that a stage wrote, on the CPU, in eval mode, and what its JSON says of it.
-        Nothing is unpickled, and no network is asked.
+    def load(self, folder: Path) -> Finished:
+        """The model in a folder that a stage wrote. Nothing is unpickled, and no network is asked.
 
         Raises:
             DataError: there is no such folder, or its JSON is missing, damaged or describes no model.
@@ -470,6 +521,10 @@ class Modality(ABC):
     @abstractmethod
     def check_spec(self, spec: Any) -> str:
         """What is wrong with a spec that a file holds, as `name = value`; empty: nothing."""
+
+    @abstractmethod
+    def shown(self, spec: Spec) -> str:
+        """What a model sees, for people, as `64 pixels`; of a spec that may lack anything."""
 
     @abstractmethod
     def asked(self, views: params.Views) -> Spec:

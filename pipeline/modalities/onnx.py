@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from stillroom.modalities.base import Model
 BOUND = 1e-4  # largest difference of a logit, as a share of the largest logit (at least 1)
 
 
-def to_onnx(model: Model, classes: list[str], target: Path, name: str) -> float:
+def to_onnx(model: Model, classes: Sequence[str], target: Path, name: str) -> float:
     """Write `target`; whole or not at all.
 
     Args:

@@ -1,15 +1,16 @@
 """What a cache is made from, said from the project's side, and the check of a cache against it."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from stillroom import modalities
 from stillroom.cache.format import identity as identities
+from stillroom.cache.format.encoding import kind_of, source_of
 from stillroom.cache.format.manifest import Manifest
 from stillroom.errors import AccessError, CacheError
-from stillroom.modalities.base import Spec
+from stillroom.modalities.base import Model, Spec
 from stillroom.params import Cache, Params, Teacher, Views
 from stillroom.samples import Samples
 
@@ -52,7 +53,7 @@ def of_teacher(described: dict[str, Any]) -> dict[str, Any]:
 
 
 def of_output(described: dict[str, Any], cache: Cache) -> dict[str, Any]:
-    """An entry of `identity["outputs"]`, whole."""
+    """An entry of `identity["outputs"]`, whole: of a teacher's logits."""
     options = {"k": cache.k} if cache.encoding == "topk" else {}
     return {
         "kind": "logits",
@@ -61,6 +62,31 @@ def of_output(described: dict[str, Any], cache: Cache) -> dict[str, Any]:
         "shape": [len(described["classes"])],
         **of_teacher(described),
     }
+
+
+def of_outputs(
+    described: dict[str, dict[str, Any]], cache: Cache, models: Callable[[str], Model]
+) -> dict[str, dict[str, Any]]:
+    """`identity["outputs"]` of the cache that the parameters ask for.
+
+    Args:
+        described: by output of `cache.teachers`, the content of its `teacher.json`.
+        models: gives the teacher of such an output, or one like it; asked where features are to be cached.
+
+    Raises:
+        ParamsError: a teacher has no such features; names those that it has.
+    """
+    found = {name: of_output(teacher, cache) for name, teacher in described.items()}
+    for name, one in cache.features.items():
+        shape = models(one.teacher).shape_of(one.take, f"cache.features.{name}.take")
+        found[name] = {
+            "kind": "features",
+            "take": one.take,
+            "encoding": "float16",
+            "shape": list(shape),
+            **of_teacher(described[one.teacher]),
+        }
+    return found
 
 
 def read_teacher(file: Path) -> dict[str, Any]:
@@ -122,12 +148,17 @@ def check_samples(manifest: Manifest, train: Samples) -> None:
 
 
 def check_against_cache(
-    manifest: Manifest, train: Samples, params: Params, outputs: Sequence[str] = ()
+    manifest: Manifest,
+    train: Samples,
+    params: Params,
+    outputs: Sequence[str] = (),
+    features: str | None = None,
 ) -> None:
     """Refuse a cache that does not belong to these samples and this recipe, nor to a teacher that is at hand.
 
     Args:
-        outputs: what is to be used of the cache.
+        outputs: what is to be used of its logits.
+        features: what is to be used of its features.
 
     Raises:
         CacheError: names each field that differs, with both values and what to do.
@@ -141,14 +172,28 @@ def check_against_cache(
             "choose one of these (student.losses.kd.outputs), or add its teacher to cache.teachers and run "
             "`stillroom cache`",
         )
+    wrong = [name for name in outputs if kind_of(held[name]) != "logits"]
+    if wrong:
+        raise CacheError(
+            f"{', '.join(wrong)} of this cache {'are' if len(wrong) > 1 else 'is'} no output of logits",
+            f"{kind_of(held[wrong[0]])} of the layer {source_of(held[wrong[0]])}",
+            "name an output of logits",
+        )
+    if features is not None and (features not in held or kind_of(held[features]) != "features"):
+        there = [name for name, one in held.items() if kind_of(one) == "features"]
+        raise CacheError(
+            f"the cache has no features {features!r}",
+            f"it holds {'the features ' + ', '.join(sorted(there)) if there else 'logits alone'}",
+            f"put {features}: {{take: LAYER}} into cache.features and run `stillroom cache`",
+        )
     expected = of_data(train, params.views)
     known: dict[str, Any] = {}
     asked = modalities.get(train.modality).asked(params.views)
     other_input = not any(asked.items() <= one["input"].items() for one in held.values())
     for name in held:
-        file = Path(params.cache.teachers.get(name, "")) / "teacher.json"
-        if name in params.cache.teachers and file.exists():
-            known[name] = of_teacher(read_teacher(file))
+        folder = params.cache.folder_of(name)
+        if folder is not None and (folder / "teacher.json").exists():
+            known[name] = of_teacher(read_teacher(folder / "teacher.json"))
         if other_input:
             known.setdefault(name, {})["input"] = {**held[name]["input"], **asked}
     identities.check({**expected, "outputs": known}, manifest.identity, fixes(known))

@@ -1,9 +1,11 @@
 """What a cache holds, in numbers: its size, and how well its teachers do on the cached views."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from stillroom.cache.format.encoding import kind_of
 from stillroom.cache.read.store import Store
 from stillroom.evaluation.agreement import agreement
 from stillroom.evaluation.calibration import Calibration
@@ -21,7 +23,9 @@ def summarise(store: Store, progress: Progress | None = None) -> dict[str, Any]:
         array its bytes a view before compression (`arrays`); and for each output of logits (`outputs`), over
         all cached views: `accuracy` and `accuracy_by_view` (percent), `confidence` (mean largest
         probability), `entropy` (mean, nats), `calibration_error` (percent), `agreement` between the views of
-        a sample (percent, None for one view), `divergence` (stored to computed, see `Manifest.quality`).
+        a sample (percent, None for one view), `divergence` (stored to computed, see `Manifest.quality`); of
+        an output of features `kind`, `length` (mean Euclidean), `zeros` (views of which all are zero) and
+        `divergence`.
 
     Raises:
         CacheError: the cache is damaged.
@@ -43,21 +47,36 @@ def summarise(store: Store, progress: Progress | None = None) -> dict[str, Any]:
         "outputs": {},
     }
     entries = manifest.identity["outputs"]
-    vectors = {name: entry for name, entry in entries.items() if _holds_logits(entry)}
-    progress.start("reading", layout.views * len(vectors), "planes")
-    for name, entry in vectors.items():
-        measured = _measure(store, name, int(entry["shape"][0]), progress)
+    told = {name: find for name, entry in entries.items() if (find := _summary_of(entry)) is not None}
+    progress.start("reading", layout.views * len(told), "planes")
+    for name, find in told.items():
+        measured = find(store, name, progress)
         facts["outputs"][name] = measured | {"divergence": manifest.quality.get(name, {})}
     progress.finish()
     return facts
 
 
-def _holds_logits(entry: dict[str, Any]) -> bool:
-    return len(entry["shape"]) == 1 and entry.get("kind", "logits") == "logits"
+def _summary_of(entry: dict[str, Any]) -> Callable[[Store, str, Progress], dict[str, Any]] | None:
+    """What sums up an output, by its kind."""
+    if kind_of(entry) == "features":
+        return _features
+    return _logits if len(entry["shape"]) == 1 else None
 
 
-def _measure(store: Store, output: str, classes: int, progress: Progress) -> dict[str, Any]:
+def _features(store: Store, output: str, progress: Progress) -> dict[str, Any]:
+    layout, total, zeros = store.layout, 0.0, 0
+    for view in range(layout.views):
+        plane = store.logits(view, output).reshape(layout.samples, -1)
+        length = np.sqrt(np.einsum("ij,ij->i", plane, plane, dtype=np.float64))
+        total, zeros = total + float(length.sum()), zeros + int((length == 0).sum())
+        progress.advance()
+    count = layout.views * layout.samples
+    return {"kind": "features", "length": round(total / count, 6), "zeros": zeros}
+
+
+def _logits(store: Store, output: str, progress: Progress) -> dict[str, Any]:
     layout, labels = store.layout, store.labels
+    classes = int(store.manifest.identity["outputs"][output]["shape"][0])
     known = bool(((labels >= 0) & (labels < classes)).all())
     rows = max(1, _VALUES // classes)
     calibration = Calibration()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from stillroom.reporting.table import METRICS
-from stillroom.reporting.wording import between, family_name, method, percent, size
+from stillroom.reporting.wording import between, family_name, method, percent, size, word
 
 
 def as_markdown(results: dict[str, Any]) -> str:
@@ -23,7 +23,8 @@ def _families(results: dict[str, Any]) -> list[str]:
         "# Results",
         "",
         f"Percent on the test split. `ce`: trained on the labels alone; `{arm}`: with the teacher's cached",
-        f"logits. Initial weights, pixels, order and schedule are the same; gain is {arm} - ce in points.",
+        f"logits. Initial weights, {word(results, 'inputs')}, order and schedule are the same; "
+        f"gain is {arm} - ce in points.",
     ]
     if method(results):
         lines.append(method(results))

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from stillroom.files import whole_files
 from stillroom.modalities.base import DataAccount
 from stillroom.reporting import figures, table, wording
-from stillroom.reporting.records import Digests, Manifest, Student, Teacher
+from stillroom.reporting.records import Manifest, Student, Teacher
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def page(
         manifest=manifest,
         facts=_facts(manifest),
         pairs=_pairs(students),
-        digest_names=list(Digests.model_fields),
+        digest_names=list(students[0].digests),
         students=students,
         # One student an arm is enough to show the settings: they differ in the loss.
         settings=list({student.arm: student for student in reversed(students)}.values())[::-1],
@@ -216,7 +216,7 @@ def _pairs(students: Sequence[Student]) -> list[dict[str, Any]]:
                 "family": student.family,
                 "seed": student.seed,
                 "arms": [],
-                "digests": student.digests.model_dump(),
+                "digests": dict(student.digests),
             },
         )
         line["arms"].append(student.arm)

@@ -5,7 +5,7 @@ from typing import Any
 
 from stillroom.cache.format.identity import identity_id
 from stillroom.errors import CacheError, DataError, listing
-from stillroom.reporting.records import Digests, Manifest, Student, Teacher, first_commands, training_command
+from stillroom.reporting.records import Manifest, Student, Teacher, first_commands, training_command
 
 
 def refuse_other_teacher(cache: Path, artifacts: Path, manifest: Manifest, teacher: Teacher) -> None:
@@ -73,8 +73,8 @@ def _differences(left: Student, right: Student) -> list[tuple[str, str, str]]:
     """What two arms should share and do not: (field, value, value)."""
     data, other_data = (student.cache_parts.get("data") for student in (left, right))
     pairs: list[tuple[str, Any, Any]] = [("cache", data, other_data)]
-    for name in Digests.model_fields:
-        pairs.append((f"digests.{name}", getattr(left.digests, name), getattr(right.digests, name)))
+    for name in left.digests | right.digests:
+        pairs.append((f"digests.{name}", left.digests.get(name), right.digests.get(name)))
     for name in ("arch", "overrides", "params"):
         pairs.append((name, getattr(left, name), getattr(right, name)))
     for section in ("model", "train"):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Entry = tuple[str, str, int]  # family, arm, seed
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -44,12 +44,22 @@ class Weights(Record):
     remade: list[str] = []
 
 
-class Tested(Record):
-    """Digests of the test split: its keys and labels, in the order of the predictions, and its images."""
+def _with(*names: str) -> AfterValidator:
+    """Checks digests by name: there must be these, and one that the modality names."""
 
-    keys: str
-    labels: str
-    images: str
+    def check(value: dict[str, str]) -> dict[str, str]:
+        lacking = [name for name in names if name not in value]
+        if lacking or len(value) == len(names):
+            raise ValueError(f"lacks {', '.join(lacking) or 'what the samples are like'}")
+        return value
+
+    return AfterValidator(check)
+
+
+# Of the test split: its keys and labels, in the order of the predictions, and its samples (`images`)
+Tested = Annotated[dict[str, str], _with("keys", "labels")]
+# What two arms must share: initial weights, order of the samples, and inputs (`pixels`)
+Digests = Annotated[dict[str, str], _with("init", "order")]
 
 
 class Teacher(Record):
@@ -69,14 +79,6 @@ class Teacher(Record):
     history: list[Epoch]
     test: Tested
     metrics: Metrics
-
-
-class Digests(Record):
-    """What two arms must share: initial weights, order of the samples, pixels."""
-
-    init: str
-    order: str
-    pixels: str
 
 
 class Student(Record):

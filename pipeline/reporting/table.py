@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from stillroom import modalities
 from stillroom.evaluation.agreement import agreement
 from stillroom.reporting import bootstrap
 from stillroom.reporting.records import Runs, Student
@@ -18,7 +19,8 @@ def summarise(runs: Runs) -> dict[str, Any]:
 
     `teacher`, `cache`, `rows` (one a student), `arm` (the one that `gain` is of: `kd`, or the first that is
     not `ce`), `summary` (one a family), `mean_gain`, `mean_mAP_gain` and their intervals, `bootstrap` (how
-    many images and resamples the 95% intervals are of; None where predictions were not kept).
+    many images and resamples the 95% intervals are of; None where predictions were not kept), `words` (what
+    the modality calls its samples and inputs).
 
     A family's values are means over its seeds. Where an arm and `ce` have a seed in common only the common
     seeds count, so that a gain is always the difference of the two means beside it. A missing arm, and what
@@ -32,6 +34,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
         _family([one for one in runs.students if one.family == name], arms, main, gains)
         for name in dict.fromkeys(student.family for student in runs.students)
     ]
+    modality = modalities.of_identity(runs.manifest.identity) or modalities.get("images")
     counted = [line["family"] for line in summary if line["gain"] is not None]
     known = bool(counted) and all((family, main) in gains for family in counted)
     mean = bootstrap.mean([gains[family, main] for family in counted]) if known else None
@@ -61,6 +64,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
         "bootstrap": {"images": len(runs.labels), "resamples": bootstrap.COUNT}
         if gains and runs.labels is not None
         else None,
+        "words": {"samples": modality.SAMPLES, "inputs": modality.INPUTS},
     }
 
 

@@ -67,7 +67,9 @@ def method(results: dict[str, Any]) -> str:
         return "No intervals: the students' predictions were not kept. Students trained again keep theirs."
     made = results["bootstrap"]
     fewest, most = (f(len(line["seeds"]) for line in results["summary"]) for f in (min, max))
-    resampled = f"{made['images']:,} test images" + (f" and {most} seeds" if most > 1 else "")
+    resampled = f"{made['images']:,} test {word(results, 'samples')}" + (
+        f" and {most} seeds" if most > 1 else ""
+    )
     count = f"{made['resamples']:,}"
     text = f"Intervals: 95%, paired bootstrap, {count} resamples of {resampled} (`stillroom report`)"
     if most == 1:
@@ -77,6 +79,12 @@ def method(results: dict[str, Any]) -> str:
     if without:
         text += f". None for {', '.join(without)}: a student's predictions were not kept"
     return text + "."
+
+
+def word(results: dict[str, Any], what: str) -> str:
+    """What the modality calls its `samples` or `inputs`; results of earlier versions are of images."""
+    found: str = results.get("words", {"samples": "images", "inputs": "pixels"})[what]
+    return found
 
 
 def between(gain: float | None, interval: Sequence[float] | None) -> str:

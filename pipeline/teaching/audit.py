@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from stillroom import modalities
-from stillroom.cache.format.encoding import encoding_for
+from stillroom.cache.format.encoding import encoding_for, layers, source_of
 from stillroom.cache.read.store import Store
 from stillroom.draw import words
 from stillroom.modalities.base import Model
@@ -109,11 +109,13 @@ def audit(
     held = np.stack(stored)
     reader = modality.reader(samples, budget=0)
     progress.start("audit", 2 * len(jobs), "views")
-    forward = Forward(model, batch_size, store.manifest.environment.get("amp", "none"))
+    forward = Forward(
+        model, batch_size, store.manifest.environment.get("amp", "none"), layers({output: entry})
+    )
 
     def run(length: int) -> np.ndarray:
         cut = [jobs[i : i + length] for i in range(0, len(jobs), length)]
-        return forward(batches(modality, reader, cut, model.spec), progress)
+        return forward(batches(modality, reader, cut, model.spec), progress)[source_of(entry)]
 
     fresh, again = run(forward.batch_size), run(max(1, forward.batch_size // 2 + 1))
     progress.finish()

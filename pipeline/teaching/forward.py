@@ -1,13 +1,13 @@
-"""A teacher's logits for rendered views: the same bits on any number of cores, in any number of processes."""
+"""A teacher's outputs for rendered views: the same bits on any number of cores and in any process."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
 
-from stillroom.evaluation.forward import logits_of
+from stillroom.evaluation.forward import outputs_of
 from stillroom.modalities.base import Model
 from stillroom.progress import Progress
 
@@ -23,36 +23,37 @@ class Forward:
             same rows into the same batches.
     """
 
-    def __init__(self, model: Model, batch_size: int, amp: str) -> None:
+    def __init__(self, model: Model, batch_size: int, amp: str, take: Sequence[str] = ()) -> None:
         """
         Args:
             model: the teacher, on its device; it is put into eval mode.
             batch_size: inputs a pass on a GPU; a CPU takes at most `Model.per_core()`.
             amp: `none` or `bf16`.
+            take: which layers' features, beside the logits.
         """
-        self._model, self._amp = model, amp
+        self._model, self._amp, self._take = model, amp, take
         self._cpu = next(model.net.parameters()).device.type == "cpu"
         self.batch_size = min(batch_size, model.per_core()) if self._cpu else batch_size
         model.net.eval()
 
-    def __call__(self, batches: Iterable[torch.Tensor], progress: Progress) -> np.ndarray:
+    def __call__(self, batches: Iterable[torch.Tensor], progress: Progress) -> dict[str, np.ndarray]:
         """
         Args:
             batches: rendered views, [B, ...] each, of the model's spec.
 
         Returns:
-            float32 [sum of B, C], raw logits.
+            float32 [sum of B, C], raw `logits`, and [sum of B, ...] of each layer that is taken.
         """
-        found: list[np.ndarray] = []
+        found: list[dict[str, np.ndarray]] = []
 
-        def keep(logits: np.ndarray) -> None:
-            found.append(logits)
-            progress.advance(len(logits))
+        def keep(outputs: dict[str, np.ndarray]) -> None:
+            found.append(outputs)
+            progress.advance(len(outputs["logits"]))
 
         if not self._cpu:
             for raw in batches:
                 keep(self._one(raw))
-            return np.concatenate(found)
+            return _joined(found)
         threads = torch.get_num_threads()
         waiting: deque[Future] = deque()
         try:
@@ -69,7 +70,11 @@ class Forward:
                     raise
         finally:
             torch.set_num_threads(threads)
-        return np.concatenate(found)
+        return _joined(found)
 
-    def _one(self, raw: torch.Tensor) -> np.ndarray:
-        return logits_of(self._model, raw, self._amp)
+    def _one(self, raw: torch.Tensor) -> dict[str, np.ndarray]:
+        return outputs_of(self._model, raw, self._amp, self._take)
+
+
+def _joined(found: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([one[name] for one in found]) for name in found[0]}

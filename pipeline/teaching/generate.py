@@ -4,7 +4,7 @@ import numpy as np
 
 from stillroom import modalities
 from stillroom.cache.format.divergence import measure
-from stillroom.cache.format.encoding import UnstorableError, encoding_for
+from stillroom.cache.format.encoding import UnstorableError, encoding_for, layers, source_of
 from stillroom.cache.format.layout import VIEWS, ArraySpec, Block
 from stillroom.cache.write.staging import Staging
 from stillroom.distributed import Ranks
@@ -73,7 +73,7 @@ def generate(
         model: the teacher, on its device; put into eval mode.
         samples: the training samples, rows as in the staging folder.
         recipe, seed: what views draw.
-        staging: an open staging folder, of one output.
+        staging: an open staging folder, of outputs of this teacher; one forward pass gives all of them.
         todo: the blocks, as `divide` gives them.
         batch_size, amp: see `Forward`.
 
@@ -81,19 +81,23 @@ def generate(
         CacheError: the teacher gave a value that cannot be kept; the message names sample and view.
     """
     modality = modalities.get(samples.modality)
-    forward = Forward(model, batch_size, amp)
-    [(name, output)] = staging.identity["outputs"].items()
+    outputs = staging.identity["outputs"]
+    forward = Forward(model, batch_size, amp, layers(outputs))
     reader = modality.reader(samples)
-    progress.start("cache" if name == "logits" else f"cache {name}", sum(map(_length, todo)), "views")
+    what = "cache" if "logits" in outputs else f"cache {next(iter(outputs))}"
+    progress.start(what, sum(map(_length, todo)), "views")
     for block in todo:
         rows = samples.rows[block.start : block.stop]
         requests = drawn(recipe, seed, samples, rows, block.view)
         jobs = [requests[i : i + forward.batch_size] for i in range(0, len(requests), forward.batch_size)]
-        logits = forward(batches(modality, reader, jobs, model.spec), progress)
-        encoded, measured = _encode(name, output, logits, samples, block)
+        found = forward(batches(modality, reader, jobs, model.spec), progress)
         packed = modality.pack([request.parameters for request in requests], recipe.fields())
-        parameters = {f"{VIEWS}{field}": values for field, values in packed.items()}
-        staging.commit(block, encoded | parameters, {name: measured})
+        arrays = {f"{VIEWS}{field}": values for field, values in packed.items()}
+        measured = {}
+        for name, output in outputs.items():
+            encoded, measured[name] = _encode(name, output, found[source_of(output)], samples, block)
+            arrays |= encoded
+        staging.commit(block, arrays, measured)
     progress.finish()
 
 
@@ -102,12 +106,12 @@ def _length(block: Block) -> int:
 
 
 def _encode(
-    name: str, output: dict, logits: np.ndarray, samples: Samples, block: Block
+    name: str, output: dict, values: np.ndarray, samples: Samples, block: Block
 ) -> tuple[dict[str, np.ndarray], dict]:
-    """The arrays of an output, and how far what they hold is from the teacher's logits."""
+    """The arrays of an output, and how far what they hold is from what the teacher gave."""
     codec = encoding_for(output)
     try:
-        encoded = codec.encode(name, logits)
+        encoded = codec.encode(name, values)
     except UnstorableError as error:
         key = samples.rows[block.start + error.row].key
         raise CacheError(
@@ -115,4 +119,4 @@ def _encode(
             error.reason,
             "look at the teacher: it diverged, or its weights are damaged; committed blocks are kept",
         ) from None
-    return encoded, measure(logits, codec.decode(name, logits.shape[1:], encoded))
+    return encoded, measure(output, values, codec.decode(name, values.shape[1:], encoded))

@@ -11,6 +11,7 @@ from stillroom.cache.write.publish import publish
 from stillroom.cache.write.staging import Staging
 from stillroom.device import device, environment
 from stillroom.distributed import Ranks
+from stillroom.params import Cache
 from stillroom.progress import Progress
 from stillroom.provenance.identity import check_samples, fixes, of_teacher, read_teacher
 from stillroom.provenance.probes import check_probes
@@ -38,9 +39,8 @@ class Repair:
 def repair(
     store: Store,
     samples: Samples,
-    teachers: dict[str, str],
+    cache: Cache,
     staging: Path,
-    batch_size: int,
     progress: Progress,
 ) -> Repair:
     """Put a whole store in the place of a damaged one.
@@ -48,9 +48,8 @@ def repair(
     Args:
         store: the damaged cache; its manifest is sound.
         samples: the training samples; they must be those of the cache.
-        teachers: by output, the folder of its teacher; needed only for outputs that lost blocks.
+        cache: says where the teacher of each output lies; needed only for outputs that lost blocks.
         staging: the folder of staging folders.
-        batch_size: see `Forward`.
 
     Raises:
         CacheError: the samples or a teacher are not those of the cache (names the field), or this machine
@@ -77,13 +76,13 @@ def repair(
             told = check_probes(store, samples)
             if told:
                 progress.note(told)
-            folder = Path(teachers.get(name, ""))
+            folder = cache.folder_of(name) or Path()
             described = read_teacher(folder / "teacher.json")
             identities.check({"outputs": {name: of_teacher(described)}}, identity, fixes([name]))
             model = load_teacher(folder, described)
             model.net.to(device())
             amp = str(manifest.environment.get("amp", "none"))
-            generate(model, samples, recipe, seed, opened, todo, batch_size, amp, progress)
+            generate(model, samples, recipe, seed, opened, todo, cache.batch_size, amp, progress)
             computed |= set(todo)
         made = (
             {**manifest.environment, "repaired": environment(modality.environment())}

@@ -15,10 +15,10 @@ from stillroom.cache.read.store import Store
 from stillroom.draw import FIT_VIEWS, permutation
 from stillroom.errors import ParamsError
 from stillroom.losses._ensemble import ensemble
-from stillroom.modalities.base import Model, Policy, Spec, Views
+from stillroom.modalities.base import Policy, Spec, Views
 from stillroom.samples import Samples
 from stillroom.views.loader import batches
-from stillroom.views.planes import Drawn, DrawnViews, Online, Plane, Stored
+from stillroom.views.planes import Asked, Drawn, DrawnViews, Online, Plane, Stored
 
 
 @dataclass
@@ -28,7 +28,8 @@ class Batch:
     Attributes:
         inputs: rendered views [b, ...], of this process's rows `own`; all rows where there is one process.
         labels: of all rows: int64 [B], or float32 [B, C] where views are mixed (rows sum to 1).
-        targets: what teachers say of all rows, by output: `logits` float32 [B, C]; empty without a teacher.
+        targets: what teachers say of all rows: `logits` float32 [B, C], `features` float32 [B, ...]; empty
+            without a teacher.
         own: which of the B rows this process renders.
         share: of the optimiser's batch that these B rows are.
         last: whether the optimiser steps after it.
@@ -148,14 +149,15 @@ class CachedBatches(Batches):
         samples: the cache's samples, checked against its identity; rows sorted by key, as in the store.
         store: an open cache.
         spec: what the student sees; where it is the teacher's, its views are the teacher's, bit for bit.
-        outputs: the outputs to read (an arm that uses none need not); of more than one, the mean of their
-            probabilities softened by `temperature`, as logits (`losses._ensemble`).
+        outputs: the outputs of logits to read (an arm that uses none need not); of more than one, the mean of
+            their probabilities softened by `temperature`, as logits (`losses._ensemble`).
         view_order: `cycle`: epoch e replays plane e mod V. `shuffle`: each turn of V epochs takes the planes
             in an order of its own.
         teachers: None: what they said is read. Else as if there were no cache: epoch e looks at view e, which
-            is drawn (as the cache's is, where it holds so many), and these teachers, one an output, on their
-            device, are asked of it in the loop.
+            is drawn (as the cache's is, where it holds so many), and these teachers are asked of it in the
+            loop.
         amp: the teachers' precision.
+        features: the output of features to read; None: none.
     """
 
     def __init__(
@@ -169,11 +171,13 @@ class CachedBatches(Batches):
         temperature: float = 1.0,
         view_order: str = "cycle",
         cut: Cut = Cut(),
-        teachers: Sequence[Model] | None = None,
+        teachers: Sequence[Asked] | None = None,
         amp: str = "none",
+        features: str | None = None,
     ) -> None:
         super().__init__(samples, spec, batch_size, seed, cut)
         self._store, self._outputs, self._temperature = store, outputs, temperature
+        self._features = features
         self._teachers, self._amp = teachers, amp
         self._view_order = view_order
 
@@ -193,8 +197,13 @@ class CachedBatches(Batches):
             seen = (self.modality, self._reader, self._spec)
             return Online(drawn, self._teachers, together, seen, self._amp)
         views = self.modality.stored(self._store.parameters(view), self._samples)
-        outputs = [torch.from_numpy(self._store.logits(view, name)) for name in self._outputs]
-        return Stored(views, {"logits": ensemble(outputs, self._temperature)} if outputs else {})
+        targets = {}
+        if self._outputs:
+            outputs = [torch.from_numpy(self._store.logits(view, name)) for name in self._outputs]
+            targets["logits"] = ensemble(outputs, self._temperature)
+        if self._features is not None:
+            targets["features"] = torch.from_numpy(self._store.logits(view, self._features))
+        return Stored(views, targets)
 
 
 def replayed(epoch: int, views: int, order: str, seed: int) -> int:

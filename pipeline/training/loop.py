@@ -6,7 +6,7 @@ functions of the step's number, and what is not (weights, the optimiser's state)
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +56,7 @@ def fit(
     seed: int = 0,
     ranks: Ranks | None = None,
     checkpoint: Checkpoint | None = None,
+    take: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Train a model in place.
 
@@ -73,6 +74,7 @@ def fit(
         seed: of dropout and stochastic depth, the only draws here.
         ranks: the processes that train together, each with the same model; None: this one alone.
         checkpoint: where the run is kept, and taken up from; only the first process writes it.
+        take: which of the model's layers the loss is given, beside its logits.
 
     Returns:
         one record an epoch: `epoch` (from 1), `loss` (mean over samples), `terms` (the same of each term,
@@ -85,7 +87,7 @@ def fit(
     """
     if config.epochs == 0:
         return []
-    run = _Run(model, source, loss, config, seed, ranks or Ranks.alone(), checkpoint)
+    run = _Run(model, source, loss, config, seed, ranks or Ranks.alone(), checkpoint, take)
     for record in run.resume(progress):
         on_epoch(record)
     progress.start(what, config.epochs * source.steps, "steps")
@@ -119,9 +121,10 @@ class _Run:
         seed: int,
         ranks: Ranks,
         checkpoint: Checkpoint | None,
+        take: Sequence[str],
     ) -> None:
         self._model, self._source, self._loss, self._config = model, source, loss, config
-        self._seed, self._ranks, self._checkpoint = seed, ranks, checkpoint
+        self._seed, self._ranks, self._checkpoint, self._take = seed, ranks, checkpoint, take
         self._where = next(model.net.parameters()).device
         self._optimizer, self._scheduler = create_optimizer(model.net, config, source.steps)
         self._average = ModelEmaV3(model.net, decay=config.ema, use_warmup=True) if config.ema else None
@@ -199,7 +202,7 @@ class _Run:
             batch = next(batches)
             last = batch.last
             with self._wrapped.no_sync() if ranks.world > 1 and not last else nullcontext():
-                outputs = self._model.run(batch.inputs, config.amp, self._forward)
+                outputs = self._model.run(batch.inputs, config.amp, self._forward, self._take)
                 whole = {name: together(values, batch, ranks) for name, values in outputs.items()}
                 if ranks.world > 1:
                     batch.targets = {name: all_rows(one, batch, ranks) for name, one in batch.targets.items()}

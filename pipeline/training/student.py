@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from stillroom import losses, modalities
+from stillroom.cache.format.encoding import source_of
 from stillroom.cache.read.store import Store
 from stillroom.device import device, environment
 from stillroom.distributed import Ranks
@@ -33,6 +34,7 @@ from stillroom.training.checkpoint import Checkpoint
 from stillroom.training.loop import Loss, fit
 from stillroom.training.pairing import digests
 from stillroom.training.results import described, tested, weights_lines, write_predictions
+from stillroom.views.planes import Asked
 
 # What follows a run's records, epoch by epoch
 Log = Callable[[dict[str, Any]], None]
@@ -47,8 +49,8 @@ class Job:
         family, arm, seed: which student.
         samples: the whole table.
         store: the cache, open.
-        online: the folders of teachers by their output: each epoch looks at a view of its own, and what they
-            say of it is computed in the loop, as if there were no cache. None: both are read from the cache.
+        online: each epoch looks at a view of its own, and what the teachers say of it is computed in the
+            loop, as if there were no cache. False: both are read from the cache.
     """
 
     params: Params
@@ -57,12 +59,12 @@ class Job:
     seed: int
     samples: Samples
     store: Store
-    online: dict[str, str] | None = None
+    online: bool = False
 
     @property
     def name(self) -> str:
         """Of its folder."""
-        return f"{self.family}-{self.arm}-{self.seed}{'' if self.online is None else '-online'}"
+        return f"{self.family}-{self.arm}-{self.seed}{'-online' if self.online else ''}"
 
     @property
     def train_config(self) -> StudentTrain:
@@ -100,6 +102,7 @@ def train_student(
     config, test = job.train_config, job.samples.in_splits("test")
     chosen = losses.load(job.arm, job.params.student.losses.of(job.arm))
     model, notes = _prepare(job, chosen, progress)
+    layer = _layer(job, chosen, model)
     source = _batches(job, model, chosen, ranks)
     evidence = digests(model.net, source.whole(), config.epochs)
     settings = {
@@ -122,11 +125,23 @@ def train_student(
         share = accuracy(logits_of(model, val, Progress(), ""), np.array(val.labels()))
         return {"val_accuracy": round(share, 4)}
 
-    terms = terms_of(chosen, config.label_smoothing)
+    terms = terms_of(chosen, config.label_smoothing, layer)
+    take = [] if layer is None else [layer]
     validate = evaluate if len(val) else None
     with log() as on_epoch:
         history = fit(
-            model, source, terms, config, progress, title, on_epoch, validate, job.seed, ranks, checkpoint
+            model,
+            source,
+            terms,
+            config,
+            progress,
+            title,
+            on_epoch,
+            validate,
+            job.seed,
+            ranks,
+            checkpoint,
+            take,
         )
     logits = logits_of(model, test, progress, "test split")
     scores = summarise(logits, np.array(test.labels()), job.samples.classes)
@@ -160,7 +175,7 @@ def _prepare(job: Job, chosen: losses.Loss, progress: Progress) -> tuple[Model, 
     """
     train, manifest = job.samples.in_splits("train"), job.store.manifest
     config, modality = job.params.student.model, modalities.get(job.samples.modality)
-    check_against_cache(manifest, train, job.params, chosen.outputs)
+    check_against_cache(manifest, train, job.params, chosen.outputs, chosen.features)
     architecture = modality.student(job.family, config, input_of(manifest))
     notes = [
         *check_arm(job.arm, job.params, job.samples, job.family),
@@ -191,8 +206,8 @@ def _record(job: Job, model: Model, chosen: losses.Loss) -> dict[str, Any]:
         "seed": job.seed,
         **described(model, job.samples),
         "cache": manifest.id,
-        "cache_parts": parts(manifest.identity, chosen.outputs),
-        **({} if job.online is None else {"online": True}),
+        "cache_parts": parts(manifest.identity, chosen.reads),
+        **({"online": True} if job.online else {}),
         "views": manifest.layout.views,
     }
 
@@ -210,23 +225,48 @@ def _batches(job: Job, model: Model, chosen: losses.Loss, ranks: Ranks) -> Cache
         chosen.settings.get("temperature", 1.0),
         config.view_order,
         Cut(config.accumulate, ranks.rank, ranks.world),
-        None if job.online is None else [_teacher(job.online, name, ranks) for name in chosen.outputs],
+        _asked(job, chosen, ranks) if job.online else None,
         config.amp,
+        chosen.features,
     )
 
 
-def _teacher(folders: dict[str, str], output: str, ranks: Ranks) -> Model:
-    """The teacher of an output, on its device."""
-    folder = Path(folders.get(output, ""))
-    model = load_teacher(folder, read_teacher(folder / "teacher.json"))
-    model.net.to(device(ranks.local))
-    return model
+def _asked(job: Job, chosen: losses.Loss, ranks: Ranks) -> list[Asked]:
+    """The teachers of a loss, each on its device; one that gives both logits and features runs once."""
+    cache, held = job.params.cache, job.store.manifest.identity["outputs"]
+    folders = {name: cache.folder_of(name) or Path() for name in chosen.reads}
+    found = []
+    for folder in dict.fromkeys(folders.values()):
+        given = [name for name, one in folders.items() if one == folder]
+        model = load_teacher(folder, read_teacher(folder / "teacher.json"))
+        model.net.to(device(ranks.local))
+        layer = source_of(held[chosen.features]) if chosen.features in given else None
+        found.append(Asked(model, any(name in chosen.outputs for name in given), layer))
+    return found
 
 
-def terms_of(chosen: losses.Loss, label_smoothing: float) -> Loss:
-    """A loss as the training loop calls it."""
+def _layer(job: Job, chosen: losses.Loss, model: Model) -> str | None:
+    """The layer of the student whose features a loss is given: that of its teacher's.
+
+    Raises:
+        ParamsError: the student has no such layer.
+    """
+    if chosen.features is None:
+        return None
+    layer = source_of(job.store.manifest.identity["outputs"][chosen.features])
+    model.shape_of(layer, f"the loss {job.arm}")
+    return layer
+
+
+def terms_of(chosen: losses.Loss, label_smoothing: float, layer: str | None = None) -> Loss:
+    """A loss as the training loop calls it.
+
+    Args:
+        layer: what the model calls its `features`.
+    """
 
     def terms(outputs: dict[str, torch.Tensor], batch: Batch, done: float) -> dict[str, torch.Tensor]:
+        outputs = outputs if layer is None else outputs | {"features": outputs[layer]}
         where = next(iter(outputs.values())).device
         targets = {name: values.to(where, non_blocking=True) for name, values in batch.targets.items()}
         labels = batch.labels.to(where, non_blocking=True)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,23 @@ import torch
 from stillroom.modalities.base import Modality, Model, Policy, Reader, Spec, ViewRequest, Views
 from stillroom.samples import Samples
 
-# One output of several teachers as that of one
+# The logits of several teachers as those of one
 Together = Callable[[list[torch.Tensor]], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A teacher in the loop, and what is asked of it.
+
+    Attributes:
+        model: on its device.
+        logits: whether its logits teach.
+        layer: the layer whose features teach; None: of this teacher none.
+    """
+
+    model: Model
+    logits: bool = True
+    layer: str | None = None
 
 
 def drawn(policy: Policy, seed: int, samples: Samples, rows: Sequence[Any], view: int) -> list[ViewRequest]:
@@ -99,15 +115,15 @@ class Online(Plane):
     def __init__(
         self,
         views: Views,
-        teachers: Sequence[Model],
+        teachers: "Sequence[Asked]",
         together: Together,
         seen: tuple[Modality, Reader, Spec],
         amp: str,
     ) -> None:
         """
         Args:
-            teachers: on their device; none for an arm without teacher.
-            together: makes one of their logits.
+            teachers: none for an arm without teacher.
+            together: makes one of the logits of all of them.
             seen: what the student sees, and what else is rendered for a teacher that sees other inputs.
             amp: the teachers' precision, `none` or `bf16`.
         """
@@ -116,17 +132,22 @@ class Online(Plane):
         self._modality, self._reader, spec = seen
         self._rendering = self._modality.rendering(spec)
         for teacher in teachers:
-            teacher.net.eval()
+            teacher.model.net.eval()
 
     @torch.inference_mode()
     def targets(self, rows: np.ndarray, own: slice, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`logits` of the own rows."""
-        found = []
+        """`logits` of the own rows, and their `features` where they are asked for."""
+        logits, found = [], {}
         for teacher in self._teachers:
-            raw = inputs
-            if self._modality.rendering(teacher.spec) != self._rendering:
+            model, raw = teacher.model, inputs
+            if self._modality.rendering(model.spec) != self._rendering:
                 requests = [self.views[row] for row in rows[own]]
-                rendered = [self._modality.render(self._reader, one, teacher.spec) for one in requests]
+                rendered = [self._modality.render(self._reader, one, model.spec) for one in requests]
                 raw = torch.from_numpy(np.stack(rendered))
-            found.append(teacher.run(raw, self._amp)["logits"].float())
-        return {"logits": self._together(found)} if found else {}
+            layers = [] if teacher.layer is None else [teacher.layer]
+            outputs = model.run(raw, self._amp, take=layers)
+            if teacher.logits:
+                logits.append(outputs["logits"].float())
+            for layer in layers:
+                found["features"] = outputs[layer].float()
+        return found | ({"logits": self._together(logits)} if logits else {})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from stillroom.cache.format import encoding
-from stillroom.cache.format.divergence import measure
+from stillroom.cache.format.divergence import kl
 from stillroom.cache.format.encoding import TopK, UnstorableError, encoding_for
 from stillroom.errors import CacheError
 
@@ -113,7 +113,7 @@ def test_int8_keeps_probabilities_better_than_the_plain_scale() -> None:
     values = realistic()
     scale = np.abs(values).max(axis=1, keepdims=True) / 127
     plain = (np.rint(values / scale) * scale).astype(np.float32)
-    found, without = measure(values, again({"encoding": "int8"}, values)), measure(values, plain)
+    found, without = kl(values, again({"encoding": "int8"}, values)), kl(values, plain)
     assert found["T=1"]["mean"] < 2e-5
     assert found["T=1"]["mean"] < without["T=1"]["mean"] / 2
 

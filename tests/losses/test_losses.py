@@ -333,7 +333,7 @@ def test_a_loss_of_ones_own_is_one_function(own: Callable[[str, str], str]) -> N
 
 def test_a_loss_that_needs_what_nobody_gives_is_refused(own: Callable[[str, str], str]) -> None:
     said = own(
-        "NEEDS = ('logits', 'features')\ndef half(student, labels, teacher, *, label_smoothing=0.0): ...\n",
+        "NEEDS = ('logits', 'features')\ndef half(logits, labels, teacher, *, label_smoothing=0.0): ...\n",
         "from stillroom import losses\n"
         "try: losses.load('half', {})\n"
         "except losses.ParamsError as error: print(error)",

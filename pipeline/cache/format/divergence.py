@@ -1,14 +1,46 @@
-"""How far stored logits are from the teacher's: the KL divergence of their softened probabilities."""
+"""How far stored outputs are from the teacher's: of logits the KL divergence of their softened probabilities,
+of features the distance as a share of their length.
+"""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from stillroom.cache.format.encoding import kind_of
+
 _VALUES = 2**15  # taken at a time: a quarter of a megabyte of float64 stays in a core's cache
 
 
-def measure(truth: np.ndarray, stored: np.ndarray) -> dict[str, dict[str, float]]:
+def measure(output: Mapping[str, Any], truth: np.ndarray, stored: np.ndarray) -> dict[str, dict[str, float]]:
+    """How far what is stored of an output is from what the teacher gave.
+
+    Args:
+        output: its entry in `identity["outputs"]`; its `kind` says what is measured.
+        truth: float32 [n, ...], finite.
+        stored: the same, as a cache gives it back.
+
+    Returns:
+        by measure `mean` and `max` over the rows: see `kl` and `relative`.
+    """
+    return relative(truth, stored) if kind_of(output) == "features" else kl(truth, stored)
+
+
+def relative(truth: np.ndarray, stored: np.ndarray) -> dict[str, dict[str, float]]:
+    """|truth - stored| / |truth| of each row, Euclidean, float64; 0 where both are zero.
+
+    Returns:
+        {"relative": {"mean": m, "max": x}}; empty where n = 0.
+    """
+    if not len(truth):
+        return {}
+    flat, apart = truth.reshape(len(truth), -1), (truth - stored).reshape(len(truth), -1)
+    length, error = (np.sqrt(np.einsum("ij,ij->i", x, x, dtype=np.float64)) for x in (flat, apart))
+    share = error / np.where(length > 0, length, 1)
+    return {"relative": {"mean": float(share.mean()), "max": float(share.max())}}
+
+
+def kl(truth: np.ndarray, stored: np.ndarray) -> dict[str, dict[str, float]]:
     """KL(softmax(truth / T) || softmax(stored / T)) of each row, in nats, for T = 1 and 4.
 
     In log space and float64: exact to about 1e-15 nats times the largest |truth - stored| of a row.
@@ -25,8 +57,8 @@ def measure(truth: np.ndarray, stored: np.ndarray) -> dict[str, dict[str, float]
     rows = max(1, _VALUES // truth.shape[1])
     parts = [_divergences(truth[i : i + rows], stored[i : i + rows]) for i in range(0, len(truth), rows)]
     found = zip(*parts, strict=True)
-    kl = {name: np.concatenate(cut) for name, cut in zip(("T=1", "T=4"), found, strict=True)}
-    return {name: {"mean": float(values.mean()), "max": float(values.max())} for name, values in kl.items()}
+    at = {name: np.concatenate(cut) for name, cut in zip(("T=1", "T=4"), found, strict=True)}
+    return {name: {"mean": float(values.mean()), "max": float(values.max())} for name, values in at.items()}
 
 
 def _divergences(truth: np.ndarray, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -226,6 +226,22 @@ def _largest(values: np.ndarray, k: int) -> np.ndarray:
 
 
 NAMES = ("float16", "int8", "topk")
+KINDS = ("logits", "features")
+
+
+def kind_of(output: Mapping[str, Any]) -> str:
+    """What an output is, an entry of `identity["outputs"]`: `logits`, or `features` of a layer."""
+    return str(output.get("kind", "logits"))
+
+
+def source_of(output: Mapping[str, Any]) -> str:
+    """What its teacher's model calls an output: `logits`, or the name of the layer."""
+    return str(output.get("take", "logits"))
+
+
+def layers(outputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The layers that outputs of one teacher are the features of."""
+    return sorted({source_of(output) for output in outputs.values()} - {"logits"})
 
 
 def encoding_for(output: Mapping[str, Any]) -> Encoding:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from stillroom.cache.format.encoding import encoding_for
+from stillroom.cache.format.encoding import encoding_for, kind_of
 from stillroom.cache.format.layout import VIEWS
 from stillroom.cache.format.manifest import NAME, Manifest
 from stillroom.cache.format.rows import Rows, unpack_keys
@@ -143,8 +143,14 @@ class Store(CheckedFiles):
         names = [name for name in self.layout.arrays if name.startswith(VIEWS)]
         return {name.removeprefix(VIEWS): values for name, values in self.read_plane(view, names).items()}
 
+    def outputs(self, kind: str = "logits") -> list[str]:
+        """The names of the outputs of a kind, `logits` or `features`: the one named like it first."""
+        entries = self.manifest.identity["outputs"]
+        found = sorted(name for name, entry in entries.items() if kind_of(entry) == kind)
+        return sorted(found, key=lambda name: name != kind)
+
     def logits(self, view: int, output: str = "logits") -> np.ndarray:
-        """One view of an output, decoded: float32 [N, C] for logits, [N, *shape] in general.
+        """One view of an output of any kind, decoded: float32 [N, *shape]; of logits [N, C].
 
         Raises:
             CacheError: as `read_plane`; or the cache has no such output.

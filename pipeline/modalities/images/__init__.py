@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stillroom import params
-from stillroom.modalities.base import Architecture, DataAccount, Modality, Reader, Spec, ViewRequest, Views
+from stillroom.modalities.base import (
+    Architecture,
+    DataAccount,
+    Finished,
+    Modality,
+    Reader,
+    Spec,
+    ViewRequest,
+    Views,
+)
 from stillroom.modalities.images import settings
 from stillroom.modalities.images.fields import FIELDS, Policy, View, centre, pack, unpack
 from stillroom.modalities.images.samples import Sample
@@ -20,7 +29,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from stillroom.modalities.images.models.create import Model
-    from stillroom.modalities.images.models.load import Described
     from stillroom.progress import Progress
 
 # Asked of timm only where they are not these: its import takes seconds
@@ -236,14 +244,18 @@ class Images(Modality):
             seed=seed,
         )
 
-    def load(self, folder: Path) -> "tuple[Model, Described]":
+    def load(self, folder: Path) -> Finished:
         from stillroom.modalities.images.models.load import load
 
-        return load(folder)
+        model, described = load(folder)
+        return Finished(model, described.classes, described.config.train.amp)
 
     def check_spec(self, spec: Any) -> str:
         size = spec.get("size") if isinstance(spec, dict) else None
         return "" if type(size) is int and size in SIDES else f"input.size = {size!r:.80}"
+
+    def shown(self, spec: Spec) -> str:
+        return f"{spec.get('size', '?')} pixels"
 
     def asked(self, views: params.Views) -> Spec:
         assert isinstance(views, settings.Views)

@@ -57,6 +57,12 @@ class Model(base.Model):
         """float32 [count, 3, S, S], all zero."""
         return torch.zeros(count, 3, self.size, self.size)
 
+    def layers(self) -> dict[str, tuple[torch.nn.Module, tuple[int, ...]]]:
+        """`pooled`: what its classifier is given, [D]."""
+        net: Any = self.net
+        head = net.get_classifier()
+        return {"pooled": (head, (net.head_hidden_size,))} if isinstance(head, torch.nn.Module) else {}
+
     def per_core(self) -> int:
         """Images a forward pass on one core of a CPU; more of smaller ones."""
         return max(CORE_IMAGES, CORE_IMAGES * 128**2 // self.size**2)

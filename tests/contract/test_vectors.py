@@ -1,0 +1,210 @@
+"""A third kind of data, added as one folder and nothing else, goes through every stage."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stillroom.cache.read.backends import open_store
+from tests.conftest import copy_library
+
+HERE = Path(__file__).parent
+PARAMS = """
+data: {name: blobs}
+views: {count: 4, recipe: {name: jitter, spread: 0.3}}
+teacher: {arch: wide, train: {epochs: 12, batch_size: 16, warmup_epochs: 0, lr: 0.01, opt: adamw}}
+cache: {store: zarr, block_samples: 16, features: {hidden: {take: hidden}}}
+student:
+  families: [wide, narrow]
+  arms: [ce, kd]
+  seeds: [0]
+  train: {epochs: 8, batch_size: 16, warmup_epochs: 0, lr: 0.01, opt: adamw}
+"""
+# A loss that learns from the features too: one file
+HINT = """
+from stillroom.losses._common import divergence, precise
+from torch.nn import functional as F
+
+NEEDS = ("logits", "features")
+
+
+def hint(student, labels, teacher, *, temperature=2.0, weight=1.0, label_smoothing=0.0):
+    near = F.mse_loss(precise(student["features"]), precise(teacher["features"]))
+    logits = divergence(precise(student["logits"]), precise(teacher["logits"]), temperature)
+    return {"logits": logits, "features": weight * near}
+"""
+Run = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("library")
+    env = copy_library(folder)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(HERE / "vectors", folder / "stillroom/modalities/vectors", ignore=ignored)
+    (folder / "stillroom/losses/hint.py").write_text(HINT)
+    return env
+
+
+@pytest.fixture(scope="module")
+def run(library: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs `stillroom` of that library in a project of points; the first stages were run already."""
+    project = tmp_path_factory.mktemp("project")
+    (project / "params.yaml").write_text(PARAMS)
+
+    def call(*words: str, code: int = 0, cwd: Path = project) -> subprocess.CompletedProcess:
+        program = "import sys; from stillroom_stages.cli import main; sys.argv[0] = 'stillroom'; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words], cwd=cwd, env=library, capture_output=True, text=True
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    call.project = project  # type: ignore[attr-defined]
+    for stage in ("prepare", "teacher", "cache"):
+        call(stage)
+    for family in ("wide", "narrow"):
+        for arm in ("ce", "kd"):
+            call("student", "--family", family, "--arm", arm)
+    call("report")
+    return call
+
+
+def student(run: Run, name: str) -> dict:
+    return json.loads((run.project / "artifacts/students" / name / "student.json").read_text())  # type: ignore[attr-defined]
+
+
+def test_every_stage_runs_and_its_records_say_what_it_was(run: Run) -> None:
+    artifacts = run.project / "artifacts"  # type: ignore[attr-defined]
+    teacher = json.loads((artifacts / "teacher/teacher.json").read_text())
+    assert teacher["modality"] == "vectors" and teacher["input"] == {"length": 6}
+    assert json.loads((artifacts / "teacher/metrics.json").read_text())["accuracy"] > 60
+    store = open_store(artifacts / "cache")
+    assert store.layout.views == 4 and len(store.keys) == 48
+    assert set(store.manifest.identity["samples"]) == {"count", "keys", "vectors", "labels", "classes"}
+    results = json.loads((artifacts / "report/results.json").read_text())
+    assert {line["family"] for line in results["summary"]} == {"wide", "narrow"}
+    assert results["words"] == {"samples": "points", "inputs": "inputs"}
+    assert "<img" in (artifacts / "report/index.html").read_text()
+    ce, kd = student(run, "narrow-ce-0"), student(run, "narrow-kd-0")
+    assert ce["digests"] == kd["digests"] and set(ce["digests"]) == {"init", "order", "inputs"}
+
+
+def test_one_forward_pass_gives_logits_and_features(run: Run) -> None:
+    store = open_store(run.project / "artifacts/cache")  # type: ignore[attr-defined]
+    entry = store.manifest.identity["outputs"]["hidden"]
+    assert (entry["kind"], entry["take"], entry["encoding"]) == ("features", "hidden", "float16")
+    weights = run.project / "artifacts/teacher/model.safetensors"  # type: ignore[attr-defined]
+    from safetensors.numpy import load_file
+
+    tensors = load_file(weights)
+    for view in range(4):
+        hidden = store.logits(view, "hidden")
+        assert hidden.shape == (48, 32) and np.abs(hidden).max() <= 1
+        logits = hidden @ tensors["2.weight"].T + tensors["2.bias"]
+        np.testing.assert_allclose(logits, store.logits(view), atol=0.02)
+    staged = list((run.project / "artifacts/.staging").glob("*/staging.json"))  # type: ignore[attr-defined]
+    assert [sorted(json.loads(one.read_text())["identity"]["outputs"]) for one in staged] == [
+        ["hidden", "logits"]
+    ]
+    facts = json.loads(run("store", "info", "--json").stdout)
+    assert facts["outputs"]["hidden"]["kind"] == "features" and facts["outputs"]["hidden"]["zeros"] == 0
+    assert 0 < facts["outputs"]["hidden"]["divergence"]["relative"]["max"] < 1e-3
+    assert "hidden of wide at 6 numbers" in " ".join(run("store", "info").stdout.split())
+
+
+def test_a_loss_learns_from_features(run: Run) -> None:
+    own = ("--set", "student.losses.hint={features: hidden, weight: 4.0}")
+    run("student", "--family", "wide", "--arm", "hint", *own)
+    record = student(run, "wide-hint-0")
+    assert record["config"]["loss"]["features"] == "hidden"
+    assert set(record["cache_parts"]) == {"data", "logits", "hidden"}
+    terms = [epoch["terms"] for epoch in record["history"]]
+    assert all(set(one) == {"logits", "features"} for one in terms)
+    assert terms[-1]["features"] < 0.7 * terms[0]["features"]
+    run("student", "--family", "wide", "--arm", "hint", "--online", *own)
+    online = student(run, "wide-hint-0-online")
+    # the same views, with the same teacher in the loop instead of what was stored of it in float16
+    first, again = record["history"][0], online["history"][0]
+    assert online["digests"] == record["digests"]
+    for name in ("logits", "features"):
+        assert abs(first["terms"][name] - again["terms"][name]) < 1e-3
+
+
+def test_a_student_of_another_width_is_told(run: Run) -> None:
+    said = run("student", "--family", "wide", "--arm", "hint", code=1).stderr
+    assert "the cache has no features 'features'" in said and "it holds the features hidden" in said
+    said = run(
+        "student", "--family", "wide", "--arm", "kd", "--set", "student.losses.kd.outputs=[hidden]", code=1
+    )
+    assert "hidden of this cache is no output of logits" in said.stderr
+    said = run("cache", "--set", "cache.features={more: {take: deep}}", code=1).stderr
+    assert "wide has no features 'deep'" in said and "it gives hidden" in said
+    said = run("cache", "--set", "cache.features={more: {teacher: other, take: hidden}}", code=1).stderr
+    assert "more.teacher is 'other', and cache.teachers has logits" in said
+    assert "other" in said and "Traceback" not in said
+
+
+def test_the_tools_work_on_it(run: Run) -> None:
+    project = run.project  # type: ignore[attr-defined]
+    run("store", "verify")
+    assert json.loads(run("store", "audit", "--json").stdout)["ok"]
+    assert "wide at 6 numbers" in run("plan").stdout
+    shown = json.loads(run("store", "show", "train_0_000", "--out", "sheet.png", "--json").stdout)
+    assert len(shown["views"]) == 4 and set(shown["views"][0]) >= {"gain", "shift", "top"}
+    assert (project / "sheet.png").read_bytes()[:4] == b"\x89PNG"
+    found = json.loads(
+        run(
+            "predict",
+            "--student",
+            "artifacts/students/wide-kd-0",
+            "artifacts/data/points/test_0_000.npy",
+            "--json",
+        ).stdout
+    )
+    assert found
+    said = run("student", "--family", "widest", "--arm", "ce", code=1).stderr
+    assert "there is no family 'widest'" in said
+
+
+def test_lost_features_are_computed_again(run: Run, tmp_path: Path) -> None:
+    project = run.project  # type: ignore[attr-defined]
+    kept = tmp_path / "cache"
+    shutil.copytree(project / "artifacts/cache", kept)
+    victim = next(
+        file for file in sorted((kept / "hidden").rglob("*")) if file.is_file() and file.name != "zarr.json"
+    )
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    victim.write_bytes(content)
+    run("store", "verify", str(kept), code=1)
+    said = run("store", "repair", str(kept)).stdout
+    assert "bit for bit as before" in said and "other bits" not in said
+    run("store", "verify", str(kept))
+
+
+def test_features_join_a_cache_that_is_there_and_its_logits_keep_their_bytes(
+    run: Run, tmp_path: Path
+) -> None:
+    project = run.project  # type: ignore[attr-defined]
+    own = tmp_path / "own"
+    shutil.copytree(project, own)
+    shutil.rmtree(own / "artifacts/cache")
+    shutil.rmtree(own / "artifacts/.staging")
+    (own / "params.yaml").write_text(PARAMS.replace("features: {hidden: {take: hidden}}", "features: {}"))
+    run("cache", cwd=own)
+    alone = open_store(own / "artifacts/cache").manifest
+    run("cache", "--set", "cache.features={hidden: {take: hidden}}", cwd=own)
+    both = open_store(own / "artifacts/cache").manifest
+    whole = open_store(project / "artifacts/cache").manifest
+    assert both.id == whole.id != alone.id
+    assert both.blocks == whole.blocks
+    assert all(both.blocks[block]["logits"] == alone.blocks[block]["logits"] for block in alone.blocks)
+    run("cache", "--set", "cache.features={hidden: {take: hidden}}", "--set", "views.count=6", cwd=own)
+    assert open_store(own / "artifacts/cache").layout.views == 6

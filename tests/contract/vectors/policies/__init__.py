@@ -1,0 +1,1 @@
+"""Policies of vectors, one a file."""
