@@ -59,18 +59,19 @@ report: {title: tiny}
 
 Run = Callable[..., subprocess.CompletedProcess]
 
+
+def pytest_configure() -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        warm.hold()
+
+
 _shared: set[Path] = set()  # folders that other workers may be copying
 
 
-def environment(start: bool = False) -> dict[str, str]:
-    """No network is asked, and a stage finds the tools of this Python first.
-
-    Args:
-        start: a `stillroom` that something in this environment starts is no fork, but one from nothing.
-    """
-    folders = [str(BIN)] if start else [warm.path(), str(BIN)]
+def environment() -> dict[str, str]:
+    """No network is asked, and a stage finds the tools of this Python first, as forks."""
     changed = {
-        "PATH": os.pathsep.join([*folders, os.environ["PATH"]]),
+        "PATH": os.pathsep.join([warm.path(), str(BIN), os.environ["PATH"]]),
         "HF_HUB_OFFLINE": "1",
         "PYTHONWARNINGS": "ignore",
     }

@@ -16,10 +16,13 @@ def kill_all(process: subprocess.Popen | warm.Process) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.suspend()
             killed += one.children()
+            fork = warm.fork_of(one.pid)
+            killed += [psutil.Process(fork)] if fork else []
     for one in killed:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()
     process.wait()
+    warm.settle()  # a fork that had been asked for, but had not begun
     end = time.monotonic() + warm.LONGEST
     while any(map(_holds, killed)):
         assert time.monotonic() < end, "a process outlives SIGKILL"

@@ -1,63 +1,47 @@
 """Where there are no locks: it is said, and a way on is offered. In real processes whose `flock` fails."""
 
 import errno
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests import warm
+from tests.confined import possible
 from tests.conftest import BIN, environment
 
-SHIM = """
-#include <errno.h>
-#include <stdlib.h>
-int flock(int descriptor, int operation) { errno = atoi(getenv("FLOCK_FAILS")); return -1; }
-"""
 NO_FCNTL = "import sys\nsys.modules['fcntl'] = None\n"
 WAY_ON = "STILLROOM_LOCKS=off"
 
 
-def stillroom(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [str(BIN / "stillroom"), *command],
-        cwd=folder,
-        env={**environment(), **variables},
-        capture_output=True,
-        text=True,
-    )
+def stillroom(
+    folder: Path, *command: str, before: str = "", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    done = warm.run(("stillroom", *command), folder, environment() | variables, before=before)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
-@pytest.fixture(scope="session")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A library that takes the place of the system's `flock`."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler, to have flock fail")
-    folder = tmp_path_factory.mktemp("shim")
-    (folder / "flock.c").write_text(SHIM)
-    made = folder / "flock.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", made, folder / "flock.c"], check=True)
-    return str(made)
+without_locks = pytest.mark.skipif(not possible("refuse_flock(1)"), reason="`flock` cannot be refused here")
 
 
+@without_locks
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_named(empty: Path, shim: str, number: int) -> None:
-    done = stillroom(empty, "prepare", LD_PRELOAD=shim, FLOCK_FAILS=str(number))
+def test_a_file_system_without_locks_is_named(empty: Path, number: int) -> None:
+    done = stillroom(empty, "prepare", before=f"refuse_flock({number})")
     assert done.returncode == 1
     assert "artifacts/.staging/data.lock cannot be locked" in done.stderr and "flock: " in done.stderr
     assert WAY_ON in done.stderr and "free the disk" not in done.stderr
     assert not (empty / "artifacts/data").exists()
-    done = stillroom(empty, "prepare", LD_PRELOAD=shim, FLOCK_FAILS=str(number), STILLROOM_LOCKS="off")
+    done = stillroom(empty, "prepare", before=f"refuse_flock({number})", STILLROOM_LOCKS="off")
     assert done.returncode == 0 and "locks are off" in done.stderr
     assert (empty / "artifacts/data/samples.json").exists()
 
 
+@without_locks
 @pytest.mark.parametrize("store", ["zarr", "hdf5"])
-def test_a_cache_is_made_without_locks_if_that_is_asked_for(project: Path, shim: str, store: str) -> None:
-    lost = {"LD_PRELOAD": shim, "FLOCK_FAILS": str(errno.ENOLCK)}
+def test_a_cache_is_made_without_locks_if_that_is_asked_for(project: Path, store: str) -> None:
+    lost = {"before": f"refuse_flock({errno.ENOLCK})"}
     command = ("cache", "--replace", "--set", f"cache.store={store}", "--set", "views.count=4")
     before = (project / "artifacts/cache/manifest.json").read_bytes()
     done = stillroom(project, *command, **lost)
@@ -75,11 +59,16 @@ def test_a_cache_is_made_without_locks_if_that_is_asked_for(project: Path, shim:
 def test_a_system_without_fcntl_is_told_so(empty: Path) -> None:
     (empty / "without").mkdir()
     (empty / "without/sitecustomize.py").write_text(NO_FCNTL)
-    path = str(empty / "without")
-    done = stillroom(empty, "prepare", PYTHONPATH=path)
-    assert done.returncode == 1
+
+    def from_nothing(**variables: str) -> subprocess.CompletedProcess[str]:
+        env = environment() | {"PYTHONPATH": str(empty / "without")} | variables
+        command = [str(BIN / "stillroom"), "prepare"]
+        return subprocess.run(command, cwd=empty, env=env, capture_output=True, text=True)
+
+    done = from_nothing()
+    assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "this system has no flock" in done.stderr and WAY_ON in done.stderr
-    assert stillroom(empty, "prepare", PYTHONPATH=path, STILLROOM_LOCKS="off").returncode == 0
+    assert from_nothing(STILLROOM_LOCKS="off").returncode == 0
 
 
 def test_another_word_for_locks_is_refused(empty: Path) -> None:
@@ -87,8 +76,9 @@ def test_another_word_for_locks_is_refused(empty: Path) -> None:
     assert done.returncode == 2 and "STILLROOM_LOCKS='none' is neither on nor off" in done.stderr
 
 
-def test_doctor_names_it_before_anything_is_run(empty: Path, shim: str) -> None:
-    lost = {"LD_PRELOAD": shim, "FLOCK_FAILS": str(errno.ENOLCK)}
+@without_locks
+def test_doctor_names_it_before_anything_is_run(empty: Path) -> None:
+    lost = {"before": f"refuse_flock({errno.ENOLCK})"}
     done = stillroom(empty, "doctor", **lost)
     assert done.returncode == 1 and "stops: " in done.stdout and "no locks" in done.stdout
     done = stillroom(empty, "doctor", **lost, STILLROOM_LOCKS="off")

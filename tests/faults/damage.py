@@ -20,6 +20,7 @@ from stillroom.cache.format.manifest import _seal
 from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.checks import verify
 from stillroom.cache.write.publish import publish
+from tests import warm
 from tests.contract.store_contract import KEYS, LABELS, VIEWS, contents, plane_digest, staged
 
 BACKENDS = ("zarr", "hdf5")
@@ -278,7 +279,7 @@ def links(project: Path, commands: list[list[str]]) -> dict:
     Returns:
         the files of the linked originals that changed, which must be none.
     """
-    from tests.faults.kills import BIN, run
+    from tests.faults.kills import run
 
     cache, changed = project / "artifacts/cache", []
     whole = contents(cache)
@@ -296,7 +297,7 @@ def links(project: Path, commands: list[list[str]]) -> dict:
                     os.link(kept / name, cache / name)
                 else:
                     (cache / name).symlink_to(kept / name)
-            run(project, str(BIN / "stillroom"), *arguments)
+            run(project, "stillroom", *arguments)
             changed += [
                 f"{kind}: {' '.join(arguments)}: {n}" for n, c in contents(kept).items() if c != whole[n]
             ]
@@ -333,7 +334,7 @@ def full_disk(project: Path, folder: Path) -> dict:
     Returns:
         what was said, how many blocks were kept, and faults, which must be none.
     """
-    from tests.faults.kills import BIN, committed, environment, run
+    from tests.faults.kills import committed, environment, run
 
     faults: list[str] = []
     with Tmpfs(folder, "900k") as disk:
@@ -341,10 +342,10 @@ def full_disk(project: Path, folder: Path) -> dict:
             source, target = project / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(source)  # only what is written is on the small disk
-        command = [str(BIN / "stillroom"), "cache"]
+        command = ("stillroom", "cache")
 
         def attempt() -> subprocess.CompletedProcess:
-            done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
+            done = warm.run(command, folder, environment())
             if "Traceback" in done.stderr:
                 faults.append(f"a traceback: {done.stderr[-300:]}")
             return done

@@ -4,16 +4,15 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.checks import verify
+from tests import warm
 from tests.processes import kill_all
 
-BIN = Path(sys.executable).parent
 # Many small blocks: 2 classes' worth of pictures would do, but views are what takes time.
 PARAMS = """
 data: {name: sketch40, train_per_class: 2, test_per_class: 1, image_size: 64}
@@ -31,24 +30,24 @@ def project(folder: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "params.yaml").write_text(PARAMS)
     for stage in ("prepare", "teacher"):
-        run(folder, str(BIN / "stillroom"), stage)
+        run(folder, "stillroom", stage)
     return folder
 
 
 def run(folder: Path, *command: str) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment())
+    done = warm.run(command, folder, environment())
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+    return {**os.environ, "PATH": f"{warm.path()}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
 
 
-def command(backend: str, ranks: int) -> list[str]:
-    start = [str(BIN / "torchrun"), "--no-python", "--nproc-per-node", str(ranks)] if ranks > 1 else []
-    return [*start, str(BIN / "stillroom"), "cache", "--set", f"cache.store={backend}"]
+def command(backend: str, ranks: int) -> tuple[str, ...]:
+    start = ("torchrun", "--no-python", "--nproc-per-node", str(ranks)) if ranks > 1 else ()
+    return (*start, "stillroom", "cache", "--set", f"cache.store={backend}")
 
 
 def committed(folder: Path) -> dict[str, tuple[int, int]]:
@@ -84,16 +83,8 @@ def kills(folder: Path, count: int, seed: int = 0) -> dict:
             shutil.rmtree(staging, ignore_errors=True)
             shutil.rmtree(cache, ignore_errors=True)
         before, stores = committed(folder), unfinished(folder)
-        process = subprocess.Popen(
-            command(backend, ranks),
-            cwd=folder,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        # Most of a run is imports: most kills wait for work to begin, and then for a random while.
+        process = warm.start(command(backend, ranks), folder, environment())
+        # Most kills wait for work to begin, and then for a random while.
         patience = time.monotonic() + (60 if chance.random() < 0.9 else chance.uniform(0, 5))
         while process.poll() is None and time.monotonic() < patience:
             if committed(folder).keys() != before.keys() or unfinished(folder) - stores:
@@ -111,7 +102,7 @@ def kills(folder: Path, count: int, seed: int = 0) -> dict:
         else:
             after = committed(folder)
             if ended:
-                faults.append(f"a run ended with {ended}: {(process.stderr.read() or '')[-400:]}")
+                faults.append(f"a run ended with {ended}: {process.stderr[-400:]}")
             found["finished"] += 1
         for name, mark in before.items():
             if name not in after:

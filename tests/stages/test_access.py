@@ -8,26 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import BIN, environment
+from tests import warm
+from tests.confined import possible
+from tests.conftest import environment
 
 STUDENT = ("student", "--family", "vit", "--arm", "ce")
 
 
 def stillroom(folder: Path, *command: str, umask: int = 0o022) -> subprocess.CompletedProcess[str]:
     """Run a command as somebody to whom a file's mode applies: as root without root's way around it."""
-    words = [str(BIN / "stillroom"), *command]
+    before = f"os.umask({umask})"
     if os.geteuid() == 0:
-        if shutil.which("setpriv") is None:
-            pytest.skip("root may read everything, and there is no setpriv to give that up")
-        words = ["setpriv", "--bounding-set=-all", *words]
-    done = subprocess.run(
-        words,
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: os.umask(umask),
-    )
+        if not possible("give_up_capabilities()"):
+            pytest.skip("root may read everything, and that cannot be given up here")
+        before += "; give_up_capabilities()"
+    done = warm.run(("stillroom", *command), folder, environment(), before=before)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 

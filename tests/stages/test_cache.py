@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +15,12 @@ from stillroom.errors import CacheError
 from stillroom.modalities import load_samples
 from stillroom.modalities.images import MODALITY
 from stillroom.provenance.probes import difference
-from tests.conftest import BIN, environment, run_in, until
+from tests import warm
+from tests.conftest import environment, run_in, until
 from tests.processes import kill_all
 
 KD = ("stillroom", "student", "--family", "vit", "--arm", "kd")
-TORCHRUN = ("torchrun", "--no-python", "--nproc-per-node", "2", str(BIN / "stillroom"), "cache")
+TORCHRUN = ("torchrun", "--no-python", "--nproc-per-node", "2", "stillroom", "cache")
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -170,10 +170,7 @@ def test_two_ranks_killed_and_one_that_goes_on_give_the_same_digests(project: Pa
     shutil.rmtree(project / "artifacts/.staging")
     digests = open_store(cache).manifest.blocks
     shutil.rmtree(cache)
-    command = [str(BIN / TORCHRUN[0]), *TORCHRUN[1:]]
-    process = subprocess.Popen(
-        command, cwd=project, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = warm.start(TORCHRUN, project, environment())
     until(lambda: len(staged(project)) > 1 or process.poll() is not None)
     kill_all(process)
     kept = staged(project)
@@ -205,7 +202,7 @@ def test_a_second_writer_is_told_at_once_and_harms_nothing(project: Path) -> Non
     slow += "Staging.commit = wait\nfrom stages.cli import main\nsys.argv = ['stillroom', 'cache', "
     slow += "'--replace', '--set', 'views.seed=3']\nmain()\n"
     first = subprocess.Popen(
-        [sys.executable, "-c", slow],
+        [warm.command("python"), "-c", slow],
         cwd=project,
         env=environment(),
         stdin=subprocess.PIPE,
@@ -216,7 +213,7 @@ def test_a_second_writer_is_told_at_once_and_harms_nothing(project: Path) -> Non
     while "in" not in first.stdout.readline().split():
         assert first.poll() is None
     said = run_in(project, "stillroom", "cache", "--replace", "--set", "views.seed=3", code=1).stderr
-    assert "another process is writing the cache" in said and f"process id {first.pid}" in said
+    assert "another process is writing the cache" in said and f"process id {warm.fork_of(first.pid)}" in said
     first.communicate()  # it was waiting for that, in its first block
     assert first.returncode == 0
     assert verify(project / "artifacts/cache") == []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests import warm
 from tests.conftest import BIN, environment, run_in, until
 from tests.warm import LONGEST
 
@@ -116,7 +117,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(empty: Path) -> None
 
 
 def test_progress_is_a_bar_on_a_terminal(empty: Path) -> None:
-    script = ["script", "-qec", f"{BIN / 'stillroom'} prepare", "/dev/null"]
+    script = ["script", "-qec", "stillroom prepare", "/dev/null"]
     done = subprocess.run(
         script,
         cwd=empty,
@@ -130,20 +131,12 @@ def test_progress_is_a_bar_on_a_terminal(empty: Path) -> None:
 
 def test_ctrl_c_ends_a_stage_cleanly(project: Path) -> None:
     before = leftovers(project)
-    process = subprocess.Popen(
-        [str(BIN / "stillroom"), "teacher", "--set", "teacher.train.epochs=100000"],
-        cwd=project,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # a shell's background jobs, and what they start, ignore Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    command = ("stillroom", "teacher", "--set", "teacher.train.epochs=100000")
+    process = warm.start(command, project, environment())
     try:
         until(lambda: (project / "artifacts/.staging/live/teacher/plots/metrics/loss.tsv").exists(), process)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=LONGEST)
+        _, said = process.communicate()
     finally:
         process.kill()
     assert process.returncode == 1 and "stopped" in said and "Traceback" not in said

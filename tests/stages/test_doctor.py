@@ -2,13 +2,13 @@
 
 import json
 import os
-import shlex
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests import warm
+from tests.confined import possible
 from tests.conftest import BIN, environment, run_in
 
 FACTS = {
@@ -25,14 +25,11 @@ FACTS = {
 }
 
 
-def doctor(folder: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [str(BIN / "stillroom"), "doctor", *options],
-        cwd=folder,
-        env={**environment(), **variables},
-        capture_output=True,
-        text=True,
-    )
+def doctor(
+    folder: Path, *options: str, before: str = "", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    command = ("stillroom", "doctor", *options)
+    done = warm.run(command, folder, environment() | variables, before=before)
     assert "Traceback" not in done.stdout + done.stderr, done.stderr
     return done
 
@@ -80,15 +77,24 @@ def test_it_says_whether_the_parameters_can_be_used(empty: Path) -> None:
         assert what in done.stdout and "params.yaml cannot be used" in done.stdout
 
 
-@pytest.mark.parametrize("package", ["torch", "timm", "h5py", "dvc"])
-def test_a_package_that_cannot_be_imported_is_a_line(empty: Path, package: str) -> None:
+@pytest.mark.parametrize("packages", [["torch"], ["timm", "h5py", "dvc"]])
+def test_a_package_that_cannot_be_imported_is_a_line(empty: Path, packages: list[str]) -> None:
     (empty / "broken").mkdir()
-    (empty / f"broken/{package}.py").write_text("raise OSError('libsomething.so.1: cannot open')\n")
-    done = doctor(empty, "--json", PYTHONPATH=str(empty / "broken"))
+    for package in packages:
+        (empty / f"broken/{package}.py").write_text(f"raise OSError('lib{package}.so.1: cannot open')\n")
+    done = subprocess.run(  # from nothing: imports are what it is about
+        [str(BIN / "stillroom"), "doctor", "--json"],
+        cwd=empty,
+        env=environment() | {"PYTHONPATH": str(empty / "broken")},
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr
     facts, problems = told(done)
-    assert "libsomething.so.1" in facts["versions"][package]
-    assert problems[f"{package} cannot be imported"]["stops"] is True
-    assert "pip install" in problems[f"{package} cannot be imported"]["do"]
+    for package in packages:
+        assert f"lib{package}.so.1" in facts["versions"][package]
+        assert problems[f"{package} cannot be imported"]["stops"] is True
+        assert "pip install" in problems[f"{package} cannot be imported"]["do"]
 
 
 def test_a_repository_without_a_commit_is_named(tmp_path: Path) -> None:
@@ -111,14 +117,12 @@ def test_a_detached_checkout_has_a_commit(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    words = [str(BIN / "stillroom"), "doctor"]
-    if os.geteuid() == 0:
-        if shutil.which("setpriv") is None:
-            pytest.skip("root may write anywhere, and there is no setpriv to give that up")
-        words = ["setpriv", "--bounding-set=-all", *words]
+    if os.geteuid() == 0 and not possible("give_up_capabilities()"):
+        pytest.skip("root may write anywhere, and that cannot be given up here")
+    before = "give_up_capabilities()" if os.geteuid() == 0 else ""
     tmp_path.chmod(0o555)
     try:
-        done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+        done = warm.run(("stillroom", "doctor"), tmp_path, environment(), before=before)
     finally:
         tmp_path.chmod(0o755)
     assert done.returncode == 1 and "Traceback" not in done.stderr
@@ -136,24 +140,13 @@ def test_variables_that_slow_or_stop_are_named(tmp_path: Path) -> None:
 
 def test_a_small_container_is_seen_as_it_is(tmp_path: Path, limited: list[Path]) -> None:
     """8 MB of /dev/shm, half a gibibyte of memory and one core of the machine's."""
-    inside = "mount -t tmpfs -o size=8m none /dev/shm"
-    if subprocess.run(["unshare", "-m", "sh", "-c", inside], capture_output=True).returncode:
+    if not possible("shrink_shared_memory('8m')"):
         pytest.skip("mounts of one's own cannot be made here")
-    script = "\n".join(
-        [
-            inside,
-            *(f"echo $$ > {shlex.quote(str(group / 'cgroup.procs'))}" for group in limited),
-            f'exec {shlex.quote(str(BIN / "stillroom"))} doctor "$@"',
-        ]
-    )
-    command = ["unshare", "-m", "sh", "-e", "-c", script, "sh"]
-    variables = {**environment(), "STILLROOM_WORKERS": "2"}
+    before = f"shrink_shared_memory('8m'); enter({[*map(str, limited)]})"
 
     def run(*options: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [*command, *options], cwd=tmp_path, env=variables, capture_output=True, text=True
-        )
-        assert "Traceback" not in done.stderr and done.returncode == 0, done.stdout + done.stderr
+        done = doctor(tmp_path, *options, before=before, STILLROOM_WORKERS="2")
+        assert done.returncode == 0, done.stdout + done.stderr
         return done
 
     facts, problems = told(run("--json"))

@@ -13,7 +13,7 @@ import torch
 from stillroom.errors import StillroomError
 from stillroom.modalities import load_samples
 from stillroom.modalities.images.fields import centre
-from stillroom.modalities.images.models.create import create
+from stillroom.modalities.images.models.create import Model, create
 from stillroom.modalities.images.models.families import FAMILIES, student_arch
 from stillroom.modalities.images.models.load import load
 from stillroom.modalities.images.pixels import Pixels
@@ -84,37 +84,57 @@ def test_a_file_that_answers_otherwise_is_not_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("family", list(FAMILIES))
-def test_every_family_exports_and_loads_in_plain_timm(family: str, tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    arch, overrides = student_arch(family, "micro", 64)
-    model = create(arch, 7, overrides, size=64, seed=3)
-    before = [getattr(one, "fused_attn", None) for one in model.net.modules()]
-    assert to_onnx(model, list("abcdefg"), tmp_path / "m.onnx", "pixels") < 1e-4
-    assert [getattr(one, "fused_attn", None) for one in model.net.modules()] == before
-    save_weights(model.net, tmp_path / "model.safetensors")
+# Loads each family's weights in plain timm; for MViT its micro shape stands in timm's table of shapes
+PLAIN = """
+import json, sys, torch, timm
+from timm.models import mvitv2
+from safetensors.torch import load_file
+mvitv2.model_cfgs["mvitv2_micro"] = mvitv2.MultiScaleVitCfg(depths=(1, 1, 2, 1), embed_dim=24, num_heads=1)
+told = {}
+for family, (arch, overrides) in json.load(sys.stdin).items():
+    net = timm.create_model(arch, num_classes=7, **overrides)
+    net.load_state_dict(load_file(f"{family}.safetensors"), strict=True)
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        own = model.net.eval()(images)
-    # MViT's micro shape stands in timm's table of shapes: the one line that plain timm needs
-    shape = "mvitv2.MultiScaleVitCfg(depths=(1, 1, 2, 1), embed_dim=24, num_heads=1)"
-    shape = f"mvitv2.model_cfgs['mvitv2_micro'] = {shape}"
-    code = (
-        "import sys, torch, timm\nfrom timm.models import mvitv2\nfrom safetensors.torch import load_file\n"
-        f"{shape if family == 'mvit' else ''}\n"
-        f"net = timm.create_model({arch!r}, num_classes=7, **{overrides!r})\n"
-        "net.load_state_dict(load_file('model.safetensors'), strict=True)\n"
-        "images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))\n"
-        "torch.set_printoptions(precision=8)\n"
-        "with torch.inference_mode(): print(net.eval()(images).flatten().tolist())\n"
-        "assert not any(name.split('.')[0] in ('stillroom', 'stillroom_stages') for name in sys.modules)\n"
-    )
+        told[family] = net.eval()(images).flatten().tolist()
+print(json.dumps(told))
+assert not any(name.split(".")[0] in ("stillroom", "stillroom_stages") for name in sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
+    """What plain timm says to the weights of each family, as `seeded` makes it, in a process without us."""
+    folder = tmp_path_factory.mktemp("plain")
+    for family in FAMILIES:
+        save_weights(seeded(family).net, folder / f"{family}.safetensors")
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", PLAIN],
+        input=json.dumps({family: student_arch(family, "micro", 64) for family in FAMILIES}),
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=folder,
         env={**environment(), "PYTHONPATH": ""},
     )
     assert done.returncode == 0, done.stderr
-    assert np.allclose(json.loads(done.stdout), own.flatten(), atol=1e-6)
+    return json.loads(done.stdout)
+
+
+def seeded(family: str) -> Model:
+    arch, overrides = student_arch(family, "micro", 64)
+    return create(arch, 7, overrides, size=64, seed=3)
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_every_family_exports_and_loads_in_plain_timm(
+    family: str, plain: dict[str, list[float]], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    model = seeded(family)
+    before = [getattr(one, "fused_attn", None) for one in model.net.modules()]
+    assert to_onnx(model, list("abcdefg"), tmp_path / "m.onnx", "pixels") < 1e-4
+    assert [getattr(one, "fused_attn", None) for one in model.net.modules()] == before
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        own = model.net.eval()(images)
+    assert np.allclose(plain[family], own.flatten(), atol=1e-6)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from tests.conftest import BIN, environment, run_in
+from tests.conftest import environment, run_in
 
 
 def piped(folder: Path, command: str, **variables: str) -> subprocess.CompletedProcess:
@@ -27,26 +27,26 @@ def piped(folder: Path, command: str, **variables: str) -> subprocess.CompletedP
 def test_work_goes_on_where_nobody_reads_what_it_says(project: Path) -> None:
     record = project / "artifacts/teacher/teacher.json"
     before = record.stat().st_mtime
-    done = piped(project, f"{BIN}/stillroom teacher | head -c 0")
+    done = piped(project, "stillroom teacher | head -c 0")
     assert done.returncode == 0 and done.stderr == ""
     assert record.stat().st_mtime > before
 
 
 @pytest.mark.parametrize("command", ["preset sketch40", "store info", "plan --no-measure", "report --show"])
 def test_a_reader_that_stops_early_is_no_failure(project: Path, command: str) -> None:
-    done = piped(project, f"{BIN}/stillroom {command} | head -c 0")
+    done = piped(project, f"stillroom {command} | head -c 0")
     assert done.returncode == 0 and done.stderr == ""
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_a_terminal_that_lacks_letters_shows_the_table(project: Path, encoding: str) -> None:
-    done = piped(project, f"{BIN}/stillroom report --show", PYTHONIOENCODING=encoding)
+    done = piped(project, "stillroom report --show", PYTHONIOENCODING=encoding)
     assert done.returncode == 0 and done.stderr == ""
     assert "vit_tiny_patch1." in done.stdout and "mean gain" in done.stdout
 
 
 def test_what_a_terminal_cannot_show_is_an_escape(project: Path) -> None:
-    command = f"{BIN}/stillroom plan --no-measure --set 'cache.teachers={{logits: 日本}}'"
+    command = "stillroom plan --no-measure --set 'cache.teachers={logits: 日本}'"
     done = piped(project, command, PYTHONIOENCODING="latin-1")
     assert done.returncode == 0 and "there is none in \\u65e5\\u672c yet" in done.stdout
 
@@ -59,10 +59,10 @@ def test_classes_of_one_image_are_named_on_any_terminal(empty: Path) -> None:
                 empty / "images" / split / name / "a.png"
             )
     data = "--set data.name=folder --set data.path=images"
-    assert piped(empty, f"{BIN}/stillroom prepare {data}").returncode == 0
+    assert piped(empty, f"stillroom prepare {data}").returncode == 0
     done = piped(
         empty,
-        f"{BIN}/stillroom prepare {data} --set data.val_fraction=0.5",
+        f"stillroom prepare {data} --set data.val_fraction=0.5",
         PYTHONIOENCODING="latin-1",
     )
     assert (
@@ -76,7 +76,7 @@ def test_classes_of_one_image_are_named_on_any_terminal(empty: Path) -> None:
 def test_a_preset_is_utf_8_whatever_the_terminal_is(empty: Path) -> None:
     done = piped(
         empty,
-        f"{BIN}/stillroom preset sketch40 --set report.title=日本 > made.yaml",
+        "stillroom preset sketch40 --set report.title=日本 > made.yaml",
         PYTHONIOENCODING="latin-1",
     )
     assert done.returncode == 0

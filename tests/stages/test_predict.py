@@ -4,8 +4,9 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
-import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from stillroom.evaluation.metrics import softmax
 from stillroom.modalities import load_samples
 from stillroom.modalities.images.models.load import load
 from stillroom.progress import Progress
-from tests.conftest import BIN, environment, run_in
+from tests import warm
+from tests.conftest import environment, run_in, until
+from tests.modalities.images.odd_images import chunk
 from tests.warm import LONGEST
 
 VIT = ["--student", "artifacts/students/vit-kd-0"]
@@ -31,7 +34,7 @@ def test_predictions_are_those_of_the_evaluation(finished: Path) -> None:
     samples = load_samples(finished / "artifacts/data").in_splits("test")
     listed = "\n".join(str(samples.file(row)) for row in samples.rows)
     done = subprocess.run(
-        [BIN / "stillroom", "predict", "-", "--json", "--top", "40", *VIT],
+        [warm.command("stillroom"), "predict", "-", "--json", "--top", "40", *VIT],
         input=listed,
         capture_output=True,
         text=True,
@@ -96,8 +99,8 @@ def test_images_that_cannot_be_read_are_named_and_the_others_predicted(project: 
     (project / "cut.jpg").write_bytes(good.read_bytes()[:300])
     (project / "text.png").write_text("no image")
     (project / "nothing").mkdir()
-    header = Image.new("1", (60000, 60000))
-    header.save(project / "bomb.png")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 1, 0, 0, 0, 0))
+    (project / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")))
     (project / "script.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
     names = ["cut.jpg", "text.png", "missing.jpg", "nothing", "bomb.png", "script.jpg", "a" * 5000]
     done = run_in(project, "stillroom", "predict", *names, str(good), "--json", *VIT, code=1)
@@ -118,7 +121,7 @@ def test_any_file_name_is_shown_and_read(project: Path) -> None:
     strict = environment() | {"PYTHONIOENCODING": "utf-8:strict"}  # as in most users' locales
 
     def predicted(*arguments: str, said: bytes = b"") -> bytes:
-        command = [BIN / "stillroom", "predict", *arguments, *VIT]
+        command = [warm.command("stillroom"), "predict", *arguments, *VIT]
         done = subprocess.run(command, input=said, capture_output=True, cwd=project, env=strict)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -234,7 +237,7 @@ def _change(folder: Path, change: dict) -> None:
 
 def test_no_image_is_an_error_and_a_closed_pipe_is_none(project: Path) -> None:
     done = subprocess.run(
-        [BIN / "stillroom", "predict", *VIT],
+        [warm.command("stillroom"), "predict", *VIT],
         input="",
         capture_output=True,
         text=True,
@@ -242,8 +245,8 @@ def test_no_image_is_an_error_and_a_closed_pipe_is_none(project: Path) -> None:
         env=environment(),
     )
     assert done.returncode == 2 and "no image" in done.stderr and "Traceback" not in done.stderr
-    images = " ".join(["artifacts/data"] * 20)
-    line = f"'{BIN}/stillroom' predict {images} {' '.join(VIT)} | head -n 1"
+    # more than a pipe holds
+    line = f"stillroom predict artifacts/data {' '.join(VIT)} --top 40 | head -n 1"
     done = subprocess.run(
         ["bash", "-c", line], capture_output=True, text=True, cwd=project, env=environment(), timeout=LONGEST
     )
@@ -251,18 +254,10 @@ def test_no_image_is_an_error_and_a_closed_pipe_is_none(project: Path) -> None:
 
 
 def test_ctrl_c_ends_without_a_traceback(project: Path) -> None:
-    process = subprocess.Popen(
-        [BIN / "stillroom", "predict", *(["artifacts/data"] * 60), *VIT],
-        cwd=project,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    time.sleep(0.1)
+    command = ("stillroom", "predict", *(["artifacts/data"] * 60), *VIT)
+    process = warm.start(command, project, environment())
+    until(lambda: process.stdout, process)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=LONGEST)
-    assert b"Traceback" not in said and process.returncode == 1
-    assert b"stopped" in said and b"goes on" not in said
+    _, said = process.communicate()
+    assert "Traceback" not in said and process.returncode == 1
+    assert "stopped" in said and "goes on" not in said

@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -11,15 +10,18 @@ import pytest
 
 from stillroom.modalities import load_samples
 from tests import warm
-from tests.conftest import BIN, environment, until
+from tests.confined import possible
+from tests.conftest import environment, until
 
 KD = ["student", "--family", "vit", "--arm", "kd"]
+NO_SHARED_MEMORY = "shrink_shared_memory('4k')"
+FEW_FILES = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))"
 LONG = ["--set", "student.train.epochs=4000", "--set", "student.train.batch_size=10"]
 
 
-def start(project: Path, *command: str, workers: int = 2, **settings: str) -> warm.Process:
+def start(project: Path, *command: str, workers: int = 2, before: str = "", **settings: str) -> warm.Process:
     changed = {"STILLROOM_WORKERS": str(workers), "OMP_NUM_THREADS": "1", **settings}
-    return warm.start(("stillroom", *command), project, {**environment(), **changed})
+    return warm.start(("stillroom", *command), project, {**environment(), **changed}, before=before)
 
 
 def a_worker(process: warm.Process) -> psutil.Process | None:
@@ -101,43 +103,20 @@ def test_workers_end_with_a_killed_parent(project: Path) -> None:
 
 def test_where_no_process_can_be_started_the_message_says_what_to_set(project: Path) -> None:
     """Too few open files: a pipe for each."""
-    command = " ".join([str(BIN / "stillroom"), *KD, "--set", "student.train.batch_size=2"])
-    script = f"ulimit -n 30; exec {command}"
-    done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=project,
-        env={**environment(), "STILLROOM_WORKERS": "60"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-    assert "cannot be started" in done.stderr and "set STILLROOM_WORKERS to fewer" in done.stderr
+    process = start(project, *KD, "--set", "student.train.batch_size=2", workers=60, before=FEW_FILES)
+    said = message(process)
+    assert "cannot be started" in said and "set STILLROOM_WORKERS to fewer" in said
 
 
-def private_mounts() -> bool:
-    done = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True)
-    return done.returncode == 0
-
-
-@pytest.mark.skipif(
-    not shutil.which("unshare") or not private_mounts(), reason="needs root: mounts a /dev/shm"
-)
+@pytest.mark.skipif(not possible(NO_SHARED_MEMORY), reason="needs root: mounts a /dev/shm")
 def test_no_shared_memory_is_needed(project: Path) -> None:
     """Batches of 64 squares of 224 pixels are 9.6 MB; a container has 64 MB, this one a page."""
     big = ["--set", "views.size=224", "--set", "views.count=1", "--set", "teacher.train.batch_size=64"]
     big += ["--set", "teacher.overrides.patch_size=32", "--set", "student.train.batch_size=64"]
     big += ["--set", "student.train.epochs=1", "--set", "student.train.warmup_epochs=0"]
     big += ["--set", "cache.batch_size=64"]
-    lines = ["mount -t tmpfs -o size=4k tmpfs /dev/shm"]
     for command in (["teacher"], ["cache", "--replace"], KD):
-        lines.append(" ".join([str(BIN / "stillroom"), *command, *big]))
-    done = subprocess.run(
-        ["unshare", "-m", "bash", "-ec", "\n".join(lines)],
-        cwd=project,
-        env={**environment(), "STILLROOM_WORKERS": "4", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == 0 and "vit kd 0: accuracy" in done.stdout, done.stdout + done.stderr
+        process = start(project, *command, *big, workers=4, before=NO_SHARED_MEMORY)
+        said, wrong = process.communicate()
+        assert process.returncode == 0, said + wrong
+    assert "vit kd 0: accuracy" in said

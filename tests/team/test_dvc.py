@@ -2,14 +2,14 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from stillroom.cache.read.backends import open_store
-from tests.conftest import BIN, ROOT, clean, environment, ran, run_in, until
+from tests import warm
+from tests.conftest import ROOT, clean, environment, ran, run_in, until
 from tests.team.test_sharing import git
 
 FIGURES = ["Gain by family", "Training", "Reliability", "Average precision by class", "Confusion"]
@@ -105,15 +105,14 @@ def test_the_plots_say_what_the_report_says(committed: Path) -> None:
 def test_curves_are_seen_while_they_grow(project: Path) -> None:
     live = project / "artifacts/.staging/live"
     command = ["student", "--family", "pvt", "--arm", "kd", "--set", "student.train.epochs=100000"]
-    with subprocess.Popen(
-        [str(BIN / "stillroom"), *command], cwd=project, env=environment(), stdout=subprocess.DEVNULL
-    ) as training:
-        try:
-            log = live / "pvt-kd-0/plots/metrics/loss.tsv"
-            until(lambda: log.exists() and len(log.read_text().splitlines()) > 5, training)
-            run_in(project, "dvc", "plots", "show", "artifacts/.staging/live", "--out", "now")
-        finally:
-            training.kill()
+    training = warm.start(("stillroom", *command), project, environment())
+    try:
+        log = live / "pvt-kd-0/plots/metrics/loss.tsv"
+        until(lambda: log.exists() and len(log.read_text().splitlines()) > 5, training)
+        run_in(project, "dvc", "plots", "show", "artifacts/.staging/live", "--out", "now")
+    finally:
+        training.kill()
+        training.wait()
     drawn = specifications(project / "now/index.html").values()
     assert max(json.dumps(spec).count('"step": ') for spec in drawn) >= 5
     assert len((project / "artifacts/students/pvt-kd-0/plots/metrics/loss.tsv").read_text().splitlines()) == 5

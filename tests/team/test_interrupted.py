@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import BIN, TINY, clean, environment, ran, run_in
+from tests import warm
+from tests.conftest import TINY, clean, environment, ran, run_in
 from tests.processes import kill_all
 from tests.warm import LONGEST
 
@@ -32,27 +32,21 @@ def unfinished(project: Path) -> Path:
 
 
 class Repro:
-    """A running `dvc repro`, its output in a file, in a process group of its own."""
+    """A running `dvc repro`, in a process group of its own."""
 
     def __init__(self, project: Path) -> None:
-        self.log = project.parent / "repro.log"
-        self.process = subprocess.Popen(
-            [str(BIN / "dvc"), "repro"],
-            cwd=project,
-            env={**environment(start=True), "STILLROOM_CHECKPOINT_SECONDS": "0"},
-            stdout=self.log.open("wb"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        variables = environment() | {"STILLROOM_CHECKPOINT_SECONDS": "0"}
+        self.process = warm.start(("dvc", "repro"), project, variables)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + LONGEST
         while not condition():
-            assert self.process.poll() is None and time.monotonic() < end, self.log.read_text()
+            assert self.process.poll() is None and time.monotonic() < end, self.said
             time.sleep(0.01)
 
-    def said(self, text: str) -> bool:
-        return text in self.log.read_text()
+    @property
+    def said(self) -> str:
+        return self.process.stdout + self.process.stderr
 
     def kill(self) -> None:
         kill_all(self.process)
@@ -77,7 +71,7 @@ def test_repro_goes_on_in_every_stage(unfinished: Path) -> None:
         "teacher": lambda repro: newer("teacher"),
         "cache": lambda repro: blocks() > 3,
         "student@pvt-kd-0": lambda repro: newer("pvt-kd-0"),
-        "report": lambda repro: repro.said("Running stage 'report'"),
+        "report": lambda repro: "Running stage 'report'" in repro.said,
     }
     resumed = {
         "teacher": r"resumed: \d+ of 12 epochs",
@@ -89,7 +83,7 @@ def test_repro_goes_on_in_every_stage(unfinished: Path) -> None:
         repro = Repro(unfinished)
         repro.wait_for(lambda repro=repro, moment=moment: moment(repro))  # type: ignore[misc]
         repro.kill()
-        said = repro.log.read_text()
+        said = repro.said
         assert ran(said)[-1] == stage, said
         for earlier, told in resumed.items():  # by the run after the one that was killed there
             if list(moments).index(stage) == list(moments).index(earlier) + 1:
@@ -109,17 +103,15 @@ def test_a_stage_that_outlives_its_dvc_is_named(unfinished: Path) -> None:
     )  # it shall not end by itself
     repro = Repro(unfinished)
     repro.wait_for(lambda: any((unfinished / STAGING).glob("teacher.*.checkpoint")))
-    stage = next(
-        process
+    [stage] = [
+        pid
         for process in psutil.Process(repro.process.pid).children(recursive=True)
-        if "teacher" in process.cmdline()
-        and "stillroom" in " ".join(process.cmdline())
-        and "-c" not in process.cmdline()
-    )
+        if (pid := warm.fork_of(process.pid))
+    ]
     repro.process.kill()
     repro.process.wait()
     said = run_in(unfinished, "dvc", "repro", code=None)
     assert said.returncode != 0
-    told = f"another process is writing artifacts/teacher (process id {stage.pid})"
+    told = f"another process is writing artifacts/teacher (process id {stage})"
     assert told in said.stdout + said.stderr
-    os.killpg(repro.process.pid, signal.SIGKILL)
+    os.killpg(stage, signal.SIGKILL)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tests.conftest import BIN, ROOT, clean, environment, run_in, until
+from tests import warm
+from tests.conftest import ROOT, clean, environment, run_in, until
 from tests.team.servers import BUCKET, Web, free_port, s3_server, ssh_server
 
 PVT = ("student", "--family", "pvt", "--arm", "kd")
@@ -141,14 +142,7 @@ def test_a_damaged_object_is_caught_by_digest_and_named(ben: Path, shared: Path,
 
 def test_a_pull_that_is_killed_is_taken_up_again(ben: Path, web: Web) -> None:
     remote_of(ben, f"{web.url}/remote")
-    pull = subprocess.Popen(
-        [str(BIN / "dvc"), "pull", "--jobs", "1", "artifacts/cache"],
-        cwd=ben,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    pull = warm.start(("dvc", "pull", "--jobs", "1", "artifacts/cache"), ben, environment())
     until(lambda: len(web.asked) >= 5, pull)
     os.killpg(pull.pid, signal.SIGKILL)
     pull.wait()
