@@ -19,9 +19,10 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
-    ValidationInfo,
     field_validator,
 )
 
@@ -180,10 +181,21 @@ class Teacher(Section):
 
 
 class Features(Section):
-    """`cache.features.NAME`: what else a teacher gives of each view, beside its logits."""
+    """An entry of `cache.teachers` that is no folder: what else a teacher gives of each view, in the same
+    forward pass as its logits; stored as float16.
+    """
 
-    teacher: str = "logits"  # which one, by its output in cache.teachers
+    of: str = "logits"  # the output of `cache.teachers` that is the teacher's logits
     take: Annotated[str, Field(min_length=1)]  # which of the arrays that its model gives (images: pooled)
+
+
+def _sort(value: Any) -> str:
+    return "<features>" if isinstance(value, dict | Features) else "<folder>"
+
+
+Taught = Annotated[
+    Annotated[Folder, Tag("<folder>")] | Annotated[Features, Tag("<features>")], Discriminator(_sort)
+]
 
 
 class Cache(Section):
@@ -199,13 +211,11 @@ class Cache(Section):
     # of the teacher's forward pass on a GPU; a CPU takes fewer at a time, one pass a core
     batch_size: Count = 64
     amp: Literal["none", "bf16"] = "none"
-    # output: the folder of its teacher. More than one: each looks at the same views.
-    teachers: Annotated[dict[str, Folder], Field(min_length=1)] = {"logits": "artifacts/teacher"}
+    # output: the folder of its teacher, for its logits. More than one: each looks at the same views.
+    # output: {of: OUTPUT, take: LAYER}, for features of that output's teacher, from the same forward pass.
+    teachers: Annotated[dict[str, Taught], Field(min_length=1)] = {"logits": "artifacts/teacher"}
 
-    # output: what is taken of a layer of a teacher, in the same forward pass as its logits; always float16
-    features: dict[str, Features] = {}
-
-    @field_validator("teachers", "features")
+    @field_validator("teachers")
     @classmethod
     def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
@@ -213,27 +223,34 @@ class Cache(Section):
                 raise ValueError(f"{name!r} is no name for an output: lower case letters, digits and _")
         return value
 
-    @field_validator("features")
+    @field_validator("teachers")
     @classmethod
-    def _taken(cls, value: dict[str, Features], others: ValidationInfo) -> dict[str, Features]:
-        teachers = others.data.get("teachers", {})
+    def _taken(cls, value: dict[str, Any]) -> dict[str, Any]:
+        folders = [name for name, one in value.items() if not isinstance(one, Features)]
         for name, one in value.items():
-            if name in teachers:
-                raise ValueError(f"cache.teachers has an output {name!r} too")
-            if one.teacher not in teachers:
-                raise ValueError(
-                    f"{name}.teacher is {one.teacher!r}, and cache.teachers has {', '.join(teachers)}"
-                )
+            if isinstance(one, Features) and one.of not in folders:
+                known = ", ".join(folders) or "none"
+                raise ValueError(f"{name} is taken of {one.of!r}, and the outputs with a folder are {known}")
         return value
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """The folder of each teacher, by the output that is its logits."""
+        return {name: one for name, one in self.teachers.items() if not isinstance(one, Features)}
+
+    @property
+    def features(self) -> dict[str, Features]:
+        """What else is taken of teachers, by output."""
+        return {name: one for name, one in self.teachers.items() if isinstance(one, Features)}
 
     def outputs_of(self, teacher: str) -> list[str]:
         """The outputs of a teacher: its logits, then its features."""
-        return [teacher, *(name for name, one in self.features.items() if one.teacher == teacher)]
+        return [teacher, *(name for name, one in self.features.items() if one.of == teacher)]
 
     def folder_of(self, output: str) -> Path | None:
         """Where the teacher of an output lies, as far as the parameters say."""
         one = self.features.get(output)
-        folder = self.teachers.get(output if one is None else one.teacher)
+        folder = self.folders.get(output if one is None else one.of)
         return None if folder is None else Path(folder)
 
 
@@ -241,27 +258,27 @@ class Ce(Section):
     """`student.losses.ce`: cross-entropy with the labels; it has no parameter of its own."""
 
 
-class Taught(Section):
+class Distilled(Section):
     """What every loss with a teacher takes."""
 
     # which outputs of the cache teach; of more than one, the mean of their softened probabilities
     outputs: Outputs = ["logits"]
 
 
-class Kd(Taught):
+class Kd(Distilled):
     """`student.losses.kd`: alpha * T^2 * KL(teacher || student) + (1 - alpha) * cross-entropy."""
 
     alpha: Alpha = 0.6
     temperature: Temperature = 4.0
 
 
-class Soft(Taught):
+class Soft(Distilled):
     """`student.losses.soft`: T^2 * KL(teacher || student), without labels."""
 
     temperature: Temperature = 1.0
 
 
-class Dkd(Taught):
+class Dkd(Distilled):
     """`student.losses.dkd`: the KL's part between target and rest, and its part within the rest."""
 
     alpha: Alpha = 0.5
@@ -270,7 +287,7 @@ class Dkd(Taught):
     other_weight: NonNegative = 8.0
 
 
-class Dist(Taught):
+class Dist(Distilled):
     """`student.losses.dist`: correlation between classes, and within classes over the batch."""
 
     alpha: Alpha = 0.5
@@ -279,7 +296,7 @@ class Dist(Taught):
     intra: NonNegative = 1.0
 
 
-class Standardised(Taught):
+class Standardised(Distilled):
     """`student.losses.standardised`: KL between z-scores of the logits."""
 
     alpha: Alpha = 0.9
@@ -287,13 +304,13 @@ class Standardised(Taught):
     weight: NonNegative = 10.0
 
 
-class Mse(Taught):
+class Mse(Distilled):
     """`student.losses.mse`: squared difference of the logits."""
 
     alpha: Alpha = 0.5
 
 
-class Hard(Taught):
+class Hard(Distilled):
     """`student.losses.hard`: cross-entropy with the teacher's likeliest class."""
 
     alpha: Alpha = 0.5
@@ -451,7 +468,7 @@ UNQUOTED = ("int_type", "float_type", "bool_type")
 
 
 def _explain(kind: type[Section], fault: Any, prefix: tuple[str, ...], known: Callable[[], list[str]]) -> str:
-    path = [str(part) for part in fault["loc"]]
+    path = [str(part) for part in fault["loc"] if part not in ("<folder>", "<features>")]
     value, sort = fault["input"], fault["type"]
     if sort == "invalid_key" or path[-1:] == ["[key]"]:
         held = [*prefix, *path[: -1 if sort == "invalid_key" else -2]]
@@ -486,7 +503,8 @@ def _section(kind: type[Section], path: Sequence[str]) -> type[Section]:
     for part in path:
         found = kind.model_fields[part].annotation if part in kind.model_fields else None
         if not (isinstance(found, type) and issubclass(found, Section)):
-            return StudentTrain  # of a family in `family_train`: the one place below no section
+            # below no section: a teacher's features, or a family in `family_train`
+            return Features if kind is Cache else StudentTrain
         kind = found
     return kind
 

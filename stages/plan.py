@@ -59,11 +59,11 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
         )
     taught, epochs = _students(params)
     cache, views, samples = params.cache, params.views.count, len(train)
-    teachers = {name: _describe(Path(folder), params, train) for name, folder in cache.teachers.items()}
+    teachers = {name: _describe(Path(folder), params, train) for name, folder in cache.folders.items()}
     modality.check_asked(params.views, [one["input"] for one in teachers.values()])
     notes = check_students(params, samples_table, input_seen(teachers))
     notes += late(params.student.train, "student.train")
-    for name, folder in cache.teachers.items():
+    for name, folder in cache.folders.items():
         if not (Path(folder) / "teacher.json").exists():
             notes += late(params.teacher.train, "teacher.train")
         elif Path(folder) == TEACHER:
@@ -87,12 +87,12 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
         "teachers": [
             {
                 "output": name,
-                "folder": cache.teachers[name],
+                "folder": cache.folders[name],
                 "arch": described["arch"],
                 **modality.rendering(described["input"]),
                 "sees": modality.shown(described["input"]),
                 "classes": len(described["classes"]),
-                "trained": (Path(cache.teachers[name]) / "teacher.json").exists(),
+                "trained": (Path(cache.folders[name]) / "teacher.json").exists(),
             }
             for name, described in teachers.items()
         ],
@@ -133,14 +133,14 @@ def _students(params: "Params") -> tuple[list[str], int]:
     loaded = {arm: losses.load(arm, student.losses.of(arm)) for arm in student.arms}
     arms = {arm: loss.outputs for arm, loss in loaded.items() if loss.reads}
     features = {arm: loss.features for arm, loss in loaded.items()}
-    known = list(params.cache.teachers)
+    known = list(params.cache.folders)
     lacking = {
         arm: one for arm, one in features.items() if one is not None and one not in params.cache.features
     }
     for arm, one in lacking.items():
         raise ParamsError(
             f"the loss {arm} needs the features {one!r}, and the cache will have none of that name",
-            fix=f"put {one}: {{take: LAYER}} into cache.features",
+            fix=f"put {one}: {{of: logits, take: LAYER}} into cache.teachers",
         )
     taught: list[str] = []
     for arm, outputs in arms.items():
@@ -180,7 +180,7 @@ def _model(name: str, described: dict[str, Any], params: "Params", modality: "Mo
     from stillroom.modalities.base import Architecture
     from stillroom.provenance.teacher import load_teacher
 
-    folder = Path(params.cache.teachers[name])
+    folder = Path(params.cache.folders[name])
     with torch.random.fork_rng():  # making a model draws from torch's global generator
         if (folder / "teacher.json").exists():
             return load_teacher(folder, described)

@@ -70,7 +70,7 @@ def of_outputs(
     """`identity["outputs"]` of the cache that the parameters ask for.
 
     Args:
-        described: by output of `cache.teachers`, the content of its `teacher.json`.
+        described: by output of `cache.folders`, the content of its `teacher.json`.
         models: gives the teacher of such an output, or one like it; asked where features are to be cached.
 
     Raises:
@@ -78,13 +78,13 @@ def of_outputs(
     """
     found = {name: of_output(teacher, cache) for name, teacher in described.items()}
     for name, one in cache.features.items():
-        shape = models(one.teacher).shape_of(one.take, f"cache.features.{name}.take")
+        shape = models(one.of).shape_of(one.take, f"cache.teachers.{name}.take")
         found[name] = {
             "kind": "features",
             "take": one.take,
             "encoding": "float16",
             "shape": list(shape),
-            **of_teacher(described[one.teacher]),
+            **of_teacher(described[one.of]),
         }
     return found
 
@@ -184,7 +184,7 @@ def check_against_cache(
         raise CacheError(
             f"the cache has no features {features!r}",
             f"it holds {'the features ' + ', '.join(sorted(there)) if there else 'logits alone'}",
-            f"put {features}: {{take: LAYER}} into cache.features and run `stillroom cache`",
+            f"put {features}: {{of: logits, take: LAYER}} into cache.teachers and run `stillroom cache`",
         )
     expected = of_data(train, params.views)
     known: dict[str, Any] = {}

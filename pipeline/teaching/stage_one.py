@@ -43,7 +43,7 @@ class Request:
     Attributes:
         params: all of the parameters.
         train: the training samples.
-        described: by output of `cache.teachers`, what its `teacher.json` says.
+        described: by output of `cache.folders`, what its `teacher.json` says.
         identity: of the cache.
         earlier: the cache that lies in its place, where something of it is of use.
         notes: what to tell before the work begins.
@@ -58,13 +58,13 @@ class Request:
     _models: dict[str, Model] = field(default_factory=dict)
 
     def model(self, teacher: str) -> Model:
-        """The teacher of an output of `cache.teachers`, made once.
+        """The teacher of an output of `cache.folders`, made once.
 
         Raises:
             WeightsError: its weights are missing, or not those that its `teacher.json` describes.
         """
         if teacher not in self._models:
-            folder = Path(self.params.cache.teachers[teacher])
+            folder = Path(self.params.cache.folders[teacher])
             self._models[teacher] = load_teacher(folder, self.described[teacher])
         return self._models[teacher]
 
@@ -77,7 +77,7 @@ class Request:
         """
         held = self.earlier.manifest.identity["outputs"] if self.earlier else {}
         found = []
-        for teacher in self.params.cache.teachers:
+        for teacher in self.params.cache.folders:
             wanted = {name: self.identity["outputs"][name] for name in self.params.cache.outputs_of(teacher)}
             old = {
                 name: one
@@ -103,14 +103,12 @@ def ask(params: Params, samples: Samples, folder: Path, own: Path, replace: bool
         ParamsError: parameters, samples and teachers do not belong together.
     """
     refuse_other_content(folder)
-    described = {
-        name: read_teacher(Path(one) / "teacher.json") for name, one in params.cache.teachers.items()
-    }
+    described = {name: read_teacher(Path(one) / "teacher.json") for name, one in params.cache.folders.items()}
     modality = modalities.get(samples.modality)
     modality.check_asked(params.views, [one["input"] for one in described.values()])
     request = Request(params, samples.in_splits("train"), described)
     request.notes += check_students(params, samples, input_seen(described))
-    for name, one in params.cache.teachers.items():
+    for name, one in params.cache.folders.items():
         if Path(one) == own:
             request.notes += other_teacher(described[name], params.teacher)
     outputs = of_outputs(described, params.cache, request.model)

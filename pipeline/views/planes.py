@@ -134,7 +134,7 @@ class Online(Plane):
         for teacher in teachers:
             teacher.model.net.eval()
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: a loss may keep a target for its backward pass
     def targets(self, rows: np.ndarray, own: slice, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """`logits` of the own rows, and their `features` where they are asked for."""
         logits, found = [], {}

@@ -3,65 +3,49 @@
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from stillroom.cache.read.backends import open_store
-from tests.conftest import copy_library
+from tests import warm
+from tests.conftest import environment
 
-HERE = Path(__file__).parent
+MORE = Path(__file__).parent / "more"
 PARAMS = """
 data: {name: blobs}
 views: {count: 4, recipe: {name: jitter, spread: 0.3}}
 teacher: {arch: wide, train: {epochs: 12, batch_size: 16, warmup_epochs: 0, lr: 0.01, opt: adamw}}
-cache: {store: zarr, block_samples: 16, features: {hidden: {take: hidden}}}
+cache: {store: zarr, block_samples: 16, teachers: {logits: artifacts/teacher, hidden: {take: hidden}}}
 student:
   families: [wide, narrow]
   arms: [ce, kd]
   seeds: [0]
   train: {epochs: 8, batch_size: 16, warmup_epochs: 0, lr: 0.01, opt: adamw}
 """
-# A loss that learns from the features too: one file
-HINT = """
-from stillroom.losses._common import divergence, precise
-from torch.nn import functional as F
-
-NEEDS = ("logits", "features")
-
-
-def hint(student, labels, teacher, *, temperature=2.0, weight=1.0, label_smoothing=0.0):
-    near = F.mse_loss(precise(student["features"]), precise(teacher["features"]))
-    logits = divergence(precise(student["logits"]), precise(teacher["logits"]), temperature)
-    return {"logits": logits, "features": weight * near}
-"""
 Run = Callable[..., subprocess.CompletedProcess]
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("library")
-    env = copy_library(folder)
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(HERE / "vectors", folder / "stillroom/modalities/vectors", ignore=ignored)
-    (folder / "stillroom/losses/hint.py").write_text(HINT)
-    return env
+# A folder for the modality and a file for the loss, found beside the library's own
+BEFORE = f"""
+from stillroom import losses, modalities
+
+modalities.__path__.append({str(MORE / "modalities")!r})
+losses.__path__.append({str(MORE / "losses")!r})
+"""
 
 
 @pytest.fixture(scope="module")
-def run(library: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs `stillroom` of that library in a project of points; the first stages were run already."""
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs `stillroom` with that modality in a project of points; the first stages were run already."""
     project = tmp_path_factory.mktemp("project")
     (project / "params.yaml").write_text(PARAMS)
 
     def call(*words: str, code: int = 0, cwd: Path = project) -> subprocess.CompletedProcess:
-        program = "import sys; from stillroom_stages.cli import main; sys.argv[0] = 'stillroom'; main()"
-        done = subprocess.run(
-            [sys.executable, "-c", program, *words], cwd=cwd, env=library, capture_output=True, text=True
-        )
+        done = warm.run(("stillroom", *words), cwd, environment(), before=BEFORE)
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr, done.stderr
         return done
@@ -100,10 +84,7 @@ def test_one_forward_pass_gives_logits_and_features(run: Run) -> None:
     store = open_store(run.project / "artifacts/cache")  # type: ignore[attr-defined]
     entry = store.manifest.identity["outputs"]["hidden"]
     assert (entry["kind"], entry["take"], entry["encoding"]) == ("features", "hidden", "float16")
-    weights = run.project / "artifacts/teacher/model.safetensors"  # type: ignore[attr-defined]
-    from safetensors.numpy import load_file
-
-    tensors = load_file(weights)
+    tensors = load_file(run.project / "artifacts/teacher/model.safetensors")  # type: ignore[attr-defined]
     for view in range(4):
         hidden = store.logits(view, "hidden")
         assert hidden.shape == (48, 32) and np.abs(hidden).max() <= 1
@@ -132,23 +113,23 @@ def test_a_loss_learns_from_features(run: Run) -> None:
     online = student(run, "wide-hint-0-online")
     # the same views, with the same teacher in the loop instead of what was stored of it in float16
     first, again = record["history"][0], online["history"][0]
-    assert online["digests"] == record["digests"]
+    for name in ("init", "inputs"):
+        assert online["digests"][name] == record["digests"][name]
     for name in ("logits", "features"):
         assert abs(first["terms"][name] - again["terms"][name]) < 1e-3
 
 
-def test_a_student_of_another_width_is_told(run: Run) -> None:
+def test_what_is_not_there_is_named(run: Run) -> None:
     said = run("student", "--family", "wide", "--arm", "hint", code=1).stderr
     assert "the cache has no features 'features'" in said and "it holds the features hidden" in said
     said = run(
         "student", "--family", "wide", "--arm", "kd", "--set", "student.losses.kd.outputs=[hidden]", code=1
     )
     assert "hidden of this cache is no output of logits" in said.stderr
-    said = run("cache", "--set", "cache.features={more: {take: deep}}", code=1).stderr
+    said = run("cache", "--set", "cache.teachers.more={take: deep}", code=2).stderr
     assert "wide has no features 'deep'" in said and "it gives hidden" in said
-    said = run("cache", "--set", "cache.features={more: {teacher: other, take: hidden}}", code=1).stderr
-    assert "more.teacher is 'other', and cache.teachers has logits" in said
-    assert "other" in said and "Traceback" not in said
+    said = run("cache", "--set", "cache.teachers.more={of: other, take: hidden}", code=2).stderr
+    assert "more is taken of 'other', and the outputs with a folder are logits" in said
 
 
 def test_the_tools_work_on_it(run: Run) -> None:
@@ -159,17 +140,10 @@ def test_the_tools_work_on_it(run: Run) -> None:
     shown = json.loads(run("store", "show", "train_0_000", "--out", "sheet.png", "--json").stdout)
     assert len(shown["views"]) == 4 and set(shown["views"][0]) >= {"gain", "shift", "top"}
     assert (project / "sheet.png").read_bytes()[:4] == b"\x89PNG"
-    found = json.loads(
-        run(
-            "predict",
-            "--student",
-            "artifacts/students/wide-kd-0",
-            "artifacts/data/points/test_0_000.npy",
-            "--json",
-        ).stdout
-    )
-    assert found
-    said = run("student", "--family", "widest", "--arm", "ce", code=1).stderr
+    point = "artifacts/data/points/test_0_000.npy"
+    found = json.loads(run("predict", "--student", "artifacts/students/wide-kd-0", point, "--json").stdout)
+    assert [one["image"] for one in found] == [point]
+    said = run("student", "--family", "widest", "--arm", "ce", code=2).stderr
     assert "there is no family 'widest'" in said
 
 
@@ -189,22 +163,28 @@ def test_lost_features_are_computed_again(run: Run, tmp_path: Path) -> None:
     run("store", "verify", str(kept))
 
 
-def test_features_join_a_cache_that_is_there_and_its_logits_keep_their_bytes(
-    run: Run, tmp_path: Path
-) -> None:
+def test_features_join_a_cache_whose_logits_keep_their_bytes(run: Run, tmp_path: Path) -> None:
     project = run.project  # type: ignore[attr-defined]
     own = tmp_path / "own"
     shutil.copytree(project, own)
     shutil.rmtree(own / "artifacts/cache")
     shutil.rmtree(own / "artifacts/.staging")
-    (own / "params.yaml").write_text(PARAMS.replace("features: {hidden: {take: hidden}}", "features: {}"))
+    (own / "params.yaml").write_text(PARAMS.replace(", hidden: {take: hidden}}", "}"))
     run("cache", cwd=own)
     alone = open_store(own / "artifacts/cache").manifest
-    run("cache", "--set", "cache.features={hidden: {take: hidden}}", cwd=own)
+    features = ("--set", "cache.teachers.hidden={take: hidden}")
+    run("cache", *features, cwd=own)
     both = open_store(own / "artifacts/cache").manifest
     whole = open_store(project / "artifacts/cache").manifest
     assert both.id == whole.id != alone.id
     assert both.blocks == whole.blocks
     assert all(both.blocks[block]["logits"] == alone.blocks[block]["logits"] for block in alone.blocks)
-    run("cache", "--set", "cache.features={hidden: {take: hidden}}", "--set", "views.count=6", cwd=own)
+    run(
+        "cache",
+        "--set",
+        "cache.teachers={logits: artifacts/teacher, hidden: {take: hidden}}",
+        "--set",
+        "views.count=6",
+        cwd=own,
+    )
     assert open_store(own / "artifacts/cache").layout.views == 6
