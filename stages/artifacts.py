@@ -88,6 +88,8 @@ def epoch_log(folder: Path | None, name: str) -> Iterator[Callable[[dict[str, An
             for name in ("loss", "val_accuracy"):
                 if name in record:
                     live.log_metric(name, record[name])
+            for name, value in record.get("terms", {}).items():
+                live.log_metric(f"loss_{name}", value)
             live.next_step()
 
         yield log

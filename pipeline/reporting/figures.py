@@ -33,6 +33,7 @@ svg.figure .whisker { stroke: var(--accent); stroke-width: 1.25; }
 svg.figure .seed { stroke: var(--muted); stroke-width: 1.5; stroke-opacity: .7; }
 svg.figure .seed.kd { stroke: var(--accent); }
 svg.figure .curve { fill: none; stroke: var(--muted); stroke-width: 1.75; stroke-linejoin: round; }
+svg.figure .curve.term { stroke-width: 1; stroke-dasharray: 3 2.5; }
 svg.figure .curve.kd, svg.figure .curve.teacher-loss { stroke: var(--accent); }
 svg.figure .bar { fill: var(--accent); }
 svg.figure .bar.loss { fill: var(--muted); fill-opacity: .65; }
@@ -198,15 +199,19 @@ def _counts(line: dict[str, Any], row: dict[str, Any], main: str) -> bool:
 
 
 class Curve(NamedTuple):
-    """A small figure with what it shows: `name` of the family or of the teacher; the teacher has no `arm`."""
+    """A small figure with what it shows: `name` of the family or of the teacher; the teacher has no `arm`.
+    `terms`: of the loss, each with its mean in the last epoch.
+    """
 
     name: str
     arm: str
     svg: str
+    terms: tuple[tuple[str, float], ...] = ()
 
 
 def loss_curves(students: Sequence[Student]) -> list[Curve]:
-    """Mean training loss by epoch: one small figure a family and arm, one line a seed.
+    """Mean training loss by epoch: one small figure a family and arm, one line a seed, and thin ones for the
+    terms of the loss.
 
     The figures of one arm share their axes, so that families can be compared. The arms do not: another loss
     is another quantity. Students without a history (no epoch was trained) have no figure.
@@ -221,9 +226,23 @@ def loss_curves(students: Sequence[Student]) -> list[Curve]:
                 top = max(epoch.loss for student in same_arm for epoch in student.history)
                 last = max(epoch.epoch for student in same_arm for epoch in student.history)
                 points = [[(epoch.epoch, epoch.loss) for epoch in student.history] for student in lines]
-                svg = _curves(f"{family_name(family)} {arm}", points, top, last, arm)
-                curves.append(Curve(family_name(family), arm, svg))
+                terms = [
+                    [(epoch.epoch, epoch.terms[term]) for epoch in student.history if term in epoch.terms]
+                    for student in lines
+                    for term in lines[0].history[-1].terms
+                ]
+                svg = _curves(
+                    f"{family_name(family)} {arm}", points, top, last, arm, [line for line in terms if line]
+                )
+                curves.append(Curve(family_name(family), arm, svg, _last_terms(lines)))
     return curves
+
+
+def _last_terms(students: Sequence[Student]) -> tuple[tuple[str, float], ...]:
+    """The terms of the last epoch's loss, mean over the seeds."""
+    last = [student.history[-1].terms for student in students]
+    shared = [name for name in last[0] if all(name in terms for terms in last)]
+    return tuple((name, sum(terms[name] for terms in last) / len(last)) for name in shared)
 
 
 def teacher_curve(teacher: Teacher) -> Curve | None:
@@ -235,14 +254,22 @@ def teacher_curve(teacher: Teacher) -> Curve | None:
     return Curve("Teacher", "", _curves("teacher", [points], top, last, "teacher-loss"))
 
 
-def _curves(name: str, lines: list[list[tuple[int, float]]], top: float, last: int, kind: str) -> str:
+def _curves(
+    name: str,
+    lines: list[list[tuple[int, float]]],
+    top: float,
+    last: int,
+    kind: str,
+    terms: Sequence[list[tuple[int, float]]] = (),
+) -> str:
     height = 92
     first = min(epoch for line in lines for epoch, _ in line)
-    low = min(0.0, min(loss for line in lines for _, loss in line))
+    low = min(0.0, min(loss for line in (*lines, *terms) for _, loss in line))
+    top = max(top, max((value for line in terms for _, value in line), default=top))
     span = (top - low) or 1.0
     parts = [_line(0, 14, 100, 14, "grid"), _line(0, 14 + height, 100, 14 + height, "axis")]
     paths = []
-    for line in lines:
+    for line, style in [*((line, kind) for line in lines), *((line, "term") for line in terms)]:
         # A single epoch is drawn as a level line: a polyline of one point shows nothing.
         line = line if len(line) > 1 else [(first, line[0][1]), (first + 1, line[0][1])]
         end = max(last, line[-1][0])
@@ -251,7 +278,7 @@ def _curves(name: str, lines: list[list[tuple[int, float]]], top: float, last: i
             for epoch, loss in line
         ]
         paths.append(
-            f'<polyline class="curve {escape(kind)}" vector-effect="non-scaling-stroke"'
+            f'<polyline class="curve {escape(style)}" vector-effect="non-scaling-stroke"'
             f' points="{" ".join(steps)}"/>'
         )
     inner = "".join(paths)

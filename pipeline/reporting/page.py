@@ -82,9 +82,10 @@ def page(
     gains = table.class_gains(students, results["arm"])
     rows = results["rows"]
     teacher_curve = figures.teacher_curve(teacher)
-    curves: dict[str, list[tuple[str, Markup]]] = {}
+    curves: dict[str, list[tuple[str, Markup, str]]] = {}
     for curve in figures.loss_curves(students):
-        curves.setdefault(curve.name, []).append((curve.arm, Markup(curve.svg)))
+        terms = " + ".join(f"{name} {value:.2f}" for name, value in curve.terms)
+        curves.setdefault(curve.name, []).append((curve.arm, Markup(curve.svg), terms))
     return environment.get_template("page.html.j2").render(
         title=title,
         style=Markup(figures.STYLE),

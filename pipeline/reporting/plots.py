@@ -28,6 +28,7 @@ def tables(runs: Runs, results: dict[str, Any], classes: tuple[str, ...]) -> dic
     """The tables by file name: columns, and rows."""
     return {
         "training.csv": (("family", "arm", "seed", "epoch", "loss"), list(_training(runs))),
+        "terms.csv": (("family", "arm", "seed", "epoch", "term", "loss"), list(_terms(runs))),
         "gain.csv": (("family", "arm", "metric", "gain", "low", "high"), list(_gains(results))),
         "per_class_ap.csv": (("class", "arm", "ap"), list(_precisions(runs))),
         "confusion.csv": (("arm", "actual", "predicted", "share"), list(_confusion(runs, classes))),
@@ -69,6 +70,14 @@ def _training(runs: Runs) -> Iterable[tuple]:
     for student in runs.students:
         for epoch in student.history:
             yield family_name(student.family), student.arm, student.seed, epoch.epoch, round(epoch.loss, 5)
+
+
+def _terms(runs: Runs) -> Iterable[tuple]:
+    for student in runs.students:
+        for epoch in student.history:
+            for name, value in epoch.terms.items():
+                who = family_name(student.family), student.arm, student.seed
+                yield *who, epoch.epoch, name, round(value, 5)
 
 
 def _gains(results: dict[str, Any]) -> Iterable[tuple]:

@@ -28,11 +28,14 @@ class Metrics(Record):
 
 
 class Epoch(Record):
-    """One epoch of a history: its number, mean training loss and learning rate."""
+    """One epoch of a history: its number, mean training loss, its terms where it has several, and learning
+    rate.
+    """
 
     epoch: int
     loss: float
     lr: float
+    terms: dict[str, float] = {}
 
 
 class Weights(Record):

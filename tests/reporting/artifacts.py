@@ -155,6 +155,9 @@ def make(
                 epochs, first, first * own.uniform(0.12, 0.25), random.Random(f"{family}{arm}{seed}")
             ),
         }
+        if arm == "kd":
+            for epoch in student["history"]:  # type: ignore[attr-defined]
+                epoch["terms"] = {"teacher": 0.7 * epoch["loss"], "labels": 0.3 * epoch["loss"]}
         place = folder / "students" / f"{family}-{arm}-{seed}"
         # The same draws for both arms, with some more for kd, so that classes change by a few points.
         shared = metrics(accuracy, classes, random.Random(f"{family}{seed}"), 1.0)

@@ -188,6 +188,19 @@ def test_every_shape_of_experiment_has_a_page(tmp_path: Path, entries: list[Entr
     assert numbers and not [value for value in numbers if "nan" in value or "inf" in value]
 
 
+def test_the_terms_of_a_loss_are_drawn_and_told(tmp_path: Path) -> None:
+    entries = [("vit", "ce", 0), ("vit", "kd", 0), ("vit", "kd", 1)]
+    document = Document(render(artifacts.make(tmp_path, entries), entries))
+    lines = [attributes.get("class") or "" for tag, attributes in document.elements if tag == "polyline"]
+    assert lines.count("curve kd") == 2 and lines.count("curve term") == 4 and lines.count("curve ce") == 1
+    last = [
+        json.loads((tmp_path / f"students/vit-kd-{seed}/student.json").read_text())["history"][-1]["terms"]
+        for seed in (0, 1)
+    ]
+    teacher, labels = (sum(one[name] for one in last) / 2 for name in ("teacher", "labels"))
+    assert f"= teacher {teacher:.2f} + labels {labels:.2f}" in document.text
+
+
 def test_figures_say_in_words_what_they_draw(tmp_path: Path) -> None:
     document = Document(render(artifacts.make(tmp_path)))
     drawn = [

@@ -12,7 +12,14 @@ from tests import warm
 from tests.conftest import ROOT, clean, environment, ran, run_in, until
 from tests.team.test_sharing import git
 
-FIGURES = ["Gain by family", "Training", "Reliability", "Average precision by class", "Confusion"]
+FIGURES = [
+    "Gain by family",
+    "Training",
+    "Terms of the loss",
+    "Reliability",
+    "Average precision by class",
+    "Confusion",
+]
 
 
 @pytest.fixture
@@ -84,6 +91,16 @@ def test_the_plots_say_what_the_report_says(committed: Path) -> None:
         *((name, arm) for name in ("ViT", "PVT") for arm in ("ce", "kd")),
     }
     assert sum(point["family"] == "PVT" and point["arm"] == "kd" for point in training) == 4
+    terms = figures["Terms of the loss"]["data"]["values"]
+    assert {(point["arm"], point["term"]) for point in terms} == {("kd", "teacher"), ("kd", "labels")}
+    for point in training:
+        parts = [
+            float(one["loss"])
+            for one in terms
+            if all(one[name] == point[name] for name in ("family", "arm", "seed", "epoch"))
+        ]
+        assert len(parts) == (2 if point["arm"] == "kd" else 0)
+        assert not parts or sum(parts) == pytest.approx(float(point["loss"]), abs=1e-3)
     shares: dict[tuple[str, str], float] = {}
     for point in figures["Confusion"]["data"]["values"]:
         where = point["arm"], point["actual"]
