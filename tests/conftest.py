@@ -60,9 +60,20 @@ report: {title: tiny}
 Run = Callable[..., subprocess.CompletedProcess]
 
 
+# Tests that start commands are in these folders or use this fixture; they are slow, and what is marked so
+SLOW_FOLDERS, SLOW_FIXTURES = {"stages", "team", "faults"}, {"finished"}
+
+
 def pytest_configure() -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        warm.hold()
+        warm.hold()  # one server for all workers
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    for item in items:
+        folders = item.path.relative_to(ROOT / "tests").parts[:-1]
+        if SLOW_FOLDERS & {*folders} or SLOW_FIXTURES & {*item.fixturenames}:
+            item.add_marker(pytest.mark.slow)
 
 
 _shared: set[Path] = set()  # folders that other workers may be copying
@@ -126,6 +137,12 @@ def until(condition: Callable[[], object], process: subprocess.Popen | warm.Proc
         time.sleep(0.005)
 
 
+def copy_project(source: Path, target: Path) -> Path:
+    """A copy that may be changed; a thousand small files, which `shutil` takes four times as long for."""
+    subprocess.run(["cp", "-a", source, target], check=True)
+    return target
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A project after `dvc repro`. Not to be changed: use `project` for a copy."""
@@ -163,9 +180,7 @@ def _finish(folder: Path) -> None:
 @pytest.fixture
 def project(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished project that a test may change."""
-    folder = tmp_path / "project"
-    shutil.copytree(finished, folder, symlinks=True)
-    return folder
+    return copy_project(finished, tmp_path / "project")
 
 
 @pytest.fixture

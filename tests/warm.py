@@ -325,11 +325,24 @@ def _kill_group(pid: int) -> None:
 
 # What commands import when they need it
 LATER = (
-    "dvc.cli",
+    "aiobotocore.session",
+    "aiohttp",
+    "asyncssh",
+    "dulwich.porcelain",
+    "dvc.cli.parser",
+    "dvc.render.convert",
     "dvc.repo.reproduce",
+    "dvc_data.index.push",
     "dvclive",
+    "flufl.lock",
     "h5py",
+    "networkx",
+    "pygit2",
+    "pyparsing",
+    "s3fs",
+    "scmrepo.git",
     "sklearn.metrics",
+    "sshfs",
     "torch.distributed.run",
     "torch.utils.flop_counter",
     "zarr",
@@ -340,6 +353,7 @@ def _import_all() -> None:
     import importlib
     import pkgutil
 
+    import PIL.Image
     import timm
 
     import stillroom
@@ -350,6 +364,7 @@ def _import_all() -> None:
     for package in (stillroom, stillroom_stages):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(found.name)
+    PIL.Image.init()
     timm.layers.to_2tuple(1)  # the first time, Python looks through half a second of abstract classes
 
 
