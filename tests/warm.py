@@ -35,6 +35,7 @@ COMMANDS = ("stillroom", "dvc", "torchrun")
 FOLDER = "WARM_SERVER"  # names the folder of a server: its socket, and `bin` with the commands
 PYTHON = "python"  # not in PATH: what asks for some Python shall not get this one by chance
 
+allowed = True  # whether a server may be started
 _folder: Path | None = None  # of the server, once it is there
 _starting = threading.Lock()
 
@@ -160,6 +161,7 @@ def hold() -> Path:
 def _server() -> Path:
     """The folder of the server, which the first that needs it starts."""
     global _folder
+    assert allowed, "a test that starts commands is slow: @pytest.mark.slow"
     with _starting:
         if _folder is None:
             folder = Path(os.environ[FOLDER]) if FOLDER in os.environ else hold()
