@@ -1,10 +1,11 @@
 # make demo: install, run the whole pipeline on the embedded data set, print the table.   make test: install, test.
+# make check: install, lint, types, fast tests.
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 # DVC runs the stages with the tools of .venv, and nothing of theirs is left outside this folder
 export PATH := $(BIN):$(PATH)
 
-.PHONY: install demo test faults lint types clean
+.PHONY: install demo test check faults lint types clean
 
 install: .venv/installed
 
@@ -22,6 +23,10 @@ demo: install
 # Most tests start real processes; a file's tests share what they set up, so each file stays in one worker
 test: install
 	python -m pytest -n auto --dist loadfile
+
+# What one runs before each commit: two minutes
+check: lint types
+	python -m pytest -n auto --dist loadfile -m "not slow"
 
 # What a cache survives: kills, flipped bits, full disks, hostile files; and how large and fast it is
 faults: install

@@ -60,9 +60,25 @@ report: {title: tiny}
 Run = Callable[..., subprocess.CompletedProcess]
 
 
+# Tests that start commands are in these folders, use one of these fixtures, or are marked: they are slow
+SLOW_FOLDERS, SLOW_FIXTURES = {"stages", "team", "faults"}, {"finished", "empty"}
+
+
 def pytest_configure() -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        warm.hold()
+        warm.hold()  # one server for all workers
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    for item in items:
+        folders = item.path.relative_to(ROOT / "tests").parts[:-1]
+        if SLOW_FOLDERS & {*folders} or SLOW_FIXTURES & {*item.fixturenames}:
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    warm.allowed = item.get_closest_marker("slow") is not None
 
 
 _shared: set[Path] = set()  # folders that other workers may be copying
@@ -82,8 +98,8 @@ def run_in(folder: Path, *command: str, code: int | None = 0) -> subprocess.Comp
     """Run a command in a folder; the exit code must be `code` (None: any), and no traceback may be shown."""
     # DVC writes to its own folder even where it only looks: a copy made just then would have half a file
     assert command[0] != "dvc" or folder not in _shared, "`dvc` in `finished`: take `project`, a copy of it"
-    # What DVC leaves to a process of its own, it starts from nothing
-    if command[0] in warm.COMMANDS and command[:2] not in (("dvc", "exp"), ("dvc", "queue")):
+    # The queue's process goes on when the command has ended, and a fork's would not
+    if command[0] in warm.COMMANDS and command[:2] != ("dvc", "queue"):
         done = warm.run(command, folder, environment())
     else:
         done = subprocess.run(
@@ -114,7 +130,7 @@ def copy_library(folder: Path) -> dict[str, str]:
     """Copy the library into `folder`, to be changed; the environment in which Python imports that copy."""
     for name, package in (("pipeline", "stillroom"), ("stages", "stillroom_stages")):
         shutil.copytree(ROOT / name, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    return {**environment(), "PYTHONPATH": str(folder)}
+    return {**os.environ, "PYTHONPATH": str(folder)}
 
 
 def until(condition: Callable[[], object], process: subprocess.Popen | warm.Process | None = None) -> None:
@@ -124,6 +140,12 @@ def until(condition: Callable[[], object], process: subprocess.Popen | warm.Proc
         assert process is None or process.poll() is None, "the process ended before"
         assert time.monotonic() < end, "it did not come to pass"
         time.sleep(0.005)
+
+
+def copy_project(source: Path, target: Path) -> Path:
+    """A copy that may be changed; a thousand small files, which `shutil` takes four times as long for."""
+    subprocess.run(["cp", "-a", source, target], check=True)
+    return target
 
 
 @pytest.fixture(scope="session")
@@ -163,9 +185,7 @@ def _finish(folder: Path) -> None:
 @pytest.fixture
 def project(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished project that a test may change."""
-    folder = tmp_path / "project"
-    shutil.copytree(finished, folder, symlinks=True)
-    return folder
+    return copy_project(finished, tmp_path / "project")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """`import stillroom`: what other people's scripts use, from any folder."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +13,14 @@ import torch
 import stillroom
 from stillroom.errors import DataError, ParamsError
 from stillroom.modalities.images import MODALITY
-from tests.conftest import environment, run_in
+from tests.conftest import run_in
 
 
 def python(folder: Path, code: str, **variables: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,
-        env=environment() | variables,
+        env=os.environ | variables,
         capture_output=True,
         text=True,
     )
@@ -37,7 +38,7 @@ def test_it_is_found_beside_a_users_own_folders_of_these_names(tmp_path: Path, p
     done = subprocess.run(
         [Path(sys.executable).parent / "stillroom", "preset", "sketch40"],
         cwd=tmp_path,
-        env=environment() | {"PYTHONPATH": path},
+        env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
     )

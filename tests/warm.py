@@ -35,6 +35,7 @@ COMMANDS = ("stillroom", "dvc", "torchrun")
 FOLDER = "WARM_SERVER"  # names the folder of a server: its socket, and `bin` with the commands
 PYTHON = "python"  # not in PATH: what asks for some Python shall not get this one by chance
 
+allowed = True  # whether a server may be started
 _folder: Path | None = None  # of the server, once it is there
 _starting = threading.Lock()
 
@@ -160,6 +161,7 @@ def hold() -> Path:
 def _server() -> Path:
     """The folder of the server, which the first that needs it starts."""
     global _folder
+    assert allowed, "a test that starts commands is slow: @pytest.mark.slow"
     with _starting:
         if _folder is None:
             folder = Path(os.environ[FOLDER]) if FOLDER in os.environ else hold()
@@ -325,11 +327,24 @@ def _kill_group(pid: int) -> None:
 
 # What commands import when they need it
 LATER = (
-    "dvc.cli",
+    "aiobotocore.session",
+    "aiohttp",
+    "asyncssh",
+    "dulwich.porcelain",
+    "dvc.cli.parser",
+    "dvc.render.convert",
     "dvc.repo.reproduce",
+    "dvc_data.index.push",
     "dvclive",
+    "flufl.lock",
     "h5py",
+    "networkx",
+    "pygit2",
+    "pyparsing",
+    "s3fs",
+    "scmrepo.git",
     "sklearn.metrics",
+    "sshfs",
     "torch.distributed.run",
     "torch.utils.flop_counter",
     "zarr",
@@ -340,6 +355,7 @@ def _import_all() -> None:
     import importlib
     import pkgutil
 
+    import PIL.Image
     import timm
 
     import stillroom
@@ -350,6 +366,7 @@ def _import_all() -> None:
     for package in (stillroom, stillroom_stages):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(found.name)
+    PIL.Image.init()
     timm.layers.to_2tuple(1)  # the first time, Python looks through half a second of abstract classes
 
 

@@ -261,6 +261,7 @@ def unpushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("url", "address", "what", "advice"),
     [

@@ -6,13 +6,11 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 import zarr
 
 from stillroom.cache.format.identity import identity_id
@@ -374,13 +372,3 @@ def full_disk(project: Path, folder: Path) -> dict:
         if verify(folder / "artifacts/cache"):
             faults.append("the store is damaged")
     return {"said": said, "kept": len(kept), "faults": faults}
-
-
-def time_of(work: Callable[[], Any], repeats: int = 5) -> float:
-    """Median seconds."""
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return float(np.median(times))

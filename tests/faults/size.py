@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from stillroom.benchmarks.ground import logits
 from stillroom.cache.format.divergence import measure
 from stillroom.cache.format.encoding import encoding_for
 from stillroom.cache.format.layout import VIEWS, ArraySpec
@@ -22,13 +23,20 @@ from stillroom.cache.write.staging import Staging
 from stillroom.modalities.images.fields import View, pack
 from stillroom.modalities.images.policies import make_recipe
 from stillroom.modalities.images.samples import Sample
-from tests.faults.damage import time_of
 
 RECIPE = make_recipe({"name": "crop"})
 PARAMETERS = {
     f"{VIEWS}{name}": ArraySpec(np.dtype(dtype).str, shape)
     for name, (dtype, shape) in RECIPE.fields().items()
 }
+
+
+def logits(random: np.random.Generator, rows: int, classes: int) -> np.ndarray:
+    """As in `benchmarks/ground.py`, which brings torch: a process whose memory is measured does without."""
+    values = random.normal(-2, 2, (rows, classes)).astype(np.float32)
+    for place in range(3):
+        values[np.arange(rows), random.integers(0, classes, rows)] += random.uniform(2, 14 - 4 * place, rows)
+    return values
 
 
 def drawn_view(key: str, view: int) -> View:
@@ -79,6 +87,16 @@ def small(folder: Path, views: int, samples: int = 4000) -> dict:
                     "open_and_plane_ms": round(1e3 * opening, 1),
                 }
     return found
+
+
+def time_of(work: Callable[[], Any], repeats: int = 5) -> float:
+    """Median seconds."""
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return float(np.median(times))
 
 
 def large(folder: Path, samples: int, views: int = 4, classes: int = 1000) -> dict:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -14,7 +13,7 @@ import psutil
 import pytest
 
 from tests import conftest, warm
-from tests.conftest import BIN, environment, run_in
+from tests.conftest import BIN, copy_project, environment, run_in
 
 KD = ["student", "--family", "pvt", "--arm", "kd", "--set", "student.train.drop_path=0.0"]
 STEPS = ["--set", "student.train.batch_size=10", "--set", "student.train.epochs=400"]
@@ -46,7 +45,7 @@ def checkpoints(project: Path, name: str = "pvt-kd-0") -> list[Path]:
 def undisturbed(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The weights of a student that nothing stopped."""
     project = tmp_path_factory.mktemp("undisturbed") / "project"
-    shutil.copytree(finished, project, symlinks=True)
+    copy_project(finished, project)
     run_in(project, "stillroom", *KD, *SOON)
     return (project / "artifacts/students/pvt-kd-0/model.safetensors").read_bytes()
 

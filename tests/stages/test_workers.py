@@ -110,8 +110,8 @@ def test_where_no_process_can_be_started_the_message_says_what_to_set(project: P
 
 @pytest.mark.skipif(not possible(NO_SHARED_MEMORY), reason="needs root: mounts a /dev/shm")
 def test_no_shared_memory_is_needed(project: Path) -> None:
-    """Batches of 64 squares of 224 pixels are 9.6 MB; a container has 64 MB, this one a page."""
-    big = ["--set", "views.size=224", "--set", "views.count=1", "--set", "teacher.train.batch_size=64"]
+    """Batches of 64 squares of 96 pixels are 1.8 MB; a container has 64 MB, this one a page."""
+    big = ["--set", "views.size=96", "--set", "views.count=1", "--set", "teacher.train.batch_size=64"]
     big += ["--set", "teacher.overrides.patch_size=32", "--set", "student.train.batch_size=64"]
     big += ["--set", "student.train.epochs=1", "--set", "student.train.warmup_epochs=0"]
     big += ["--set", "cache.batch_size=64"]

@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests import warm
-from tests.conftest import ROOT, clean, environment, run_in, until
+from tests.conftest import ROOT, clean, copy_project, environment, run_in, until
 from tests.team.servers import BUCKET, Web, free_port, s3_server, ssh_server
 
 PVT = ("student", "--family", "pvt", "--arm", "kd")
@@ -25,7 +25,7 @@ def shared(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `ada`, who has pushed all, and `remote`, where it went."""
     folder = tmp_path_factory.mktemp("shared")
     ada = folder / "ada"
-    shutil.copytree(finished, ada, symlinks=True)
+    copy_project(finished, ada)
     git(ada, "add", "-A")
     git(ada, "commit", "-q", "-m", "finished")
     run_in(ada, "dvc", "remote", "add", "--default", "lab", str(folder / "remote"))
