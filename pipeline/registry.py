@@ -3,9 +3,13 @@
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Collection, Iterable
 from types import ModuleType
+from typing import TypeVar
 
 from stillroom.errors import ParamsError
+
+Kind = TypeVar("Kind")
 
 
 def names(package: str, first: tuple[str, ...] = ()) -> list[str]:
@@ -37,3 +41,39 @@ def check(package: str, name: str, message: str, first: tuple[str, ...] = ()) ->
 def load(package: str, name: str) -> ModuleType:
     """The module of an entry that is there."""
     return importlib.import_module(f"{package}.{name}")
+
+
+def entry(package: str, name: str, kind: type[Kind]) -> type[Kind]:
+    """The class that an entry's file defines: one subclass of `kind`.
+
+    Raises:
+        ParamsError: the file defines none, or several.
+    """
+    module = load(package, name)
+    found = [
+        one
+        for one in vars(module).values()
+        if isinstance(one, type) and issubclass(one, kind) and one.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise ParamsError(
+            f"{module.__file__} defines {len(found)} classes that are a {kind.__name__}",
+            fix="define one in it; a file that is no entry has a name that begins with _",
+        )
+    return found[0]
+
+
+def check_keys(keys: Iterable[str], valid: Collection[str], message: str) -> None:
+    """Refuse a key that an entry does not take.
+
+    Args:
+        message: what is wrong, for the error, to which the key is added.
+
+    Raises:
+        ParamsError: names the nearest valid key, or all.
+    """
+    for key in keys:
+        if key not in valid:
+            near = difflib.get_close_matches(key, valid, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"valid keys: {', '.join(valid) or 'none'}"
+            raise ParamsError(f"{message}{key}", fix=hint)

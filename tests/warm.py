@@ -26,6 +26,8 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests import used
+
 LONGEST = 3600  # seconds: no machine is so slow
 ROOT = Path(__file__).parents[1]
 COMMANDS = ("stillroom", "dvc", "torchrun")
@@ -299,6 +301,8 @@ def _work(job: dict[str, Any], streams: list[int]) -> NoReturn:
             os.umask(job["umask"])
         if not job.get("capable", True):
             _give_up_capabilities()
+        if used.LOG in os.environ:
+            used.note(os.environ[used.LOG])
         name, *words = job["command"]
         sys.argv = [name, *words]
         if name == "dvc":

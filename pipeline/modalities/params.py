@@ -9,9 +9,10 @@ from pydantic import create_model
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
-from stillroom import modalities, params
+from stillroom import modalities, validation
 from stillroom.errors import ParamsError
-from stillroom.params import Params, validated
+from stillroom.params import Params
+from stillroom.validation import validated
 
 DEFAULT = "images"  # of a file that names no data set
 
@@ -116,7 +117,7 @@ def check(tree: dict, source: str) -> Params:
 
 def keys() -> list[str]:
     """Every key of the parameters of any modality, dotted: `views.count`, ..."""
-    return list(dict.fromkeys(key for name in modalities.names() for key in params.keys(sections(name))))
+    return list(dict.fromkeys(key for name in modalities.names() for key in validation.keys(sections(name))))
 
 
 def keys_and_recipes() -> list[str]:
