@@ -3,9 +3,9 @@
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from stillroom.errors import ParamsError
 
@@ -43,24 +43,26 @@ def load(package: str, name: str) -> ModuleType:
     return importlib.import_module(f"{package}.{name}")
 
 
-def entry(package: str, name: str, kind: type[Kind]) -> type[Kind]:
+def entry(package: str, name: str, kind: Callable[..., Kind]) -> type[Kind]:
     """The class that an entry's file defines: one subclass of `kind`.
 
     Raises:
         ParamsError: the file defines none, or several.
     """
     module = load(package, name)
-    found = [
+    base: Any = kind
+    found: list[Any] = [
         one
         for one in vars(module).values()
-        if isinstance(one, type) and issubclass(one, kind) and one.__module__ == module.__name__
+        if isinstance(one, type) and issubclass(one, base) and one.__module__ == module.__name__
     ]
     if len(found) != 1:
         raise ParamsError(
-            f"{module.__file__} defines {len(found)} classes that are a {kind.__name__}",
+            f"{module.__file__} defines {len(found)} classes that are a {base.__name__}",
             fix="define one in it; a file that is no entry has a name that begins with _",
         )
-    return found[0]
+    only: type[Kind] = found[0]
+    return only
 
 
 def check_keys(keys: Iterable[str], valid: Collection[str], message: str) -> None:

@@ -72,6 +72,7 @@ RUNS = (
     ("student", "--family", "vit", "--arm", "ce", *SHORT),
     ("cache", "--replace", *OTHER),
     ("student", "--family", "vit", "--arm", "kd", *SHORT, *OTHER),
+    ("report", "student.families=[vit]", "student.arms=[kd]", *OTHER),
     ("cache", "--replace"),
 )
 STAGES = ("prepare", "teacher", "cache", "student", "report")
@@ -160,7 +161,7 @@ def test_what_only_reads_from_afar_reports_or_prints_retrains_nothing() -> None:
         ("pipeline/modalities/images/policies/crop.py", {"teacher", "cache"}),
         ("pipeline/training/loop.py", {"teacher", "student"}),
         ("pipeline/losses/kd.py", {"student"}),
-        ("pipeline/modalities/images/datasets/scan.py", {"prepare"}),
+        ("pipeline/modalities/images/preparation/scan.py", {"prepare"}),
     ],
 )
 def test_an_edit_makes_stale_what_it_may_change(project: Path, file: str, stale: set[str]) -> None:

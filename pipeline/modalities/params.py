@@ -112,7 +112,7 @@ def check(tree: dict, source: str) -> Params:
     """
     data = tree.get("data")
     name = data.get("name") if isinstance(data, dict) else None
-    return validated(sections(_modality(name)), tree, source, known=keys_and_recipes)
+    return validated(sections(*_modality(name)), tree, source, known=keys_and_recipes)
 
 
 def keys() -> list[str]:
@@ -127,10 +127,11 @@ def keys_and_recipes() -> list[str]:
 
 
 @cache
-def sections(modality: str) -> type[Params]:
-    """The parameters of a modality: each section with the keys that it adds."""
+def sections(modality: str, data_set: str | None = None) -> type[Params]:
+    """The parameters of a modality: each section with the keys that it adds, and that its data set adds."""
     own: dict[str, Any] = modalities.get(modality).sections()
     default = own["data"].model_fields["name"].default
+    own = own | {"data": modalities.get(modality).data_section(data_set or default)}
     named: Any = {"name": (Literal[*data_sets()], default)}
     data: Any = create_model("Data", __base__=own["data"], **named)
     data.__doc__ = own["data"].__doc__
@@ -147,9 +148,9 @@ def data_sets() -> list[str]:
     return [name for modality in modalities.names() for name in modalities.get(modality).data_sets()]
 
 
-def _modality(data_set: Any) -> str:
-    """The modality of a data set; of an unknown one the default's, whose check refuses it."""
+def _modality(data_set: Any) -> tuple[str, ...]:
+    """The modality of a data set, and its name; of an unknown one the default's, whose check refuses it."""
     for name in modalities.names():
         if data_set in modalities.get(name).data_sets():
-            return name
-    return DEFAULT
+            return name, data_set
+    return (DEFAULT,)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from stillroom import modalities
-from stillroom.cache.format.encoding import encoding_for
+from stillroom.cache.encodings import encoding_for
 from stillroom.cache.read.store import Store
 from stillroom.draw import words
 from stillroom.modalities.base import Model

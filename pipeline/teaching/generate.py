@@ -3,8 +3,8 @@
 import numpy as np
 
 from stillroom import modalities
+from stillroom.cache.encodings import UnstorableError, encoding_for
 from stillroom.cache.format.divergence import measure
-from stillroom.cache.format.encoding import UnstorableError, encoding_for
 from stillroom.cache.format.layout import VIEWS, ArraySpec, Block
 from stillroom.cache.write.staging import Staging
 from stillroom.distributed import Ranks

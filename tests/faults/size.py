@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from stillroom.benchmarks.ground import logits
+from stillroom.cache.encodings import encoding_for
 from stillroom.cache.format.divergence import measure
-from stillroom.cache.format.encoding import encoding_for
 from stillroom.cache.format.layout import VIEWS, ArraySpec
-from stillroom.cache.read.backends import backend as reader_of
 from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.checks import verify
+from stillroom.cache.stores import get as reader_of
 from stillroom.cache.write.publish import publish
 from stillroom.cache.write.staging import Staging
 from stillroom.modalities.images.fields import View, pack

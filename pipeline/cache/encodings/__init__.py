@@ -1,6 +1,7 @@
-"""How a teacher's float32 outputs are stored, an encoding a file: `NAME.py` holds one subclass of `Encoding`, a
-frozen dataclass whose fields are its parameters. A new file is a new encoding: `cache.encoding: NAME`, or
-`cache.encoding: {name: NAME, ...}` with its parameters.
+"""How a teacher's float32 outputs are stored, an encoding a file: `NAME.py` holds one subclass of `Encoding`.
+
+It is a frozen dataclass, whose fields are its parameters. A new file is a new encoding, which
+`cache.encoding: NAME` asks for, or `cache.encoding: {name: NAME, ...}` with its parameters.
 """
 
 import dataclasses
@@ -42,8 +43,7 @@ class Encoding(ABC):
 
     @classmethod
     def of(cls, output: Mapping[str, Any]) -> Self:
-        """The encoding with the parameters that an entry of `identity["outputs"]` has; one of an encoding that
-        checks them itself says there what is wrong.
+        """The encoding with the parameters that an entry of `identity["outputs"]` has.
 
         Raises:
             CacheError: one is missing, or is not what it must be.

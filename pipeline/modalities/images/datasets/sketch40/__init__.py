@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from stillroom.errors import ParamsError
 from stillroom.modalities.images.datasets.sketch40.actions import ACTIONS, Frame, Thing
 from stillroom.modalities.images.datasets.sketch40.dice import Dice
 from stillroom.modalities.images.datasets.sketch40.figure import BODIES, Figure, draw_figure, dressed, posed
@@ -34,8 +35,11 @@ from stillroom.modalities.images.datasets.sketch40.scenes import (
     outdoors,
 )
 from stillroom.modalities.images.datasets.sketch40.things_indoors import chair, sofa
-from stillroom.modalities.images.datasets.stanford40 import CLASSES
+from stillroom.modalities.images.datasets.stanford40 import CLASSES, read
+from stillroom.modalities.images.preparation.scan import Account
+from stillroom.modalities.images.settings import Data
 from stillroom.progress import Progress
+from stillroom.samples import Samples
 
 # Width to height of the pictures, as mixed as photographs are.
 SHAPES = ((1, 1), (4, 3), (3, 4), (5, 4), (4, 5))
@@ -131,6 +135,29 @@ def lit(image: Image.Image, dice: Dice) -> Image.Image:
     pixels = np.asarray(image.point(tables), dtype=np.int16)
     grain = dice.grain(*pixels.shape[:2]).astype(np.int16) // 24 - 5
     return Image.fromarray(np.clip(pixels + grain[..., None], 0, 255).astype(np.uint8))
+
+
+def load(data: Data, folder: Path, progress: Progress, account: Account) -> Samples:
+    """The data set, drawn into `folder/sketch40`; see `datasets.load`.
+
+    Raises:
+        ParamsError: there is a `data.path`.
+    """
+    if data.path is not None:
+        raise ParamsError(
+            f"data.path = {data.path!r}, but data.name = 'sketch40' is drawn and reads no folder",
+            fix="remove data.path, or set data.name to stanford40 or folder",
+        )
+    root = folder / "sketch40"
+    draw(
+        root,
+        seed=data.seed,
+        train_per_class=data.train_per_class,
+        test_per_class=data.test_per_class,
+        size=data.image_size,
+        progress=progress,
+    )
+    return read(root, official=False, progress=progress, dataset="sketch40", account=account)
 
 
 def draw(
