@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     PlainValidator,
     field_validator,
+    model_serializer,
 )
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -208,66 +209,76 @@ class Cache(Section):
         return value
 
 
+# The default of a loss's parameter stands in one place, the signature of its function in pipeline/losses
+OWN: Any = Field(default=None)
+
+
 class Ce(Section):
     """`student.losses.ce`: cross-entropy with the labels; it has no parameter of its own."""
 
 
 class Taught(Section):
-    """What every loss with a teacher takes."""
+    """What every loss with a teacher takes; what is not said has no value here."""
+
+    @model_serializer
+    def _said(self) -> dict[str, Any]:
+        return {
+            name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set
+        }
 
     # which outputs of the cache teach; of more than one, the mean of their softened probabilities
-    outputs: Outputs = ["logits"]
+    outputs: Outputs = OWN
 
 
 class Kd(Taught):
     """`student.losses.kd`: alpha * T^2 * KL(teacher || student) + (1 - alpha) * cross-entropy."""
 
-    alpha: Alpha = 0.6
-    temperature: Temperature = 4.0
+    alpha: Alpha = OWN
+    temperature: Temperature = OWN
 
 
 class Soft(Taught):
     """`student.losses.soft`: T^2 * KL(teacher || student), without labels."""
 
-    temperature: Temperature = 1.0
+    temperature: Temperature = OWN
 
 
 class Dkd(Taught):
     """`student.losses.dkd`: the KL's part between target and rest, and its part within the rest."""
 
-    alpha: Alpha = 0.5
-    temperature: Temperature = 4.0
-    target_weight: NonNegative = 1.0
-    other_weight: NonNegative = 8.0
+    alpha: Alpha = OWN
+    temperature: Temperature = OWN
+    target_weight: NonNegative = OWN
+    other_weight: NonNegative = OWN
 
 
 class Dist(Taught):
     """`student.losses.dist`: correlation between classes, and within classes over the batch."""
 
-    alpha: Alpha = 0.5
-    temperature: Temperature = 1.0
-    inter: NonNegative = 1.0
-    intra: NonNegative = 1.0
+    alpha: Alpha = OWN
+    temperature: Temperature = OWN
+    inter: NonNegative = OWN
+    intra: NonNegative = OWN
 
 
 class Standardised(Taught):
     """`student.losses.standardised`: KL between z-scores of the logits."""
 
-    alpha: Alpha = 0.9
-    temperature: Temperature = 2.0
-    weight: NonNegative = 10.0
+    alpha: Alpha = OWN
+    temperature: Temperature = OWN
+    weight: NonNegative = OWN
 
 
 class Mse(Taught):
     """`student.losses.mse`: squared difference of the logits."""
 
-    alpha: Alpha = 0.5
+    alpha: Alpha = OWN
 
 
 class Hard(Taught):
     """`student.losses.hard`: cross-entropy with the teacher's likeliest class."""
 
-    alpha: Alpha = 0.5
+    alpha: Alpha = OWN
 
 
 class Losses(Section):
@@ -288,7 +299,7 @@ class Losses(Section):
     hard: Hard = Hard()
 
     def of(self, arm: str) -> dict[str, Any]:
-        """An arm's parameters; those of a loss of one's own as they were given."""
+        """What is said of an arm; its function has the defaults of all else."""
         found = getattr(self, arm, None)
         return found.model_dump() if isinstance(found, Section) else dict(found or {})
 

@@ -18,7 +18,7 @@ def names(package: str, first: tuple[str, ...] = ()) -> list[str]:
     """
     path = importlib.import_module(package).__path__
     entries = [module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_")]
-    return sorted(entries, key=lambda name: (name not in first, name))
+    return [*(name for name in first if name in entries), *sorted(set(entries) - set(first))]
 
 
 def check(package: str, name: str, message: str, first: tuple[str, ...] = ()) -> None:

@@ -1,6 +1,7 @@
 """Plain data checked against sections of the parameters: each fault by its key, with the nearest valid."""
 
 import difflib
+import re
 import reprlib
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -82,6 +83,12 @@ def _explain(kind: type[Section], fault: Any, prefix: tuple[str, ...], known: Ca
     message = WORDS.get(sort) or fault["msg"].removeprefix("Value error, ")
     if isinstance(value, str) and sort in UNQUOTED:
         message += ", true or false" if sort == "bool_type" else ", not text"
+    if sort == "dict_type" and name not in known():  # `student.losses.alpha`
+        found = _elsewhere([*prefix, *path], value, known())
+        message += f"; did you mean {' or '.join(found[:3])}?" if found else ""
+    if sort == "literal_error" and isinstance(value, str):
+        near = difflib.get_close_matches(value, re.findall(r"'([^']+)'", fault["ctx"]["expected"]), n=1)
+        message += f"; did you mean {near[0]}?" if near else ""
     if value is None:
         message += "; leave the key out for its default"
     return f"{name} = {_shown(value)}: {message[:1].lower() + message[1:]}"
@@ -93,7 +100,9 @@ def _hint(
     """What an unknown key may have been meant for; `kind` stands at the first `start` parts of `path`."""
     valid = list(_section(kind, path[start:-1]).model_fields)
     near = difflib.get_close_matches(path[-1], valid, n=1, cutoff=0.75)
-    found = [_dotted([*path[:-1], one]) for one in near] or _elsewhere(path, value, known())
+    found = [_dotted([*path[:-1], one]) for one in near]
+    if not near or any(key.endswith(f".{path[-1]}") for key in known()):
+        found += _elsewhere(path, value, known())
     if not found:
         near = difflib.get_close_matches(path[-1], valid, n=1, cutoff=0.5)
         found = [_dotted([*path[:-1], one]) for one in near]

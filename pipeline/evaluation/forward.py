@@ -8,7 +8,7 @@ from stillroom.distributed import Ranks
 from stillroom.modalities.base import Model, ViewRequest
 from stillroom.progress import Progress
 from stillroom.samples import Samples
-from stillroom.views.loader import batches
+from stillroom.views.loader import batches, in_batches
 
 
 def logits_of(model: Model, raw: torch.Tensor, amp: str) -> np.ndarray:
@@ -47,10 +47,7 @@ def evaluation_logits(
     modality = modalities.get(samples.modality)
     model.net.eval()
     rows = samples.rows if ranks is None else samples.rows[ranks.rank :: ranks.world]
-    jobs = [
-        [ViewRequest(row, modality.evaluation(row)) for row in rows[i : i + batch_size]]
-        for i in range(0, len(rows), batch_size)
-    ]
+    jobs = in_batches([ViewRequest(row, modality.evaluation(row)) for row in rows], batch_size)
     progress.start(what, len(rows), modality.SAMPLES)
     found = []
     # each sample is looked at once: nothing is kept

@@ -13,7 +13,7 @@ from stillroom.progress import Progress
 from stillroom.provenance.probes import difference
 from stillroom.samples import Samples
 from stillroom.teaching.forward import Forward
-from stillroom.views.loader import batches
+from stillroom.views.loader import batches, in_batches
 from stillroom.views.planes import drawn
 
 # What another machine's arithmetic may change of a logit, as a share of its view's largest logit: float32
@@ -112,8 +112,7 @@ def audit(
     forward = Forward(model, batch_size, store.manifest.environment.get("amp", "none"))
 
     def run(length: int) -> np.ndarray:
-        cut = [jobs[i : i + length] for i in range(0, len(jobs), length)]
-        return forward(batches(modality, reader, cut, model.spec), progress)
+        return forward(batches(modality, reader, in_batches(jobs, length), model.spec), progress)
 
     fresh, again = run(forward.batch_size), run(max(1, forward.batch_size // 2 + 1))
     progress.finish()

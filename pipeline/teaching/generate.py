@@ -13,7 +13,7 @@ from stillroom.modalities.base import Modality, Model, Policy
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 from stillroom.teaching.forward import Forward
-from stillroom.views.loader import batches
+from stillroom.views.loader import batches, in_batches
 from stillroom.views.planes import drawn
 
 
@@ -88,7 +88,7 @@ def generate(
     for block in todo:
         rows = samples.rows[block.start : block.stop]
         requests = drawn(recipe, seed, samples, rows, block.view)
-        jobs = [requests[i : i + forward.batch_size] for i in range(0, len(requests), forward.batch_size)]
+        jobs = in_batches(requests, forward.batch_size)
         logits = forward(batches(modality, reader, jobs, model.spec), progress)
         encoded, measured = _encode(name, output, logits, samples, block)
         packed = modality.pack([request.parameters for request in requests], recipe.fields())

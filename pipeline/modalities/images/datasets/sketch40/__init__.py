@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from stillroom.errors import ParamsError
+from stillroom.files import swap
 from stillroom.modalities.images.datasets.sketch40.actions import ACTIONS, Frame, Thing
 from stillroom.modalities.images.datasets.sketch40.dice import Dice
 from stillroom.modalities.images.datasets.sketch40.figure import BODIES, Figure, draw_figure, dressed, posed
@@ -178,18 +179,14 @@ def draw(
         progress: told of every picture.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
-    staging = root.with_name(f".{root.name}.{uuid.uuid4().hex[:8]}.tmp")
+    beside = f".{root.name}.{uuid.uuid4().hex[:8]}"
+    staging, aside = root.with_name(f"{beside}.tmp"), root.with_name(f"{beside}.old")
     try:
         _write(staging, seed, train_per_class, test_per_class, size, progress)
-        if root.exists():
-            aside = root.with_name(f".{root.name}.{uuid.uuid4().hex[:8]}.old")
-            root.rename(aside)
-            staging.rename(root)
-            shutil.rmtree(aside)
-        else:
-            staging.rename(root)
+        swap(staging, root, aside, lambda: None)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write(folder: Path, seed: int, train: int, test: int, size: int, progress: Progress) -> None:
