@@ -68,12 +68,12 @@ SHORT = ("student.train.epochs=1", "student.train.warmup_epochs=0")
 RUNS = (
     ("report",),
     ("prepare",),
-    ("teacher",),
     ("student", "--family", "vit", "--arm", "ce", *SHORT),
     ("cache", "--replace", *OTHER),
     ("student", "--family", "vit", "--arm", "kd", *SHORT, *OTHER),
     ("report", "student.families=[vit]", "student.arms=[kd]", *OTHER),
     ("cache", "--replace"),
+    ("teacher",),
 )
 STAGES = ("prepare", "teacher", "cache", "student", "report")
 

@@ -11,7 +11,7 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from stillroom import modalities, validation
 from stillroom.errors import ParamsError
-from stillroom.params import Params
+from stillroom.params import Params, Section
 from stillroom.validation import validated
 
 DEFAULT = "images"  # of a file that names no data set
@@ -126,15 +126,19 @@ def keys_and_recipes() -> list[str]:
     return [*keys(), *(f"views.recipe.{key}" for key in dict.fromkeys(["name", *recipes]))]
 
 
-@cache
 def sections(modality: str, data_set: str | None = None) -> type[Params]:
     """The parameters of a modality: each section with the keys that it adds, and that its data set adds."""
+    found = modalities.get(modality)
+    return _sections(modality, found.sections()["data"] if data_set is None else found.data_section(data_set))
+
+
+@cache
+def _sections(modality: str, data_set: type[Section]) -> type[Params]:
     own: dict[str, Any] = modalities.get(modality).sections()
     default = own["data"].model_fields["name"].default
-    own = own | {"data": modalities.get(modality).data_section(data_set or default)}
     named: Any = {"name": (Literal[*data_sets()], default)}
-    data: Any = create_model("Data", __base__=own["data"], **named)
-    data.__doc__ = own["data"].__doc__
+    data: Any = create_model("Data", __base__=data_set, **named)
+    data.__doc__ = data_set.__doc__
     kinds = own | {"data": data}
     return create_model(
         "Params",
