@@ -23,11 +23,16 @@ from stillroom.lock import Lock
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
     """Write JSON that reads well and differs only where the content does."""
-    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    file.write_bytes(as_json(content))
+
+
+def as_json(content: dict[str, Any]) -> bytes:
+    """The bytes that `write_json` writes."""
+    return f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode()
 
 
 @contextmanager
-def whole_file(target: Path, durable: bool = True) -> Iterator[BinaryIO]:
+def whole_file(target: Path, durable: bool = True, alone: bool = False) -> Iterator[BinaryIO]:
     """A file to write, which takes `target`'s place when the block ends well and is removed otherwise.
 
     It is written beside `target` under a hidden name of its own, which ends in `.tmp`, with the rights that
@@ -36,18 +41,25 @@ def whole_file(target: Path, durable: bool = True) -> Iterator[BinaryIO]:
     Args:
         target: its folder must be there.
         durable: flush file and folder to the disk, so that a power cut leaves the old file or the new one.
+        alone: nobody else writes this file meanwhile. Then the hidden name is always the same, and the next
+            run writes over what a kill leaves.
 
     Raises:
         OSError: it cannot be written. The old file stays.
     """
-    with whole_files([target], durable) as [stream]:
+    with whole_files([target], durable, alone) as [stream]:
         yield stream
 
 
 @contextmanager
-def whole_files(targets: Iterable[Path], durable: bool = True) -> Iterator[Sequence[BinaryIO]]:
+def whole_files(
+    targets: Iterable[Path], durable: bool = True, alone: bool = False
+) -> Iterator[Sequence[BinaryIO]]:
     """Several files as `whole_file`: all of them are complete before the first takes its place."""
-    names = {target: target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp") for target in targets}
+    names = {
+        target: target.with_name(f".{target.name}.{'' if alone else f'{secrets.token_hex(8)}.'}tmp")
+        for target in targets
+    }
     try:
         with ExitStack() as stack:
             streams = [stack.enter_context(unfinished.open("wb")) for unfinished in names.values()]

@@ -8,11 +8,9 @@ import difflib
 import math
 import os
 import re
-import reprlib
 from collections.abc import Callable, Sequence
-from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -21,12 +19,11 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PlainValidator,
     Tag,
-    ValidationError,
     field_validator,
+    model_serializer,
 )
-
-from stillroom.errors import ParamsError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -91,6 +88,14 @@ def _is_json(value: Any, depth: int = 32) -> bool:
     return value is None or isinstance(value, str)
 
 
+def _encoding(value: Any) -> str | dict[str, Any]:
+    if isinstance(value, dict) and isinstance(value.get("name"), str) and _is_json(value):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be a name, or a section with a name and what it takes: {name: topk, k: 16}")
+    return value
+
+
 def _expanded(path: str) -> str:
     """A path with `~` as the shell reads it; quotes keep it from the shell."""
     return os.path.expanduser(path)
@@ -117,6 +122,7 @@ Temperature = Annotated[float, Field(gt=0, le=100)]
 Outputs = Annotated[list[str], Field(min_length=1)]
 Folder = Annotated[str, Field(min_length=1), AfterValidator(_expanded)]
 Weights = Annotated[str, Field(min_length=1), AfterValidator(_weights)]
+Encoding = Annotated[str | dict[str, Any], PlainValidator(_encoding)]
 Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
 
 
@@ -189,13 +195,14 @@ class Features(Section):
     take: Annotated[str, Field(min_length=1)]  # which of the arrays that its model gives (images: pooled)
 
 
+TAGS = ("<folder>", "<features>")  # pydantic names them in the path of a fault
+
+
 def _sort(value: Any) -> str:
-    return "<features>" if isinstance(value, dict | Features) else "<folder>"
+    return TAGS[isinstance(value, dict | Features)]
 
 
-Taught = Annotated[
-    Annotated[Folder, Tag("<folder>")] | Annotated[Features, Tag("<features>")], Discriminator(_sort)
-]
+Taught = Annotated[Annotated[Folder, Tag(TAGS[0])] | Annotated[Features, Tag(TAGS[1])], Discriminator(_sort)]
 
 
 class Cache(Section):
@@ -204,8 +211,9 @@ class Cache(Section):
     # the cache that students and the report read: a folder, or an address (s3://, ssh://, https://) of one;
     # (or its manifest.json, which is all that DVC then looks at). `stillroom cache` writes artifacts/cache.
     path: Annotated[str, Field(min_length=1), AfterValidator(_cache_path)] = "artifacts/cache"
-    store: Literal["zarr", "hdf5"] = "zarr"
-    encoding: Literal["float16", "int8", "topk"] = "float16"
+    store: str = "zarr"  # or hdf5: a file of pipeline/cache/stores
+    # or int8, topk: a file of pipeline/cache/encodings; {name: NAME, ...} with what that encoding takes
+    encoding: Encoding = "float16"
     k: Count = 16  # topk only: logits kept a view
     block_samples: Annotated[int, Field(ge=1, le=1_048_576)] = 1024  # samples in a block (of one view)
     # of the teacher's forward pass on a GPU; a CPU takes fewer at a time, one pass a core
@@ -254,66 +262,76 @@ class Cache(Section):
         return None if folder is None else Path(folder)
 
 
+# The default of a loss's parameter stands in one place, the signature of its function in pipeline/losses
+OWN: Any = Field(default=None)
+
+
 class Ce(Section):
     """`student.losses.ce`: cross-entropy with the labels; it has no parameter of its own."""
 
 
 class Distilled(Section):
-    """What every loss with a teacher takes."""
+    """What every loss with a teacher takes; what is not said has no value here."""
+
+    @model_serializer
+    def _said(self) -> dict[str, Any]:
+        return {
+            name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set
+        }
 
     # which outputs of the cache teach; of more than one, the mean of their softened probabilities
-    outputs: Outputs = ["logits"]
+    outputs: Outputs = OWN
 
 
 class Kd(Distilled):
     """`student.losses.kd`: alpha * T^2 * KL(teacher || student) + (1 - alpha) * cross-entropy."""
 
-    alpha: Alpha = 0.6
-    temperature: Temperature = 4.0
+    alpha: Alpha = OWN
+    temperature: Temperature = OWN
 
 
 class Soft(Distilled):
     """`student.losses.soft`: T^2 * KL(teacher || student), without labels."""
 
-    temperature: Temperature = 1.0
+    temperature: Temperature = OWN
 
 
 class Dkd(Distilled):
     """`student.losses.dkd`: the KL's part between target and rest, and its part within the rest."""
 
-    alpha: Alpha = 0.5
-    temperature: Temperature = 4.0
-    target_weight: NonNegative = 1.0
-    other_weight: NonNegative = 8.0
+    alpha: Alpha = OWN
+    temperature: Temperature = OWN
+    target_weight: NonNegative = OWN
+    other_weight: NonNegative = OWN
 
 
 class Dist(Distilled):
     """`student.losses.dist`: correlation between classes, and within classes over the batch."""
 
-    alpha: Alpha = 0.5
-    temperature: Temperature = 1.0
-    inter: NonNegative = 1.0
-    intra: NonNegative = 1.0
+    alpha: Alpha = OWN
+    temperature: Temperature = OWN
+    inter: NonNegative = OWN
+    intra: NonNegative = OWN
 
 
 class Standardised(Distilled):
     """`student.losses.standardised`: KL between z-scores of the logits."""
 
-    alpha: Alpha = 0.9
-    temperature: Temperature = 2.0
-    weight: NonNegative = 10.0
+    alpha: Alpha = OWN
+    temperature: Temperature = OWN
+    weight: NonNegative = OWN
 
 
 class Mse(Distilled):
     """`student.losses.mse`: squared difference of the logits."""
 
-    alpha: Alpha = 0.5
+    alpha: Alpha = OWN
 
 
 class Hard(Distilled):
     """`student.losses.hard`: cross-entropy with the teacher's likeliest class."""
 
-    alpha: Alpha = 0.5
+    alpha: Alpha = OWN
 
 
 class Losses(Section):
@@ -334,7 +352,7 @@ class Losses(Section):
     hard: Hard = Hard()
 
     def of(self, arm: str) -> dict[str, Any]:
-        """An arm's parameters; those of a loss of one's own as they were given."""
+        """What is said of an arm; its function has the defaults of all else."""
         found = getattr(self, arm, None)
         return found.model_dump() if isinstance(found, Section) else dict(found or {})
 
@@ -406,135 +424,3 @@ class Params(Section):
     cache: Cache = Cache()
     student: Student
     report: Report = Report()
-
-
-def keys(kind: type[Section], prefix: str = "") -> list[str]:
-    """Every key of a section, dotted: `views.count`, ..."""
-    found: list[str] = []
-    for name, field in kind.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Section):
-            found += keys(inner, f"{prefix}{name}.")
-        else:
-            found.append(f"{prefix}{name}")
-    return found
-
-
-Kind = TypeVar("Kind", bound=Section)
-
-
-def validated(
-    kind: type[Kind],
-    tree: dict,
-    source: str,
-    prefix: tuple[str, ...] = (),
-    known: Callable[[], list[str]] = list,
-) -> Kind:
-    """A section from plain data.
-
-    Args:
-        source: where the data is from, for the message.
-        prefix: where the section stands in the parameters.
-        known: gives every key of the parameters, dotted, for hints at other sections.
-
-    Raises:
-        ParamsError: names every unknown key and every wrong value.
-    """
-    try:
-        return kind.model_validate(tree)
-    except ValidationError as error:
-        lines = [_explain(kind, fault, prefix, known) for fault in error.errors(include_url=False)]
-        unique = list(dict.fromkeys(lines))
-        raise ParamsError(
-            f"{source}: " + ("; ".join(unique) if len(unique) == 1 else "\n  " + "\n  ".join(unique))
-        ) from None
-
-
-def _dotted(path: Any) -> str:
-    return ".".join(str(part) for part in path)
-
-
-# Where pydantic's own words name its inside, or say little
-WORDS = {
-    "dict_type": "must be a section: {key: value, ...}",
-    "model_type": "must be a section: {key: value, ...}",
-    "list_type": "must be a list: [first, second, ...]",
-    "string_type": "must be text",
-    "too_short": "must not be empty",
-    "string_too_short": "must not be empty",
-    "recursion_loop": "must not hold itself",
-}
-UNQUOTED = ("int_type", "float_type", "bool_type")
-
-
-def _explain(kind: type[Section], fault: Any, prefix: tuple[str, ...], known: Callable[[], list[str]]) -> str:
-    path = [str(part) for part in fault["loc"] if part not in ("<folder>", "<features>")]
-    value, sort = fault["input"], fault["type"]
-    if sort == "invalid_key" or path[-1:] == ["[key]"]:
-        held = [*prefix, *path[: -1 if sort == "invalid_key" else -2]]
-        return f"unknown key {_dotted([*held, _shown(value)])}; a key must be text"
-    name = _dotted([*prefix, *path])
-    if sort == "extra_forbidden":
-        return f"unknown key {name}; {_hint(kind, [*prefix, *path], len(prefix), value, known)}"
-    message = WORDS.get(sort) or fault["msg"].removeprefix("Value error, ")
-    if isinstance(value, str) and sort in UNQUOTED:
-        message += ", true or false" if sort == "bool_type" else ", not text"
-    if value is None:
-        message += "; leave the key out for its default"
-    return f"{name} = {_shown(value)}: {message[:1].lower() + message[1:]}"
-
-
-def _hint(
-    kind: type[Section], path: list[str], start: int, value: Any, known: Callable[[], list[str]]
-) -> str:
-    """What an unknown key may have been meant for; `kind` stands at the first `start` parts of `path`."""
-    valid = list(_section(kind, path[start:-1]).model_fields)
-    near = difflib.get_close_matches(path[-1], valid, n=1, cutoff=0.75)
-    found = [_dotted([*path[:-1], one]) for one in near] or _elsewhere(path, value, known())
-    if not found:
-        near = difflib.get_close_matches(path[-1], valid, n=1, cutoff=0.5)
-        found = [_dotted([*path[:-1], one]) for one in near]
-    if found:
-        return f"did you mean {' or '.join(found[:3])}?"
-    return f"valid keys: {', '.join(valid) or 'none'}"
-
-
-def _section(kind: type[Section], path: Sequence[str]) -> type[Section]:
-    for part in path:
-        found = kind.model_fields[part].annotation if part in kind.model_fields else None
-        if not (isinstance(found, type) and issubclass(found, Section)):
-            # below no section: a teacher's features, or a family in `family_train`
-            return Features if kind is Cache else StudentTrain
-        kind = found
-    return kind
-
-
-def _elsewhere(path: list[str], value: Any, every: list[str]) -> list[str]:
-    """Keys of other sections by the same name, those first that share most of the path."""
-    while isinstance(value, dict) and len(value) == 1:  # `kd.alpha` is `kd: {alpha: ...}`
-        [(inner, value)] = value.items()
-        path = [*path, str(inner)]
-    known = [key.split(".") for key in every]
-    tail = [key for key in known if key[-1] == path[-1]]
-    if not tail:
-        names = sorted({key[-1] for key in known})
-        near = difflib.get_close_matches(path[-1], names, n=1, cutoff=0.75)
-        tail = [key for key in known if [key[-1]] == near]
-
-    def shared(key: list[str]) -> int:
-        return sum(part in key for part in path[:-1])
-
-    most = max(map(shared, tail), default=0)
-    return [_dotted(key) for key in tail if shared(key) == most]
-
-
-def _shown(value: Any) -> str:
-    """A value as a message shows it, on one line and never long."""
-    if value is None:
-        return "null"
-    if isinstance(value, date):
-        return str(value)
-    short = reprlib.Repr()
-    short.maxstring = short.maxother = short.maxlong = 100
-    short.maxlevel, short.maxdict = 3, 6
-    return short.repr(value)

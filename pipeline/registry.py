@@ -3,9 +3,13 @@
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Callable, Collection, Iterable
 from types import ModuleType
+from typing import Any, TypeVar
 
 from stillroom.errors import ParamsError
+
+Kind = TypeVar("Kind")
 
 
 def names(package: str, first: tuple[str, ...] = ()) -> list[str]:
@@ -14,7 +18,7 @@ def names(package: str, first: tuple[str, ...] = ()) -> list[str]:
     """
     path = importlib.import_module(package).__path__
     entries = [module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_")]
-    return sorted(entries, key=lambda name: (name not in first, name))
+    return [*(name for name in first if name in entries), *sorted(set(entries) - set(first))]
 
 
 def check(package: str, name: str, message: str, first: tuple[str, ...] = ()) -> None:
@@ -37,3 +41,41 @@ def check(package: str, name: str, message: str, first: tuple[str, ...] = ()) ->
 def load(package: str, name: str) -> ModuleType:
     """The module of an entry that is there."""
     return importlib.import_module(f"{package}.{name}")
+
+
+def entry(package: str, name: str, kind: Callable[..., Kind]) -> type[Kind]:
+    """The class that an entry's file defines: one subclass of `kind`.
+
+    Raises:
+        ParamsError: the file defines none, or several.
+    """
+    module = load(package, name)
+    base: Any = kind
+    found: list[Any] = [
+        one
+        for one in vars(module).values()
+        if isinstance(one, type) and issubclass(one, base) and one.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise ParamsError(
+            f"{module.__file__} defines {len(found)} classes that are a {base.__name__}",
+            fix="define one in it; a file that is no entry has a name that begins with _",
+        )
+    only: type[Kind] = found[0]
+    return only
+
+
+def check_keys(keys: Iterable[str], valid: Collection[str], message: str) -> None:
+    """Refuse a key that an entry does not take.
+
+    Args:
+        message: what is wrong, for the error, to which the key is added.
+
+    Raises:
+        ParamsError: names the nearest valid key, or all.
+    """
+    for key in keys:
+        if key not in valid:
+            near = difflib.get_close_matches(key, valid, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"valid keys: {', '.join(valid) or 'none'}"
+            raise ParamsError(f"{message}{key}", fix=hint)

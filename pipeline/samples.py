@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.errors import AccessError, DataError
+from stillroom.files import whole_file
 
 FORMAT = "stillroom-samples/1"
 SPLITS = ("train", "val", "test")
@@ -111,9 +112,8 @@ class Samples:
             "samples": [asdict(row) for row in self.rows],
         }
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / "samples.json.tmp"
-        temporary.write_text(json.dumps(table, indent=0) + "\n", encoding="utf-8")
-        temporary.replace(folder / "samples.json")
+        with whole_file(folder / "samples.json", durable=False) as stream:
+            stream.write(f"{json.dumps(table, indent=0)}\n".encode())
 
     @classmethod
     def load(cls, folder: Path, reads: Callable[[str], Read], root: Path | None = None) -> "Samples":

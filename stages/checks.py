@@ -14,12 +14,14 @@ USUAL_OPTIMISERS = ("adam", "adamw", "lamb", "lion", "muon", "sgd")
 
 
 def check_choices(params: "Params", source: str) -> None:
-    """Refuse a policy, loss, family, teacher or optimiser that is not there, and a teacher of random weights.
+    """Refuse names of which there is no policy, loss, store, encoding, family, teacher or optimiser, and a
+    teacher of random weights.
 
     Raises:
         ParamsError: names the nearest valid one.
     """
     from stillroom import losses, modalities
+    from stillroom.cache import encodings, stores
     from stillroom.errors import ParamsError
 
     modalities.of_data_set(params.data.name).check(params, source)
@@ -29,6 +31,8 @@ def check_choices(params: "Params", source: str) -> None:
         (name, f"student.losses.{name}") for name in own
     ]:
         losses.check(name, f"{source}: {key}")
+    stores.check(params.cache.store, f"{source}: cache.store")
+    encodings.described(params.cache, source)
     opts = {"teacher.train.opt": params.teacher.train.opt, "student.train.opt": student.train.opt}
     opts |= {f"student.family_train.{name}.opt": student.train_of(name).opt for name in student.family_train}
     for key, opt in opts.items():

@@ -100,7 +100,7 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
         "samples": samples,
         "classes": len(train.classes),
         "store": cache.store,
-        "encoding": cache.encoding,
+        "encoding": next(iter(identity["outputs"].values()))["encoding"],
         "files": size.files,
         "bytes_raw": {
             "outputs": size.outputs,
@@ -238,6 +238,8 @@ def _times(
 
 def _show(facts: dict[str, Any], params: "Params") -> None:
     """A table on a terminal, else a line a fact."""
+    from stillroom.cache import encodings
+
     raw, per_view = facts["bytes_raw"], facts["seconds_per_view"]
     epochs, pays = facts["student_epochs"], facts["pays_after_student_epochs"]
     made = [
@@ -245,7 +247,7 @@ def _show(facts: dict[str, Any], params: "Params") -> None:
         + (f"in {one['folder']}" if one["trained"] else f"untrained: there is none in {one['folder']} yet")
         for one in facts["teachers"]
     ]
-    encoding = facts["encoding"] + (str(params.cache.k) if facts["encoding"] == "topk" else "")
+    encoding = f"{facts['encoding']}{encodings.described(params.cache).get('k', '')}"
     lines = [("teacher" if len(made) == 1 else "teachers", "; ".join(made))]
     lines += [
         (

@@ -1,6 +1,5 @@
 """`stillroom prepare`: the samples table of a data set."""
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,14 +46,13 @@ def prepare(params: "Params", look: bool) -> None:
 def _keep(found: dict[str, Any]) -> None:
     """Write `artifacts/source.json`, whole or not at all."""
     from stillroom.errors import StillroomError
-    from stillroom.files import write_json
+    from stillroom.files import as_json, whole_file
 
     file = ARTIFACTS / "source.json"
     try:
-        STAGING.mkdir(parents=True, exist_ok=True)
-        temporary = STAGING / f"source.json.new.{os.getpid()}"
-        write_json(temporary, found)
-        temporary.replace(file)
+        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        with whole_file(file, durable=False) as stream:
+            stream.write(as_json(found))
     except OSError as error:
         raise StillroomError(
             f"{file} cannot be written",

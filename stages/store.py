@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from stillroom.cache import stores
 from stillroom_stages.artifacts import DATA, STAGING
 from stillroom_stages.console import shown, tell_locks
 from stillroom_stages.inputs import data_root
@@ -196,7 +197,7 @@ def audit(
 @store.command(epilog=about("stillroom store convert artifacts/cache as_hdf5 --to hdf5"))
 @cache_path
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option("--to", "backend", type=click.Choice(["zarr", "hdf5"]), required=True)
+@click.option("--to", "backend", type=click.Choice(stores.names()), required=True)
 @as_json
 def convert(path: Path | str, target: Path, backend: str, as_json: bool) -> None:
     """Write a cache to a new folder in the other format.

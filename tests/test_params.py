@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from stillroom.errors import ParamsError
 from stillroom.modalities.images.policies import make_recipe
-from stillroom.modalities.params import check, keys, load_params, sections
+from stillroom.modalities.params import check, keys, keys_and_recipes, load_params, sections
 from stillroom_stages.checks import check_choices
 from tests.fuzz import params as fuzz
 
@@ -173,6 +173,8 @@ MAY_BE_NULL = {
 
 
 def default(key: str) -> object:
+    if key.startswith("student.losses."):  # their defaults are those of the losses' functions
+        return ["logits"] if key.endswith(".outputs") else 0.5
     found: object = sections("images")()
     for part in key.split("."):
         found = getattr(found, part)
@@ -260,3 +262,44 @@ def test_parameters_become_json_without_a_warning() -> None:
         kd = check({"student": {"losses": {"kd": {"alpha": [0.9, 0.5]}}}}, "x")
         told = kd.model_dump(mode="json")
     assert recipe["scale"] == [0.5, 1.0] and told["student"]["losses"]["kd"]["alpha"] == [0.9, 0.5]
+
+
+def misplaced() -> list[tuple[str, tuple[str, ...]]]:
+    """Every key, and each way to it that leaves sections out: `teacher.epochs` for `teacher.train.epochs`."""
+    known = keys_and_recipes()
+    sections = {".".join(key.split(".")[:depth]) for key in known for depth in range(1, key.count(".") + 1)}
+    found = []
+    for key in known:
+        *way, name = key.split(".")
+        for depth in range(len(way)):
+            path = (*way[:depth], name)
+            if ".".join(path) not in {*known, *sections}:
+                found.append((key, path))
+    return found
+
+
+@pytest.mark.parametrize(("key", "path"), misplaced())
+def test_a_key_without_its_sections_is_met_with_where_it_belongs(key: str, path: tuple[str, ...]) -> None:
+    tree: object = 1
+    for part in reversed(path):
+        tree = {part: tree}
+    assert isinstance(tree, dict)
+    with pytest.raises(ParamsError) as caught:
+        check(tree, "x")
+    said = str(caught.value)
+    namesakes = [one for one in keys_and_recipes() if one.startswith(".".join(path[:-1]))]
+    namesakes = [one for one in namesakes if one.split(".")[-1] == path[-1]]
+    assert ".".join(path) in said and "did you mean " in said
+    assert key in said if len(namesakes) <= 3 else any(one in said for one in namesakes)
+
+
+@pytest.mark.parametrize("key", keys_and_recipes())
+def test_a_key_with_a_letter_too_many_is_met_with_the_right_one(key: str) -> None:
+    tree: object = 1
+    *way, name = key.split(".")
+    for part in reversed([*way, f"{name}x"]):
+        tree = {part: tree}
+    if way[:2] == ["views", "recipe"]:  # any policy's keys: the default policy does not take all of them
+        return
+    assert isinstance(tree, dict)
+    assert f"unknown key {key}x; did you mean {key}" in refused(tree)

@@ -29,6 +29,8 @@ import types
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests import used
+
 LONGEST = 3600  # seconds: no machine is so slow
 ROOT = Path(__file__).parents[1]
 COMMANDS = ("stillroom", "dvc", "torchrun")
@@ -392,6 +394,8 @@ def _work(job: dict[str, Any], streams: list[int]) -> NoReturn:
         sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", **text)  # noqa: SIM115
         os.chdir(job["folder"])
         exec(job["before"], {"os": os, **vars(confined)})
+        if used.LOG in os.environ:
+            used.note(os.environ[used.LOG])
         name, *words = job["command"]
         sys.argv = [name, *words]
         if name == PYTHON:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stillroom.cache.format.encoding import encoding_for
+from stillroom.cache.encodings import encoding_for
 from stillroom.cache.format.layout import VIEWS
 from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.store import Store

@@ -10,7 +10,7 @@ from stillroom.distributed import Ranks
 from stillroom.modalities.base import Model, ViewRequest
 from stillroom.progress import Progress
 from stillroom.samples import Samples
-from stillroom.views.loader import batches
+from stillroom.views.loader import batches, in_batches
 
 
 def outputs_of(model: Model, raw: torch.Tensor, amp: str, take: Sequence[str] = ()) -> dict[str, np.ndarray]:
@@ -53,10 +53,7 @@ def evaluation_logits(
     modality = modalities.get(samples.modality)
     model.net.eval()
     rows = samples.rows if ranks is None else samples.rows[ranks.rank :: ranks.world]
-    jobs = [
-        [ViewRequest(row, modality.evaluation(row)) for row in rows[i : i + batch_size]]
-        for i in range(0, len(rows), batch_size)
-    ]
+    jobs = in_batches([ViewRequest(row, modality.evaluation(row)) for row in rows], batch_size)
     progress.start(what, len(rows), modality.SAMPLES)
     found = []
     # each sample is looked at once: nothing is kept

@@ -9,7 +9,6 @@ name, of the student and of the teacher, instead of the logits; only such a one 
 taken from the same layer.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -139,11 +138,7 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
         for one, found in signature.items()
         if found.kind is found.KEYWORD_ONLY and one != "label_smoothing"
     }
-    for key in settings:
-        if key not in takes:
-            near = difflib.get_close_matches(key, takes, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"valid keys: {', '.join(takes) or 'none'}"
-            raise ParamsError(f"unknown key student.losses.{name}.{key}", fix=hint)
+    registry.check_keys(settings, takes, f"unknown key student.losses.{name}.")
     settings = takes | settings
     lacking = [one for one, value in settings.items() if value is inspect.Parameter.empty]
     if lacking:

@@ -301,6 +301,10 @@ class Modality(ABC):
     def sections(self) -> dict[str, type[Section]]:
         """The sections `data`, `views`, `teacher` and `student`, with the shared keys and its own."""
 
+    def data_section(self, data_set: str) -> type[Section]:
+        """The section `data` of one of its data sets, which may have keys of its own."""
+        return self.sections()["data"]
+
     @abstractmethod
     def check(self, params: Params, source: str) -> None:
         """Refuse names that are not there: of a policy, an architecture, a family.

@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 import logging
-import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from stillroom.errors import StillroomError
+from stillroom.files import whole_file
 from stillroom.modalities.base import Model
 
 BOUND = 1e-4  # largest difference of a logit, as a share of the largest logit (at least 1)
@@ -71,8 +72,8 @@ def to_onnx(model: Model, classes: Sequence[str], target: Path, name: str) -> fl
                 f"its logits differ by {apart:.1e}, more than {BOUND:g}",
                 "install other versions of torch, onnx and onnxscript; nothing was written",
             )
-        os.chmod(file, 0o666 & ~_umask())
-        file.replace(target)
+        with file.open("rb") as stream, whole_file(target, durable=False) as checked:
+            shutil.copyfileobj(stream, checked)
     return apart
 
 
@@ -110,9 +111,3 @@ def _folder(target: Path) -> Path:
     except OSError as error:
         raise StillroomError(f"{target} cannot be written", error.strerror or str(error)) from None
     return target.parent
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

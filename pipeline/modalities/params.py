@@ -9,9 +9,10 @@ from pydantic import create_model
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
-from stillroom import modalities, params
+from stillroom import modalities, validation
 from stillroom.errors import ParamsError
-from stillroom.params import Params, validated
+from stillroom.params import Params, Section
+from stillroom.validation import validated
 
 DEFAULT = "images"  # of a file that names no data set
 
@@ -111,12 +112,12 @@ def check(tree: dict, source: str) -> Params:
     """
     data = tree.get("data")
     name = data.get("name") if isinstance(data, dict) else None
-    return validated(sections(_modality(name)), tree, source, known=keys_and_recipes)
+    return validated(sections(*_modality(name)), tree, source, known=keys_and_recipes)
 
 
 def keys() -> list[str]:
     """Every key of the parameters of any modality, dotted: `views.count`, ..."""
-    return list(dict.fromkeys(key for name in modalities.names() for key in params.keys(sections(name))))
+    return list(dict.fromkeys(key for name in modalities.names() for key in validation.keys(sections(name))))
 
 
 def keys_and_recipes() -> list[str]:
@@ -125,14 +126,19 @@ def keys_and_recipes() -> list[str]:
     return [*keys(), *(f"views.recipe.{key}" for key in dict.fromkeys(["name", *recipes]))]
 
 
+def sections(modality: str, data_set: str | None = None) -> type[Params]:
+    """The parameters of a modality: each section with the keys that it adds, and that its data set adds."""
+    found = modalities.get(modality)
+    return _sections(modality, found.sections()["data"] if data_set is None else found.data_section(data_set))
+
+
 @cache
-def sections(modality: str) -> type[Params]:
-    """The parameters of a modality: each section with the keys that it adds."""
+def _sections(modality: str, data_set: type[Section]) -> type[Params]:
     own: dict[str, Any] = modalities.get(modality).sections()
     default = own["data"].model_fields["name"].default
     named: Any = {"name": (Literal[*data_sets()], default)}
-    data: Any = create_model("Data", __base__=own["data"], **named)
-    data.__doc__ = own["data"].__doc__
+    data: Any = create_model("Data", __base__=data_set, **named)
+    data.__doc__ = data_set.__doc__
     kinds = own | {"data": data}
     return create_model(
         "Params",
@@ -146,9 +152,9 @@ def data_sets() -> list[str]:
     return [name for modality in modalities.names() for name in modalities.get(modality).data_sets()]
 
 
-def _modality(data_set: Any) -> str:
-    """The modality of a data set; of an unknown one the default's, whose check refuses it."""
+def _modality(data_set: Any) -> tuple[str, ...]:
+    """The modality of a data set, and its name; of an unknown one the default's, whose check refuses it."""
     for name in modalities.names():
         if data_set in modalities.get(name).data_sets():
-            return name
-    return DEFAULT
+            return name, data_set
+    return (DEFAULT,)

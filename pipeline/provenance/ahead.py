@@ -1,6 +1,7 @@
 """What a later stage would refuse, said before an earlier one spends its time."""
 
 from stillroom import losses, modalities
+from stillroom.cache import encodings
 from stillroom.errors import DataError, ParamsError
 from stillroom.modalities.base import Spec
 from stillroom.params import Cache, Params, Train
@@ -80,9 +81,10 @@ def check_k(cache: Cache, classes: int) -> None:
     Raises:
         ParamsError: says how many.
     """
-    if cache.encoding == "topk" and cache.k > classes:
+    asked = encodings.described(cache)
+    if asked["encoding"] == "topk" and asked["k"] > classes:
         raise ParamsError(
-            f"cache.k = {cache.k}, and there are {classes} classes",
+            f"cache.k = {asked['k']}, and there are {classes} classes",
             "cache.encoding is topk, which keeps the k largest logits",
             f"set cache.k to {classes} or less, or cache.encoding to float16",
         )

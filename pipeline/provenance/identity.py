@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from stillroom import modalities
+from stillroom.cache import encodings
 from stillroom.cache.format import identity as identities
-from stillroom.cache.format.encoding import kind_of, source_of
 from stillroom.cache.format.manifest import Manifest
+from stillroom.cache.format.outputs import kind_of, source_of
 from stillroom.errors import AccessError, CacheError
 from stillroom.modalities.base import Model, Spec
 from stillroom.params import Cache, Params, Teacher, Views
@@ -54,11 +55,9 @@ def of_teacher(described: dict[str, Any]) -> dict[str, Any]:
 
 def of_output(described: dict[str, Any], cache: Cache) -> dict[str, Any]:
     """An entry of `identity["outputs"]`, whole: of a teacher's logits."""
-    options = {"k": cache.k} if cache.encoding == "topk" else {}
     return {
         "kind": "logits",
-        "encoding": cache.encoding,
-        **options,
+        **encodings.described(cache),
         "shape": [len(described["classes"])],
         **of_teacher(described),
     }
@@ -224,7 +223,7 @@ def ignored(manifest: Manifest, params: Params) -> list[str]:
             "which are all used"
         )
     for name, output in sorted(manifest.identity["outputs"].items()):
-        asked = {"encoding": params.cache.encoding, "k": params.cache.k}
+        asked = {"encoding": "", "k": params.cache.k} | encodings.described(params.cache)
         for key in asked:
             if key in output and output[key] != asked[key]:
                 lines.append(

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from stillroom.cache.format.encoding import kind_of
+from stillroom.cache.format.outputs import kind_of
 from stillroom.cache.read.store import Store
 from stillroom.evaluation.agreement import agreement
 from stillroom.evaluation.calibration import Calibration

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from stillroom import modalities
-from stillroom.cache.format.encoding import encoding_for, layers, source_of
+from stillroom.cache.encodings import encoding_for
+from stillroom.cache.format.outputs import layers, source_of
 from stillroom.cache.read.store import Store
 from stillroom.draw import words
 from stillroom.modalities.base import Model
@@ -13,7 +14,7 @@ from stillroom.progress import Progress
 from stillroom.provenance.probes import difference
 from stillroom.samples import Samples
 from stillroom.teaching.forward import Forward
-from stillroom.views.loader import batches
+from stillroom.views.loader import batches, in_batches
 from stillroom.views.planes import drawn
 
 # What another machine's arithmetic may change of a logit, as a share of its view's largest logit: float32
@@ -114,8 +115,8 @@ def audit(
     )
 
     def run(length: int) -> np.ndarray:
-        cut = [jobs[i : i + length] for i in range(0, len(jobs), length)]
-        return forward(batches(modality, reader, cut, model.spec), progress)[source_of(entry)]
+        made = forward(batches(modality, reader, in_batches(jobs, length), model.spec), progress)
+        return made[source_of(entry)]
 
     fresh, again = run(forward.batch_size), run(max(1, forward.batch_size // 2 + 1))
     progress.finish()

@@ -3,9 +3,10 @@
 import numpy as np
 
 from stillroom import modalities
+from stillroom.cache.encodings import UnstorableError, encoding_for
 from stillroom.cache.format.divergence import measure
-from stillroom.cache.format.encoding import UnstorableError, encoding_for, layers, source_of
 from stillroom.cache.format.layout import VIEWS, ArraySpec, Block
+from stillroom.cache.format.outputs import layers, source_of
 from stillroom.cache.write.staging import Staging
 from stillroom.distributed import Ranks
 from stillroom.errors import CacheError
@@ -13,7 +14,7 @@ from stillroom.modalities.base import Modality, Model, Policy
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 from stillroom.teaching.forward import Forward
-from stillroom.views.loader import batches
+from stillroom.views.loader import batches, in_batches
 from stillroom.views.planes import drawn
 
 
@@ -89,7 +90,7 @@ def generate(
     for block in todo:
         rows = samples.rows[block.start : block.stop]
         requests = drawn(recipe, seed, samples, rows, block.view)
-        jobs = [requests[i : i + forward.batch_size] for i in range(0, len(requests), forward.batch_size)]
+        jobs = in_batches(requests, forward.batch_size)
         found = forward(batches(modality, reader, jobs, model.spec), progress)
         packed = modality.pack([request.parameters for request in requests], recipe.fields())
         arrays = {f"{VIEWS}{field}": values for field, values in packed.items()}

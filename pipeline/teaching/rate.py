@@ -16,7 +16,7 @@ from stillroom.modalities.base import Modality, Model, Policy
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 from stillroom.teaching.forward import Forward
-from stillroom.views.loader import Job, batches
+from stillroom.views.loader import Job, batches, in_batches
 from stillroom.views.planes import drawn
 
 TURNS = 5
@@ -109,7 +109,7 @@ def measure(
             for turned in range(-(-count // len(rows)))
             for request in drawn(recipe, seed, samples, rows, turn * rounds + turned)
         ][:count]
-        return [requests[i : i + batch] for i in range(0, count, batch)]
+        return in_batches(requests, batch)
 
     rendered = list(batches(modality, reader, jobs(0, views), model.spec))
     few = min(views, 32)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from stillroom.errors import ParamsError, StillroomError
+from stillroom.files import whole_file
 from stillroom.progress import Progress
 
 EVERY = 60.0
@@ -101,13 +102,9 @@ class Checkpoint:
         Raises:
             StillroomError: the disk is full, or not writable.
         """
-        temporary = self._file.with_name(f"{self._file.name}.tmp")
         try:
-            with temporary.open("wb") as stream:
+            with whole_file(self._file, alone=True) as stream:
                 torch.save({"run": self._run, "state": state}, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(self._file)
             for file in self._mine[1:]:
                 file.unlink(missing_ok=True)
         except (OSError, RuntimeError) as error:  # torch wraps a full disk in a RuntimeError
@@ -116,8 +113,6 @@ class Checkpoint:
                 " ".join(str(error).split())[:160],
                 "free the disk, then run the same command: it goes on from the last checkpoint",
             ) from None
-        finally:
-            temporary.unlink(missing_ok=True)
         self._saved = time.monotonic()
 
     def remove(self) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from stillroom import losses, modalities
-from stillroom.cache.format.encoding import source_of
+from stillroom.cache.format.outputs import source_of
 from stillroom.cache.read.store import Store
 from stillroom.device import device, environment
 from stillroom.distributed import Ranks

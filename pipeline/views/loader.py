@@ -21,6 +21,11 @@ from stillroom.modalities.base import Modality, Reader, Spec, ViewRequest
 Job = Sequence[ViewRequest]
 
 
+def in_batches(requests: Sequence[ViewRequest], size: int) -> list[Job]:
+    """Cut requests into jobs of `size`, the last one shorter where it does not divide."""
+    return [requests[i : i + size] for i in range(0, len(requests), size)]
+
+
 def batches(
     modality: Modality,
     reader: Reader,

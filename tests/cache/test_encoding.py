@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from stillroom.cache.format import encoding
+from stillroom.cache import encodings
+from stillroom.cache.encodings import UnstorableError, encoding_for, names
+from stillroom.cache.encodings.topk import TopK
 from stillroom.cache.format.divergence import kl
-from stillroom.cache.format.encoding import TopK, UnstorableError, encoding_for
 from stillroom.errors import CacheError
 
 finite = st.floats(-65504, 65504, width=32)
@@ -65,7 +66,7 @@ def test_rows_are_encoded_a_few_at_a_time(output: dict, monkeypatch: pytest.Monk
     """Or a block of many rows would take several times its size in memory."""
     values = realistic(50, 7)
     whole = encoding_for(output).encode("x", values)
-    monkeypatch.setattr(encoding, "_VALUES", 8 * 7)
+    monkeypatch.setattr(encodings, "_VALUES", 8 * 7)
     cut = encoding_for(output).encode("x", values)
     for name in whole:
         np.testing.assert_array_equal(whole[name], cut[name])
@@ -285,7 +286,7 @@ json = st.recursive(
 
 @given(
     output=st.fixed_dictionaries(
-        {}, optional={"encoding": st.sampled_from(encoding.NAMES) | json, "k": json, "shape": json}
+        {}, optional={"encoding": st.sampled_from(names()) | json, "k": json, "shape": json}
     )
 )
 def test_any_description_gives_an_encoding_or_a_refusal(output: Mapping[str, Any]) -> None:

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stillroom.cache.encodings import encoding_for
 from stillroom.cache.format.digests import block_digest, combine
-from stillroom.cache.format.encoding import encoding_for
 from stillroom.cache.format.layout import ArraySpec, Block
 from stillroom.cache.format.manifest import Manifest
 from stillroom.cache.read.backends import open_store

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from stillroom.cache.format.divergence import measure
-from stillroom.cache.format.encoding import encoding_for
+from stillroom.cache.encodings import encoding_for
+from stillroom.cache.format.divergence import kl
 from stillroom.cache.format.layout import VIEWS, ArraySpec
-from stillroom.cache.read.backends import backend as reader_of
 from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.checks import verify
+from stillroom.cache.stores import get as reader_of
 from stillroom.cache.write.publish import publish
 from stillroom.cache.write.staging import Staging
 from stillroom.modalities.images.fields import View, pack
@@ -60,7 +60,7 @@ def small(folder: Path, views: int, samples: int = 4000) -> dict:
                 views_drawn = [drawn_view(key, block.view) for key in keys[block.start : block.stop]]
                 drawn = pack(views_drawn, RECIPE.KEEPS)
                 arrays = encoded | {f"{VIEWS}{name}": part for name, part in drawn.items()}
-                measured = measure(values, codec.decode("logits", (40,), encoded))
+                measured = kl(values, codec.decode("logits", (40,), encoded))
                 staging.commit(block, arrays, {"logits": measured})
             for backend in ("zarr", "hdf5"):
                 cache = folder / f"{encoding}-{backend}"
@@ -135,7 +135,7 @@ def _write(folder: Path, samples: int, views: int, classes: int) -> dict:
             # each block has logits of its own: other classes, and a little more or less sure
             values = np.roll(pool[:rows], 7 * number, axis=1) * np.float32(1 + number % 13 / 50)
             encoded = codec.encode("logits", values)
-            measured = measure(values[:512], codec.decode("logits", (classes,), _head(encoded)))
+            measured = kl(values[:512], codec.decode("logits", (classes,), _head(encoded)))
             parts = {f"{VIEWS}{name}": np.roll(part, number, axis=0)[:rows] for name, part in drawn.items()}
             staging.commit(block, encoded | parts, {"logits": measured})
         staged = time.perf_counter()

@@ -21,7 +21,7 @@ from stillroom.cache.format.manifest import _seal
 from stillroom.cache.read.backends import open_store
 from stillroom.errors import StillroomError
 from stillroom.modalities import load_samples
-from stillroom.modalities.images.datasets import prepare, source, summary
+from stillroom.modalities.images.preparation import prepare, source, summary
 from stillroom.modalities.images.settings import Data
 from stillroom.progress import Progress
 from stillroom.samples import Samples

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stillroom.modalities.base import DataAccount
-from stillroom.modalities.images.datasets import summary
+from stillroom.modalities.images.preparation import summary
 from stillroom.reporting import figures, table, wording
 from stillroom.reporting.markdown import as_markdown
 from stillroom.reporting.page import page, write

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import zarr
 
+from stillroom.cache import stores
 from stillroom.cache.format.digests import array_digest
-from stillroom.cache.read.backends import backend, open_store
+from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.checks import verify
 from stillroom.modalities import load_samples
 from stillroom.progress import Progress
@@ -134,7 +135,7 @@ def forged(cache: Path, view: int) -> None:
     rows, manifest = store.rows, replace(store.manifest, blocks=blocks)
     shutil.rmtree(cache)
     cache.mkdir()
-    backend("zarr").write(
+    stores.get("zarr").write(
         cache,
         layout,
         rows,

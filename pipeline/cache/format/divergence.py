@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stillroom.cache.format.encoding import kind_of
+from stillroom.cache.format.outputs import kind_of
 
 _VALUES = 2**15  # taken at a time: a quarter of a megabyte of float64 stays in a core's cache
 

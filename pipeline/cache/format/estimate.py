@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stillroom.cache import stores
 from stillroom.cache.format.layout import VIEWS, ArraySpec, Block, Layout, runs
 from stillroom.cache.format.manifest import LARGEST, Manifest
-from stillroom.cache.read.backends import backend
-from stillroom.cache.read.store import Store
 from stillroom.cache.write.publish import cut
 from stillroom.errors import ParamsError
 
@@ -53,7 +52,7 @@ def estimate(
     key_bytes: int,
     identity: Mapping[str, Any] | None = None,
 ) -> Estimate:
-    """The size of a store of the backend `name`, `zarr` or `hdf5`.
+    """The size of a store of the format `name`.
 
     Float16 logits shrink by a few percent at most; keys, labels and crop boxes to a half and less.
 
@@ -65,12 +64,12 @@ def estimate(
         identity: what the manifest will hold, for its length; None: taken to be as long as it usually is.
 
     Raises:
-        CacheError: there is no such backend.
+        CacheError: there is no such format.
         ParamsError: the manifest would be larger than a manifest may be.
     """
     block_samples = min(block_samples, samples)
     layout = Layout(views, samples, block_samples, arrays, cut(name, samples, block_samples, arrays))
-    store = backend(name)(Path("."), _manifest(name, layout, key_bytes, identity, {}))
+    store = stores.get(name)(Path("."), _manifest(name, layout, key_bytes, identity, {}))
     entry = _manifest(name, layout, key_bytes, identity, dict.fromkeys(store.metadata_files(), "0" * 64))
     manifest = _length(entry)
     if manifest > LARGEST:
@@ -84,7 +83,7 @@ def estimate(
     rows = views * samples
     parameters = rows * sum(spec.row_bytes for name, spec in arrays.items() if name.startswith(VIEWS))
     outputs = rows * sum(spec.row_bytes for spec in arrays.values()) - parameters
-    total = manifest + (_zarr if name == "zarr" else _hdf5)(store, keys + labels)
+    total = manifest + store.most_bytes(keys + labels)
     return Estimate(
         files=len(store.files()) + 1,
         outputs=outputs,
@@ -144,46 +143,3 @@ def _length(manifest: Manifest) -> int:
     }
     line = len(json.dumps(entry)) + len("  ,\n")
     return len(manifest.to_json()) + (count - 1) * line
-
-
-# A format's own bytes, as upper bounds: of what cannot be compressed, a compressor makes a little more.
-
-
-def _zarr(store: Store, rows: int) -> int:
-    """Bytes of all files but the manifest, at most. `rows`: bytes of keys and labels."""
-    layout = store.layout
-    plane = 0
-    for name, spec in layout.arrays.items():
-        chunk = layout.block_samples * spec.row_bytes
-        for start, stop in layout.parts(name):
-            size = (stop - start) * spec.row_bytes
-            blocks = len(runs(start, stop, layout.block_samples))
-            # The last chunk is filled up with one value. Zstandard leaves 128 KiB as they are unless it can
-            # save a 64th of them.
-            filled = min(blocks * chunk - size, chunk // 64 + 64)
-            frames = 18 * blocks + size // 2**15  # headers of frames, and of their blocks
-            index = 16 * layout.file_blocks[name] + 4
-            plane += size + filled + frames + index
-    metadata = sum(1600 + 24 * len(layout.arrays.get(name, ("", ()))[1]) for name in store.metadata_files())
-    return layout.views * plane + metadata + rows + rows // 2**10 + 1024
-
-
-def _hdf5(store: Store, rows: int) -> int:
-    """As `_zarr`. What is deflated is so in chunks of a block, with an entry each in an index."""
-    layout = store.layout
-    parts = layout.parts(next(iter(layout.arrays)))
-    plane = 0
-    for start, stop in parts:
-        blocks = len(runs(start, stop, layout.block_samples))
-        size = (stop - start) * sum(spec.row_bytes for spec in layout.arrays.values())
-        filled = sum(
-            (blocks * layout.block_samples - (stop - start)) * spec.row_bytes
-            for spec in layout.arrays.values()
-        )
-        chunks = len(layout.arrays) * blocks
-        plane += size + size // 2**11 + min(filled, filled // 64 + 64 * len(layout.arrays)) + 48 * chunks
-        plane += 1024 + 640 * len(layout.arrays)  # headers and groups
-    sources = sum((160 + 2 * len(name)) * layout.views * len(parts) for name in layout.arrays)
-    blocks = len(runs(0, layout.samples, layout.block_samples))
-    master = rows + rows // 2**10 + 2 * 64 * blocks + sources + 8192 + 2048 * len(layout.arrays)
-    return layout.views * plane + master

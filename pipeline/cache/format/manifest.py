@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stillroom.cache import stores
 from stillroom.cache.format.digests import combine
 from stillroom.cache.format.identity import canonical, identity_id
 from stillroom.cache.format.layout import Block, Layout
@@ -25,7 +26,6 @@ from stillroom.files import whole_file
 
 FORMAT = "stillroom-cache/1"
 NAME = "manifest.json"
-BACKENDS = ("zarr", "hdf5")
 LARGEST = 16 * 2**20  # bytes of a manifest; a million samples in four views need about four megabytes
 
 
@@ -191,8 +191,8 @@ def _parse(tree: Any) -> Manifest:
         f"id = {tree['id']!r:.80}, but its identity has {identity_id(identity)}",
     )
     require(
-        tree["backend"] in BACKENDS,
-        f"backend = {tree['backend']!r:.80}, expected one of {', '.join(BACKENDS)}",
+        tree["backend"] in stores.names(),
+        f"backend = {tree['backend']!r:.80}, expected one of {', '.join(stores.names())}",
     )
     rows = check_table(tree["rows"], "rows", "digest", "key_bytes")
     layout = check_layout(tree, identity)

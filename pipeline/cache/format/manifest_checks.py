@@ -3,8 +3,9 @@
 import re
 from typing import Any
 
+from stillroom.cache import stores
+from stillroom.cache.encodings import encoding_for
 from stillroom.cache.format.digests import combine
-from stillroom.cache.format.encoding import encoding_for
 from stillroom.cache.format.layout import VIEWS, ArraySpec, Block, Layout, blocks, fault_in
 
 # Parsed JSON takes far more memory than its text where it is made of tiny values: `[],` takes 60 bytes.
@@ -94,7 +95,7 @@ def check_layout(tree: dict[str, Any], identity: dict[str, Any]) -> Layout:
     block_samples = check_count(first[1], "blocks[0].samples[1]", samples)
     expected = views * -(-samples // block_samples)
     require(len(entries) == expected, f"{len(entries)} blocks, expected {expected}")
-    if tree["backend"] == "hdf5":  # a file holds every array of its blocks
+    if stores.get(tree["backend"]).TOGETHER:
         require(len(set(file_blocks.values())) == 1, "file_blocks differ between the arrays of an HDF5 store")
     return Layout(views, samples, block_samples, arrays, file_blocks)
 

@@ -1,13 +1,15 @@
 """A published cache, read only: keys, labels, view parameters and outputs, all of them checked."""
 
+from abc import abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from stillroom.cache.format.encoding import encoding_for, kind_of
+from stillroom.cache.encodings import encoding_for
 from stillroom.cache.format.layout import VIEWS
 from stillroom.cache.format.manifest import NAME, Manifest
+from stillroom.cache.format.outputs import kind_of
 from stillroom.cache.format.rows import Rows, unpack_keys
 from stillroom.cache.read.checked_files import CheckedFiles
 from stillroom.cache.read.damage import UNALLOWED, Damage
@@ -29,6 +31,8 @@ class Store(CheckedFiles):
     """
 
     threads = min(4, cores().used)  # that may read at once and gain by it
+    TOGETHER: ClassVar[bool] = False  # whether a file holds every array of its blocks
+    FILES: ClassVar[str]  # matches the whole relative path of each of its files, of any number of views
 
     def __init__(self, folder: Path, manifest: Manifest, remote: Remote | None = None) -> None:
         super().__init__(folder, manifest, remote)
@@ -182,6 +186,14 @@ class Store(CheckedFiles):
             "these files are not what was written; nothing of them is used",
             f"run `stillroom store verify {self.place}` to see all of it; then {then}",
         )
+
+    @abstractmethod
+    def most_bytes(self, rows: int) -> int:
+        """Bytes of all files but the manifest, at most: what cannot be compressed becomes a little longer.
+
+        Args:
+            rows: bytes of keys and labels.
+        """
 
     def size_on_disk(self) -> tuple[int, int]:
         """Files, and bytes of them, where the cache lies."""

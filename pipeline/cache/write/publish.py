@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from stillroom.cache import stores
 from stillroom.cache.format.digests import rows_digest
 from stillroom.cache.format.divergence import merge
 from stillroom.cache.format.layout import ArraySpec, Block, Layout, blocks_per_file, runs
 from stillroom.cache.format.manifest import NAME, Manifest
 from stillroom.cache.format.rows import Rows
-from stillroom.cache.read.backends import backend as backend_class
 from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.checked_files import Kept, Reader
 from stillroom.cache.write.staging import Staging
@@ -30,10 +30,10 @@ from stillroom.files import carry, others, swap, sync
 from stillroom.lock import claim
 from stillroom.progress import Progress
 
-# every file of a store of either kind, of any number of views
-_STORE_FILES = re.compile(
-    r"manifest\.json|store\.h5|blocks/plane-\d+-\d+\.h5|zarr\.json|(views/)?\w+/(zarr\.json|c(/\d+)+)"
-)
+
+def _store_files() -> re.Pattern[str]:
+    """Matches every file of a store of any format."""
+    return re.compile("|".join([re.escape(NAME), *(f"({stores.get(one).FILES})" for one in stores.names())]))
 
 
 def publish(
@@ -55,7 +55,7 @@ def publish(
         stagings: open, with every block of these views committed; one for each output, and all of the same
             samples and views. The parameters of the views are taken from the first.
         folder: where the store is to be.
-        backend: `zarr` or `hdf5`.
+        backend: the store's format, by name.
         views: V, at least 1.
         environment, probes: kept in the manifest (see `Manifest`), JSON.
 
@@ -94,7 +94,7 @@ def assemble(
     """
     progress = progress or Progress()
     target, layout = Path(os.path.abspath(folder)), manifest.layout
-    writer = backend_class(manifest.backend)
+    writer = stores.get(manifest.backend)
     manifest.check()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -141,8 +141,7 @@ def _kept(target: Path, manifest: Manifest) -> Kept:
     same = (
         earlier.manifest.backend == manifest.backend
         and (old.samples, old.block_samples) == (new.samples, new.block_samples)
-        # a file of an HDF5 store holds all arrays
-        and (manifest.backend == "zarr" or old.arrays == new.arrays)
+        and (not stores.get(manifest.backend).TOGETHER or old.arrays == new.arrays)
     )
 
     def kept(name: str, view: int, part: int) -> Path | None:
@@ -162,7 +161,7 @@ def _kept(target: Path, manifest: Manifest) -> Kept:
 
 def cut(backend: str, samples: int, block_samples: int, arrays: dict[str, ArraySpec]) -> dict[str, int]:
     """How many blocks of a plane share a file, by array name (`Layout.file_blocks`)."""
-    if backend == "hdf5":  # one file holds every array of its blocks
+    if stores.get(backend).TOGETHER:
         row_bytes = sum(spec.row_bytes for spec in arrays.values())
         return dict.fromkeys(arrays, blocks_per_file(samples, block_samples, row_bytes))
     return {name: blocks_per_file(samples, block_samples, spec.row_bytes) for name, spec in arrays.items()}
@@ -260,13 +259,14 @@ def _replace(temporary: Path, target: Path, progress: Progress) -> None:
 
 
 def _keep_others(old: Path, target: Path, progress: Progress) -> None:
-    kept = sorted(others(old, _STORE_FILES))
+    ours = _store_files()
+    kept = sorted(others(old, ours))
     if not kept:
         return
     number = 1
     while (place := target.with_name(f"{target.name}.others{number}")).exists():
         number += 1
-    carry(old, place, _STORE_FILES)
+    carry(old, place, ours)
     progress.note(f"no part of the cache, and moved to {place}:\n{listing(kept, 6)}")
 
 

@@ -57,6 +57,11 @@ class Images(Modality):
             "student": settings.Student,
         }
 
+    def data_section(self, data_set: str) -> type[Section]:
+        from stillroom.modalities.images import datasets
+
+        return datasets.section(data_set)
+
     def check(self, params: Params, source: str) -> None:
         self.policy(params.views.recipe, source)
         student = params.student
@@ -82,10 +87,12 @@ class Images(Modality):
             check_family(family, where)
 
     def data_sets(self) -> list[str]:
-        return ["sketch40", "stanford40", "folder"]
+        from stillroom.modalities.images import datasets
+
+        return datasets.names()
 
     def prepare(self, data: Data, folder: Path, progress: "Progress") -> Samples:
-        from stillroom.modalities.images.datasets import prepare, summary
+        from stillroom.modalities.images.preparation import prepare, summary
 
         assert isinstance(data, settings.Data)
         prepared = prepare(data, folder, progress)
@@ -97,13 +104,13 @@ class Images(Modality):
         return prepared.samples
 
     def look(self, data: Data, memory: Path) -> dict[str, Any]:
-        from stillroom.modalities.images.datasets import source
+        from stillroom.modalities.images.preparation import source
 
         assert isinstance(data, settings.Data)
         return source.look(data, memory)
 
     def account(self, folder: Path, samples: Samples) -> DataAccount:
-        from stillroom.modalities.images.datasets import summary
+        from stillroom.modalities.images.preparation import summary
 
         report = summary.read(folder) or summary.of_samples(samples)
         groups = [report.get("duplicates", {}).get(kind, {"groups": []}) for kind in ("splits", "classes")]

@@ -14,7 +14,8 @@ from pathlib import Path
 from unicodedata import category
 
 from stillroom.errors import DataError, ParamsError, listing
-from stillroom.modalities.images.datasets.scan import (
+from stillroom.modalities.images.decode import SUFFIXES
+from stillroom.modalities.images.preparation.scan import (
     Account,
     Entry,
     composed,
@@ -24,10 +25,11 @@ from stillroom.modalities.images.datasets.scan import (
     require_two_classes,
     scan,
 )
-from stillroom.modalities.images.decode import SUFFIXES
+from stillroom.modalities.images.settings import Data
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 
+TAKES = ("skip", "split_file", "splits")  # of data's keys
 # What a folder's name, or a word in the table's column `split`, means; in any case
 MEANINGS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -115,6 +117,26 @@ def read(
         entries, classes, "add images of these classes, or remove the classes from the other split"
     )
     return Samples("folder", classes, scan(entries, root, progress, account), root)
+
+
+def load(data: Data, folder: Path, progress: Progress, account: Account) -> Samples:
+    """The images at `data.path`; see `datasets.load`.
+
+    Raises:
+        ParamsError: there is no `data.path`.
+    """
+    if data.path is None:
+        raise ParamsError(
+            "data.name = 'folder' needs data.path, the folder of the images",
+            fix="for example --set data.path=my_images",
+        )
+    options = Options(
+        splits=dict(data.splits),
+        split_file=Path(data.split_file) if data.split_file else None,
+        skip=Path(data.skip) if data.skip else None,
+        accept_unread=data.unread == "accept",
+    )
+    return read(Path(data.path), progress=progress, options=options, account=account)
 
 
 def _split_folders(root: Path, options: Options) -> dict[str, str]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from stillroom.errors import DataError, listing
-from stillroom.modalities.images.datasets.scan import (
+from stillroom.modalities.images.decode import SUFFIXES
+from stillroom.modalities.images.preparation.scan import (
     Account,
     Entry,
     leave_out,
@@ -25,14 +26,15 @@ from stillroom.modalities.images.datasets.scan import (
     require_two_classes,
     scan,
 )
-from stillroom.modalities.images.datasets.unzip import unzip
-from stillroom.modalities.images.decode import SUFFIXES
+from stillroom.modalities.images.preparation.unzip import unzip
+from stillroom.modalities.images.settings import Data
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 
 ADDRESS = "http://vision.stanford.edu/Datasets"
 ADDRESS_VARIABLE = "STILLROOM_STANFORD40_URL"  # environment: a mirror to download from instead of ADDRESS
 DOWNLOADS = Path("artifacts/downloads/stanford40")
+TAKES = ("skip",)  # of data's keys
 PARTS = ("ImageSplits", "XMLAnnotations", "JPEGImages")  # small ones first: a wrong address shows at once
 
 TRAIN_PER_CLASS = 100
@@ -176,6 +178,15 @@ def read(
     return Samples(dataset, classes, tuple(checked), root)
 
 
+def load(data: Data, folder: Path, progress: Progress, account: Account) -> Samples:
+    """The data set at `data.path`, or downloaded; see `datasets.load`."""
+    root = DOWNLOADS if data.path is None else Path(data.path)
+    if data.path is None:
+        download(root, progress=progress)
+    skip = Path(data.skip) if data.skip else None
+    return read(root, official=data.official, progress=progress, skip=skip, account=account)
+
+
 def download(
     folder: Path, base: str | None = None, progress: Progress | None = None, pause: float = 1.0
 ) -> None:
@@ -193,7 +204,7 @@ def download(
     Raises:
         DataError: a file cannot be had, or is no zip; the message says how to place the files by hand.
     """
-    from stillroom.modalities.images.datasets.download import (
+    from stillroom.modalities.images.preparation.download import (
         fetch,  # here: reading a local copy needs no HTTP client
     )
 

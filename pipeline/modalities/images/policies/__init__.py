@@ -1,10 +1,10 @@
-"""Policies, one a file: `NAME.py` holds the class Name, chosen by `views.recipe.name`."""
+"""Policies, one a file: `NAME.py` holds one subclass of `Policy`, chosen by `views.recipe.name`."""
 
 from typing import Any
 
 from stillroom import registry
 from stillroom.modalities.images.fields import Policy
-from stillroom.params import validated
+from stillroom.validation import validated
 
 
 def names() -> list[str]:
@@ -28,16 +28,13 @@ def make_recipe(config: dict[str, Any], source: str = "params") -> Policy:
     name = values.pop("name", "crop")
     wrong = f"{source}: views.recipe.name = {name!r}: there is no such policy"
     registry.check(__name__, str(name), wrong)
-    return validated(_kind(str(name)), values, source, ("views", "recipe"), keys_and_recipes)
+    return validated(
+        registry.entry(__name__, str(name), Policy), values, source, ("views", "recipe"), keys_and_recipes
+    )
 
 
 def keys() -> list[str]:
     """What any of the policies takes, each key once."""
-    return list(dict.fromkeys(key for name in names() for key in _kind(name).model_fields))
-
-
-def _kind(name: str) -> type[Policy]:
-    found: type[Policy] = getattr(
-        registry.load(__name__, name), "".join(part.capitalize() for part in name.split("_"))
+    return list(
+        dict.fromkeys(key for name in names() for key in registry.entry(__name__, name, Policy).model_fields)
     )
-    return found

@@ -6,8 +6,8 @@ import socket
 import pytest
 
 from stillroom.errors import DataError
-from stillroom.modalities.images.datasets import download
-from stillroom.modalities.images.datasets.download import fetch
+from stillroom.modalities.images.preparation import download
+from stillroom.modalities.images.preparation.download import fetch
 
 BODY = random.Random(0).randbytes(1_000_000)
 OTHER = random.Random(1).randbytes(1_000_000)

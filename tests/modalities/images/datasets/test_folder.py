@@ -6,7 +6,7 @@ import pytest
 
 from stillroom.errors import StillroomError
 from stillroom.modalities.images.datasets import folder
-from stillroom.modalities.images.datasets.scan import Account
+from stillroom.modalities.images.preparation.scan import Account
 from stillroom.progress import Progress
 
 

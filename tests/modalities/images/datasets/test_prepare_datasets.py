@@ -3,7 +3,7 @@
 import pytest
 
 from stillroom.errors import DataError, ParamsError
-from stillroom.modalities.images.datasets import prepare
+from stillroom.modalities.images.preparation import prepare
 from stillroom.modalities.images.settings import Data
 from stillroom.progress import Progress
 

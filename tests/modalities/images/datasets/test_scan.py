@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from stillroom.errors import DataError
-from stillroom.modalities.images.datasets.scan import Entry, scan
+from stillroom.modalities.images.preparation.scan import Entry, scan
 
 
 def entries(*paths, split="train"):

@@ -278,7 +278,7 @@ class TestDownload:
         assert len(read(served)) == 8
 
     def test_a_cut_download_goes_on_and_unpacks(self, served, host, monkeypatch):
-        monkeypatch.setattr("stillroom.modalities.images.datasets.download.CHUNK", 10)
+        monkeypatch.setattr("stillroom.modalities.images.preparation.download.CHUNK", 10)
         host.cuts = [50, 50, 50]
         stanford40.download(served, f"{host.base}/sets", pause=0)
         assert len(read(served)) == 8

@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from stillroom.errors import ParamsError
+from stillroom.files import swap
 from stillroom.modalities.images.datasets.sketch40.actions import ACTIONS, Frame, Thing
 from stillroom.modalities.images.datasets.sketch40.dice import Dice
 from stillroom.modalities.images.datasets.sketch40.figure import BODIES, Figure, draw_figure, dressed, posed
@@ -34,8 +36,11 @@ from stillroom.modalities.images.datasets.sketch40.scenes import (
     outdoors,
 )
 from stillroom.modalities.images.datasets.sketch40.things_indoors import chair, sofa
-from stillroom.modalities.images.datasets.stanford40 import CLASSES
+from stillroom.modalities.images.datasets.stanford40 import CLASSES, read
+from stillroom.modalities.images.preparation.scan import Account
+from stillroom.modalities.images.settings import Data
 from stillroom.progress import Progress
+from stillroom.samples import Samples
 
 # Width to height of the pictures, as mixed as photographs are.
 SHAPES = ((1, 1), (4, 3), (3, 4), (5, 4), (4, 5))
@@ -133,6 +138,29 @@ def lit(image: Image.Image, dice: Dice) -> Image.Image:
     return Image.fromarray(np.clip(pixels + grain[..., None], 0, 255).astype(np.uint8))
 
 
+def load(data: Data, folder: Path, progress: Progress, account: Account) -> Samples:
+    """The data set, drawn into `folder/sketch40`; see `datasets.load`.
+
+    Raises:
+        ParamsError: there is a `data.path`.
+    """
+    if data.path is not None:
+        raise ParamsError(
+            f"data.path = {data.path!r}, but data.name = 'sketch40' is drawn and reads no folder",
+            fix="remove data.path, or set data.name to stanford40 or folder",
+        )
+    root = folder / "sketch40"
+    draw(
+        root,
+        seed=data.seed,
+        train_per_class=data.train_per_class,
+        test_per_class=data.test_per_class,
+        size=data.image_size,
+        progress=progress,
+    )
+    return read(root, official=False, progress=progress, dataset="sketch40", account=account)
+
+
 def draw(
     root: Path, *, seed: int, train_per_class: int, test_per_class: int, size: int, progress: Progress
 ) -> None:
@@ -151,18 +179,14 @@ def draw(
         progress: told of every picture.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
-    staging = root.with_name(f".{root.name}.{uuid.uuid4().hex[:8]}.tmp")
+    beside = f".{root.name}.{uuid.uuid4().hex[:8]}"
+    staging, aside = root.with_name(f"{beside}.tmp"), root.with_name(f"{beside}.old")
     try:
         _write(staging, seed, train_per_class, test_per_class, size, progress)
-        if root.exists():
-            aside = root.with_name(f".{root.name}.{uuid.uuid4().hex[:8]}.old")
-            root.rename(aside)
-            staging.rename(root)
-            shutil.rmtree(aside)
-        else:
-            staging.rename(root)
+        swap(staging, root, aside, lambda: None)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write(folder: Path, seed: int, train: int, test: int, size: int, progress: Progress) -> None:

@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from stillroom.modalities.images.datasets import Prepared
-from stillroom.modalities.images.datasets.duplicates import KINDS
+from stillroom.modalities.images.preparation import Prepared
+from stillroom.modalities.images.preparation.duplicates import KINDS
 from stillroom.samples import SPLITS, Samples
 
 FORMAT = "stillroom-data/1"

@@ -35,6 +35,9 @@ _HEAD = 36  # bytes of a superblock of this version, up to the end of the file's
 class Hdf5Store(Store):
     """Reads the store that `write` makes."""
 
+    TOGETHER = True
+    FILES = r"store\.h5|blocks/plane-\d+-\d+\.h5"
+
     def file(self, name: str, view: int, part: int) -> str:
         return _file(view, part)
 
@@ -106,6 +109,26 @@ class Hdf5Store(Store):
         except Exception as error:  # as above
             return {MASTER: error}
         return rows
+
+    def most_bytes(self, rows: int) -> int:
+        # what is deflated is so in chunks of a block, with an entry each in an index
+        layout = self.layout
+        parts = layout.parts(next(iter(layout.arrays)))
+        plane = 0
+        for start, stop in parts:
+            blocks = len(runs(start, stop, layout.block_samples))
+            size = (stop - start) * sum(spec.row_bytes for spec in layout.arrays.values())
+            filled = sum(
+                (blocks * layout.block_samples - (stop - start)) * spec.row_bytes
+                for spec in layout.arrays.values()
+            )
+            chunks = len(layout.arrays) * blocks
+            plane += size + size // 2**11 + min(filled, filled // 64 + 64 * len(layout.arrays)) + 48 * chunks
+            plane += 1024 + 640 * len(layout.arrays)  # headers and groups
+        sources = sum((160 + 2 * len(name)) * layout.views * len(parts) for name in layout.arrays)
+        blocks = len(runs(0, layout.samples, layout.block_samples))
+        master = rows + rows // 2**10 + 2 * 64 * blocks + sources + 8192 + 2048 * len(layout.arrays)
+        return layout.views * plane + master
 
     @staticmethod
     def write(folder: Path, layout: Layout, rows: Rows, read: Reader, kept: Kept, progress: Progress) -> None:

@@ -34,6 +34,8 @@ _LONGEST_METADATA = 2**20
 class ZarrStore(Store):
     """Reads the store that `write` makes."""
 
+    FILES = r"zarr\.json|(views/)?\w+/(zarr\.json|c(/\d+)+)"
+
     def file(self, name: str, view: int, part: int) -> str:
         return _file(self.layout, name, view, part)
 
@@ -129,6 +131,25 @@ class ZarrStore(Store):
                 except Exception as error:  # as above
                     faults[file] = error
         return faults or rows
+
+    def most_bytes(self, rows: int) -> int:
+        layout = self.layout
+        plane = 0
+        for name, spec in layout.arrays.items():
+            chunk = layout.block_samples * spec.row_bytes
+            for start, stop in layout.parts(name):
+                size = (stop - start) * spec.row_bytes
+                blocks = len(runs(start, stop, layout.block_samples))
+                # The last chunk is filled up with one value. Zstandard leaves 128 KiB as they are unless it
+                # can save a 64th of them.
+                filled = min(blocks * chunk - size, chunk // 64 + 64)
+                frames = 18 * blocks + size // 2**15  # headers of frames, and of their blocks
+                index = 16 * layout.file_blocks[name] + 4
+                plane += size + filled + frames + index
+        metadata = sum(
+            1600 + 24 * len(layout.arrays.get(name, ("", ()))[1]) for name in self.metadata_files()
+        )
+        return layout.views * plane + metadata + rows + rows // 2**10 + 1024
 
     @staticmethod
     def write(folder: Path, layout: Layout, rows: Rows, read: Reader, kept: Kept, progress: Progress) -> None:

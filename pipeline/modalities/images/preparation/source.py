@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stillroom.errors import DataError
+from stillroom.files import whole_file
 from stillroom.modalities.images.settings import Data
 
 # A file written in the same moment as it was digested may be written once more without a later time stamp
@@ -60,9 +61,8 @@ def look(data: Data, memory: Path) -> dict[str, Any]:
         total.update(bytes.fromhex(digest))
     with suppress(OSError):  # it only saves time
         memory.parent.mkdir(parents=True, exist_ok=True)
-        temporary = memory.with_name(f"{memory.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(kept), encoding="utf-8", errors="surrogateescape")
-        temporary.replace(memory)
+        with whole_file(memory, durable=False) as stream:
+            stream.write(json.dumps(kept).encode(errors="surrogateescape"))
     return {"files": len(files), "digest": total.hexdigest()}
 
 

@@ -1,0 +1,49 @@
+"""From images on disk (or drawn, or downloaded) to the samples table, whatever the data set."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stillroom.errors import ParamsError
+from stillroom.modalities.images import datasets
+from stillroom.modalities.images.preparation.duplicates import Duplicates, settle
+from stillroom.modalities.images.preparation.scan import Account
+from stillroom.modalities.images.settings import Data
+from stillroom.progress import Progress
+from stillroom.samples import Samples
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The samples table, and what was come across on the way to it."""
+
+    samples: Samples
+    account: Account
+    duplicates: Duplicates
+
+
+def prepare(data: Data, folder: Path, progress: Progress) -> Prepared:
+    """Find, check and read the data set that `data.name` asks for, and set its validation slice aside.
+
+    Args:
+        data: the `data` section of the parameters.
+        folder: what `prepare` writes; the drawn set goes to `folder/sketch40`, the others leave it untouched.
+            The table itself is the caller's to write, with `samples.save(folder)`.
+        progress: told of downloads, drawing and the scan of the images.
+
+    Raises:
+        ParamsError: `data.name` is `folder` and there is no `data.path`, a key is given that the data set
+            does not take, or the validation split is told twice.
+        DataError: the images, splits or annotations are missing, unreadable or not what they should be.
+    """
+    from stillroom.modalities.images.preparation.validation import hold_out
+
+    account = Account()
+    samples = datasets.load(data, folder, progress, account)
+    if data.val_fraction and len(samples.in_splits("val")):
+        raise ParamsError(
+            f"data.val_fraction = {data.val_fraction}, and the data set has a validation split of its own",
+            fix="set data.val_fraction to 0",
+        )
+    samples = hold_out(samples, data.val_fraction, data.seed)
+    samples, duplicates = settle(samples, data.duplicates, data.name == "stanford40" and data.official)
+    return Prepared(samples, account, duplicates)

@@ -1,0 +1,47 @@
+"""What is said in several places has one source; copies that cannot be avoided are held to it here."""
+
+import inspect
+from importlib import resources
+
+import pytest
+from ruamel.yaml import YAML
+
+from stillroom import losses, modalities, params
+from stillroom.modalities.images import datasets, settings
+from stillroom.modalities.images.models import families
+from stillroom.reporting.wording import FAMILY_NAMES
+from stillroom_stages.student import student
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_the_parameters_of_a_loss_are_those_of_its_function(name: str) -> None:
+    """Their defaults are the function's; `params.py` says what each may be."""
+    signature = inspect.signature(losses.load(name, {}).function).parameters.values()
+    takes = {one.name for one in signature if one.kind is one.KEYWORD_ONLY} - {"label_smoothing"}
+    section = params.Losses.model_fields[name].annotation
+    assert section is not None and issubclass(section, params.Section)
+    assert set(section.model_fields) - {"outputs"} == takes
+    assert losses.load(name, params.Losses().of(name)).settings == losses.load(name, {}).settings
+    assert all(field.default is None for field in section.model_fields.values())
+
+
+def test_the_families_are_the_same_everywhere() -> None:
+    known = list(settings.FAMILIES)
+    assert list(families.FAMILIES) == known == list(FAMILY_NAMES)
+    text = {option.name: getattr(option, "help", "") for option in student.params}["family"]
+    assert text.startswith(", ".join(known))
+    assert f"`{' '.join(known)}`" in (ROOT / "docs/students.md").read_text(encoding="utf-8")
+    assert f"families=({' '.join(known)})" in (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+    for file in resources.files("stillroom.presets").iterdir():
+        if file.name.endswith(".yaml"):
+            assert YAML(typ="safe").load(file.read_text())["student"]["families"] == known
+
+
+def test_the_docs_name_every_loss() -> None:
+    text = (ROOT / "docs/students.md").read_text(encoding="utf-8")
+    assert [name for name in losses.names() if f"\n| `{name}` |" not in text] == []
+
+
+def test_a_modality_lists_its_data_sets_by_their_files() -> None:
+    assert modalities.get("images").data_sets() == datasets.names() == ["sketch40", "stanford40", "folder"]
