@@ -20,19 +20,16 @@ from tests.docs.blocks import PAGES, Block, Command, blocks, parse, spans
 # what a block holds -> why it is not run here
 PARSED = {
     "stanford40": "needs the images of Stanford 40, and hours",
-    "student.train.epochs=96": "the same",
     "examples/together.py": "tests/docs/test_examples.py runs the examples",
     "examples/own_loop.py": "the same",
     "ada$": "members of a team: tests/team/test_page.py runs their page",
-    "make check": "this test is a part of it, or of `make test`",
-    "make ": "installs, and takes minutes: .ci/run runs both",
+    "make ": "installs, and takes minutes: .ci/run runs them",
     "preset sketch40": "ten minutes: `make demo` runs it with one seed, tests/team/test_page.py with less",
     "dvc exp": "tests/team/test_dvc.py runs experiments, queued and not",
     "--nnodes": "several machines: tests/stages/test_nodes.py runs two agents",
     "stillroom student --family swin --arm kd\n": "four processes: tests/stages/test_resume.py runs such",
     "resumed:": "goes on after a kill: tests/stages/test_resume.py kills",
     "$ stillroom bench          # --json": "four minutes: tests/stages/test_bench.py runs a part",
-    "pre-commit install": "installs; a tool that is not among this project's",
 }
 LATER = ("stillroom bench",)  # the same
 SINGLE = "stillroom prepare  "  # how the block with every command begins

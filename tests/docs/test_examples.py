@@ -5,11 +5,13 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import stillroom
@@ -114,15 +116,8 @@ def test_together(finished: Path) -> None:
     assert example(finished, "together.py", "artifacts/teacher", VIT) != said
 
 
-def test_left_half_and_huber(project: Path, tmp_path: Path) -> None:
-    """One file each, copied into the library: found by name, and their keys are checked."""
-    library = tmp_path / "library"
-    env = copy_library(library)
-    shutil.copy(EXAMPLES / "left_half.py", library / "stillroom/modalities/images/policies")
-    shutil.copy(EXAMPLES / "huber.py", library / "stillroom/losses")
-    left = ["--set", "views.recipe={name: left_half, flip: 0.25}"]
-    huber = ["student", "--family", "vit", "--arm", "huber", "--set", "student.train.epochs=1"]
-
+def commands(project: Path, library: Path, *words: list[str]) -> tuple[list[int], str]:
+    """Run commands of a copy of the library, one after the other: how each ended, and what they print."""
     code = (
         "import json, sys\n"
         "from stillroom_stages.cli import main\n"
@@ -130,25 +125,61 @@ def test_left_half_and_huber(project: Path, tmp_path: Path) -> None:
         "    try: main(words, prog_name='stillroom')\n"
         "    except SystemExit as ended: print('ended with', ended.code, flush=True)\n"
     )
-    commands = [
-        ["cache", "--replace", *left],
-        [*huber, *left, "--set", "student.losses.huber={delta: 2.0}"],
-        ["cache", "--set", "views.recipe={name: left_half, flp: 0.25}"],
-        [*huber, *left, "--set", "student.losses.huber={dleta: 2.0}"],
-    ]
     done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(commands)],
+        [sys.executable, "-c", code, json.dumps(words)],
         cwd=project,
-        env=env,
+        env=environment() | {"PYTHONPATH": str(library)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    said = done.stdout
-    assert re.findall(r"ended with (\d)", said) == ["0", "0", "2", "2"], said
+    return [int(one) for one in re.findall(r"^ended with (\d)$", done.stdout, re.MULTILINE)], done.stdout
+
+
+def test_left_half_and_huber(project: Path, tmp_path: Path) -> None:
+    """One file each, copied into the library: found by name, and their keys are checked."""
+    library = tmp_path / "library"
+    copy_library(library)
+    shutil.copy(EXAMPLES / "left_half.py", library / "stillroom/modalities/images/policies")
+    shutil.copy(EXAMPLES / "huber.py", library / "stillroom/losses")
+    left = ["--set", "views.recipe={name: left_half, flip: 0.25}"]
+    huber = ["student", "--family", "vit", "--arm", "huber", "--set", "student.train.epochs=1"]
+    ended, said = commands(
+        project,
+        library,
+        ["cache", "--replace", *left],
+        [*huber, *left, "--set", "student.losses.huber={delta: 2.0}"],
+        ["cache", "--set", "views.recipe={name: left_half, flp: 0.25}"],
+        [*huber, *left, "--set", "student.losses.huber={dleta: 2.0}"],
+    )
+    assert ended == [0, 0, 2, 2], said
     found = json.loads((project / "artifacts/students/vit-huber-0/student.json").read_text())
     assert found["config"]["loss"] == {"alpha": 0.5, "delta": 2.0, "outputs": ["logits"]}
     boxes = stillroom.open_cache(project / "artifacts/cache").parameters(0)["box"]
     assert (boxes[:, 0] == 0).all() and (boxes[:, 2] < 64).all()
     assert "did you mean views.recipe.flip?" in said
     assert "student.losses.huber.dleta" in said and "did you mean delta?" in said
+
+
+def test_listed(tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    copy_library(library)
+    shutil.copy(EXAMPLES / "listed.py", library / "stillroom/modalities/images/datasets")
+    (tmp_path / "photos").mkdir()
+    rows = ["file,class,split"]
+    for number, (name, split) in enumerate(product(("cat", "dog"), ("train", "test"))):
+        Image.new("RGB", (48, 40), (60 * number, 50, 9)).save(tmp_path / "photos" / f"{number}.png")
+        rows.append(f"{number}.png,{name},{split}")
+    (tmp_path / "photos/mine.csv").write_text("\n".join(rows))
+    (tmp_path / "params.yaml").write_text("data: {name: listed, path: photos}\n")
+    ended, said = commands(
+        tmp_path,
+        library,
+        ["prepare", "--set", "data.table=mine.csv"],
+        ["prepare"],
+        ["prepare", "--set", "data.tabel=mine.csv"],
+    )
+    assert ended == [0, 1, 2], said
+    assert "photos/list.csv cannot be read" in said and "did you mean data.table?" in said
+    table = load_samples(tmp_path / "artifacts/data", tmp_path / "photos")
+    assert table.classes == ("cat", "dog") and [row.key for row in table.rows] == ["0", "1", "2", "3"]
