@@ -11,6 +11,9 @@ import pytest
 from tests.conftest import ROOT, environment
 
 
+pytestmark = pytest.mark.slow  # they start commands
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of the files as they are now, unpacked."""

@@ -17,6 +17,8 @@ from stillroom.modalities import load_samples
 from tests.conftest import ROOT, environment
 from tests.docs.blocks import PAGES, Block, Command, blocks, parse, spans
 
+pytestmark = pytest.mark.slow  # they start commands
+
 # what a block holds -> why it is not run here
 PARSED = {
     "stanford40": "needs the images of Stanford 40, and hours",

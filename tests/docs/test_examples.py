@@ -18,6 +18,8 @@ import stillroom
 from stillroom.modalities import load_samples
 from tests.conftest import ROOT, copy_library, environment, run_in
 
+pytestmark = pytest.mark.slow  # they start commands
+
 EXAMPLES = ROOT / "examples"
 VIT = "artifacts/students/vit-kd-0"
 
