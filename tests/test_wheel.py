@@ -10,7 +10,6 @@ import pytest
 
 from tests.conftest import ROOT, environment
 
-
 pytestmark = pytest.mark.slow  # they start commands
 
 
