@@ -11,8 +11,7 @@ from stillroom.benchmarks.figure import Figure, alternate, rounded
 
 
 def commands(repeats: int) -> list[Figure]:
-    """`stillroom --help` against an empty Python; and, in a project with nothing to do, `dvc repro` against
-    `dvc status`."""
+    """`stillroom --help` against an empty Python, and `dvc repro` with nothing to do against `dvc status`."""
     empty = [sys.executable, "-c", "pass"]
     help_ = [
         sys.executable,

@@ -42,6 +42,7 @@ class Figure:
         return found >= float(limit) if sign == ">=" else found <= float(limit)
 
     def to_json(self) -> dict[str, Any]:
+        """An entry of `stillroom bench --json`."""
         return asdict(self) | {"met": self.met}
 
 

@@ -1,0 +1,1 @@
+"""Whole params.yaml files, one an experiment: `stillroom preset NAME` prints them."""

@@ -1,0 +1,1 @@
+"""From what students left to the report: scores with intervals, tables, plots, the page."""

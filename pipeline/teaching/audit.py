@@ -57,6 +57,7 @@ class Audit:
     ok: bool
 
     def to_json(self) -> dict:
+        """What `stillroom store audit --json` prints of it."""
         return asdict(self)
 
 

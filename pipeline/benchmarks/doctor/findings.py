@@ -22,6 +22,7 @@ class Findings:
     problems: list[Problem] = field(default_factory=list)
 
     def problem(self, what: str, why: str, do: str, stops: bool = False) -> None:
+        """Add a problem."""
         self.problems.append(Problem(what, why, do, stops))
 
     @property
@@ -30,6 +31,7 @@ class Findings:
         return not any(one.stops for one in self.problems)
 
     def to_json(self) -> dict[str, Any]:
+        """What `stillroom doctor --json` prints."""
         return {"ok": self.ok, "facts": self.facts, "problems": [asdict(one) for one in self.problems]}
 
 

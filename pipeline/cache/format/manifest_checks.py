@@ -26,15 +26,30 @@ def refuse_bloat(text: bytes) -> None:
 
 
 def refuse_constant(name: str) -> Any:
+    """Refuse `NaN` and the infinities, which Python reads in JSON.
+
+    Raises:
+        ValueError: always.
+    """
     raise ValueError(f"{name} is no JSON")
 
 
 def require(condition: bool, problem: str) -> None:
+    """Refuse what does not hold.
+
+    Raises:
+        ValueError: with `problem` as its text.
+    """
     if not condition:
         raise ValueError(problem)
 
 
 def check_count(value: Any, name: str, most: int) -> int:
+    """A whole number in 1..`most`.
+
+    Raises:
+        ValueError: it is none; names the field.
+    """
     require(
         type(value) is int and 1 <= value <= most,
         f"{name} = {value!r:.80}, expected a whole number in 1..{most}",
@@ -43,6 +58,11 @@ def check_count(value: Any, name: str, most: int) -> int:
 
 
 def check_table(value: Any, name: str, *names: str) -> dict[str, Any]:
+    """A table with exactly these keys, or without any given with whatever keys.
+
+    Raises:
+        ValueError: it is none; names the field.
+    """
     require(isinstance(value, dict), f"{name} is no table")
     require(
         not names or set(value) == set(names),
@@ -52,6 +72,11 @@ def check_table(value: Any, name: str, *names: str) -> dict[str, Any]:
 
 
 def check_digest(value: Any, name: str) -> str:
+    """A SHA-256, 64 small hexadecimal digits.
+
+    Raises:
+        ValueError: it is none; names the field.
+    """
     require(
         isinstance(value, str) and bool(_HEX.fullmatch(value)), f"{name} = {value!r:.80}, expected a SHA-256"
     )
@@ -59,6 +84,11 @@ def check_digest(value: Any, name: str) -> str:
 
 
 def check_layout(tree: dict[str, Any], identity: dict[str, Any]) -> Layout:
+    """The layout that a manifest tells, which must be that of its identity.
+
+    Raises:
+        ValueError: a field is not what it must be, or fields do not fit each other.
+    """
     extents = check_table(tree["extents"], "extents", "views", "samples")
     views = check_count(extents["views"], "extents.views", 65535)
     samples = check_count(extents["samples"], "extents.samples", 2**31)

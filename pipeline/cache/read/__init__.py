@@ -1,0 +1,1 @@
+"""A published cache, read and checked: a folder or an address, Zarr or HDF5."""

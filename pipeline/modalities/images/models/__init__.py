@@ -1,0 +1,1 @@
+"""Models of images: timm's, and the student families."""

@@ -48,6 +48,7 @@ SUPERSAMPLING = 2  # drawn this much larger, then reduced: Pillow's lines have n
 
 
 def draw_all(things: tuple[Thing, ...], pen: Pen, dice: Dice, figure: Figure) -> None:
+    """Draw things one over the other, the first lowest."""
     for thing in things:
         thing(pen, dice, figure)
 

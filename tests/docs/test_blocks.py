@@ -1,0 +1,167 @@
+"""The console blocks of the pages. What is in `PARSED` is held to the real command line alone, and each entry
+says why; `LATER` stands for commands of a block that runs otherwise. All else is run, on a tiny project.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from stillroom.modalities import load_samples
+from tests.conftest import ROOT, environment
+from tests.docs.blocks import PAGES, Block, Command, blocks, parse, spans
+
+pytestmark = pytest.mark.slow  # they start commands
+
+# what a block holds -> why it is not run here
+PARSED = {
+    "stanford40": "needs the images of Stanford 40, and hours",
+    "examples/together.py": "tests/docs/test_examples.py runs the examples",
+    "examples/own_loop.py": "the same",
+    "ada$": "members of a team: tests/team/test_page.py runs their page",
+    "make ": "installs, and takes minutes: .ci/run runs them",
+    "preset sketch40": "ten minutes: `make demo` runs it with one seed, tests/team/test_page.py with less",
+    "dvc exp": "tests/team/test_dvc.py runs experiments, queued and not",
+    "--nnodes": "several machines: tests/stages/test_nodes.py runs two agents",
+    "stillroom student --family swin --arm kd\n": "four processes: tests/stages/test_resume.py runs such",
+    "resumed:": "goes on after a kill: tests/stages/test_resume.py kills",
+    "$ stillroom bench          # --json": "four minutes: tests/stages/test_bench.py runs a part",
+}
+LATER = ("stillroom bench",)  # the same
+SINGLE = "stillroom prepare  "  # how the block with every command begins
+CONSOLE = [one for one in blocks("console") if one.page != "docs/team.md"]
+
+
+def reason(block: Block) -> str | None:
+    """Why a block is not run."""
+    return next((why for mark, why in PARSED.items() if mark in block.text), None)
+
+
+RUN = [block for block in CONSOLE if not reason(block)]
+
+
+def run(command: Command, folder: Path) -> str:
+    """Run one as it is typed; what it prints must hold what the page shows."""
+    done = subprocess.run(
+        ["bash", "-c", command.text],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    said = done.stdout + done.stderr
+    refused = any(line.startswith("error:") for line in command.expected)
+    assert (done.returncode != 0) == refused and "Traceback" not in said, f"{command.text}\n{said}"
+    for line in command.expected:
+        assert " ".join(line.split()) in " ".join(said.split()), f"{command.text}\n{line}\n{said}"
+    return said
+
+
+@pytest.fixture(scope="module")
+def used(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which every single command of the README was run."""
+    folder = tmp_path_factory.mktemp("used") / "project"
+    shutil.copytree(finished, folder, symlinks=True)
+    samples = load_samples(folder / "artifacts/data")
+    for name in ("photo.jpg", "IMAGE"):
+        shutil.copy(samples.file(samples.rows[0]), folder / name)
+    (block,) = [one for one in RUN if SINGLE in one.text]
+    for command in block.commands:
+        command.text = command.text.replace(" KEY", f" {samples.in_splits('train').rows[0].key}")
+        if not command.text.startswith(LATER):
+            run(command, folder)
+    return folder
+
+
+def test_the_single_commands(used: Path) -> None:
+    student = json.loads((used / "artifacts/students/swin-kd-0/student.json").read_text())
+    assert student["family"] == "swin"
+    assert list(used.glob("*.png"))  # the sheet of `store show`
+
+
+def test_a_finished_student(used: Path) -> None:
+    (block,) = [one for one in RUN if one.page == "docs/students.md" and "predict" in one.text]
+    for command in block.commands:
+        run(command, used)
+    assert (used / "swin.onnx").is_file()
+
+
+def test_a_cache_of_something_else_is_refused_in_these_words(project: Path) -> None:
+    (block,) = [one for one in RUN if "views.seed=1" in one.text]
+    (command,) = block.commands
+    assert len(command.expected) == 4
+    run(command, project)
+
+
+def test_the_cache_in_one_process_and_in_four(project: Path) -> None:
+    (block,) = [one for one in RUN if one.page == "docs/cache.md" and "torchrun" in one.text]
+    for command in block.commands:
+        shutil.rmtree(project / "artifacts/cache")
+        shutil.rmtree(project / "artifacts/.staging", ignore_errors=True)
+        run(command, project)
+        assert (project / "artifacts/cache/manifest.json").is_file()
+
+
+def test_images_of_your_own(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for number, name in enumerate(("cat", "dog")):
+            (tmp_path / "photos" / split / name).mkdir(parents=True)
+            picture = Image.new("RGB", (48, 40), (100 * number, 50, len(split)))
+            picture.save(tmp_path / "photos" / split / name / "1.png")
+    (block,) = [one for one in RUN if one.page == "docs/data.md"]
+    for command in block.commands:
+        run(command, tmp_path)
+    assert len(load_samples(tmp_path / "artifacts/data", tmp_path / "photos").rows) == 4
+
+
+def test_what_is_timed_runs() -> None:
+    (block,) = [one for one in RUN if "timeit" in one.text]
+    for command in block.commands:
+        run(Command(command.text.replace("-m timeit", "-m timeit -n 1 -r 1")), ROOT)
+
+
+def test_every_block_is_run_or_parsed_for_a_reason() -> None:
+    """A new block that no test above runs fails here, until one does or `PARSED` says why not."""
+    known = [SINGLE, "predict photo.jpg", "views.seed=1", "--nproc-per-node 4 stillroom cache   "]
+    known += ["preset folder", "timeit"]
+    left = [str(block) for block in RUN if not any(mark in block.text for mark in known)]
+    assert not left
+    assert all(any(mark in block.text for block in CONSOLE) for mark in [*PARSED, *known])
+
+
+@pytest.mark.parametrize("block", [*CONSOLE, *blocks("bash")], ids=str)
+def test_what_blocks_call_exists(block: Block, tmp_path: Path) -> None:
+    if block.page == "docs/team.md":  # a `find` over the cache, which tests/team/test_sharing.py runs
+        pytest.skip("run by tests/team")
+    calls = parse(block.script, tmp_path)
+    assert len(calls) >= len(block.commands if block.kind == "console" else [1])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_text_calls_exists(page: Path, tmp_path: Path) -> None:
+    found = spans(page)
+    assert len(parse("\n".join(found), tmp_path)) >= len(found)
+
+
+def test_the_partial_weights_are_filled_in(tmp_path: Path) -> None:
+    """The lines of Python in docs/results.md, on a file with a few of those names; no page has others."""
+    import torch
+
+    (block,) = blocks("python")
+    names = [f"blocks.6.1.bn3.{name}" for name in ("weight", "bias")]
+    start = dict.fromkeys([*names, "conv_stem.weight"], torch.ones(2, dtype=torch.float16))
+    (name,) = re.findall(r'load_file\("(.*?)"\)', block.text)
+    save_file({one: value.clone() for one, value in start.items()}, tmp_path / name)
+    subprocess.run([sys.executable, "-c", block.text], cwd=tmp_path, env=environment(), check=True)
+    made = load_file(tmp_path / "b4.safetensors")
+    assert {one: value.tolist() for one, value in made.items()} == {
+        names[0]: [0.0, 0.0], names[1]: [0.0, 0.0], "conv_stem.weight": [1.0, 1.0]
+    }  # fmt: skip
+    assert made["conv_stem.weight"].dtype == torch.float32

@@ -1,0 +1,187 @@
+"""Every script of examples/, each as a user starts it, on a tiny project."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import stillroom
+from stillroom.modalities import load_samples
+from tests.conftest import ROOT, copy_library, environment, run_in
+
+pytestmark = pytest.mark.slow  # they start commands
+
+EXAMPLES = ROOT / "examples"
+VIT = "artifacts/students/vit-kd-0"
+
+
+def example(folder: Path, name: str, *arguments: str) -> str:
+    """What a script prints when it is run in a folder."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_each_has_a_test_and_a_line_in_the_list() -> None:
+    tests, listed = Path(__file__).read_text(), (EXAMPLES / "README.md").read_text()
+    names = {file.name for file in EXAMPLES.glob("*.py")}
+    assert all(f'"{name}"' in tests for name in names)
+    assert set(re.findall(r"^\| \[(\w+\.py)\]", listed, re.MULTILINE)) == names
+    for name, page in re.findall(r"^\| \[(\w+\.py)\].*\]\((\S+\.md)\)", listed, re.MULTILINE):
+        assert f"examples/{name}" in (EXAMPLES / page).read_text(), f"{page} does not name {name}"
+
+
+def test_own_loop(finished: Path) -> None:
+    losses = [float(one) for one in re.findall(r"loss (\S+)", example(finished, "own_loop.py", "3"))]
+    assert len(losses) == 3 and losses[-1] < losses[0]
+
+
+def test_load_student(finished: Path) -> None:
+    """Timm's own transform and model say what `stillroom predict` says, but for another resampling."""
+    samples = load_samples(finished / "artifacts/data").in_splits("test")
+    photo = str(samples.file(samples.rows[0]))
+    name, share = example(finished, "load_student.py", VIT, photo).rsplit(maxsplit=1)
+    said = run_in(finished, "stillroom", "predict", photo, "--json", "--top", "40", "--student", VIT).stdout
+    (found,) = json.loads(said)
+    assert {one["class"]: one["probability"] for one in found["top"]}[name] == pytest.approx(
+        float(share), abs=0.02
+    )
+
+
+@pytest.mark.parametrize("backend", ["zarr", "hdf5"])
+def test_read_cache(finished: Path, tmp_path: Path, backend: str) -> None:
+    cache = finished / "artifacts/cache"
+    if backend == "hdf5":
+        run_in(finished, "stillroom", "store", "convert", str(cache), str(tmp_path / "c"), "--to", "hdf5")
+        cache = tmp_path / "c"
+    store = stillroom.open_cache(cache)
+    said = example(finished, "read_cache.py", str(cache))
+    assert f"{len(store.keys)} samples from {store.keys[0]} to {store.keys[-1]}\n" in said
+    for view in range(store.layout.views):
+        right = (store.logits(view).argmax(1) == store.labels).mean()
+        box = store.parameters(view)["box"][0].tolist()
+        assert f"view {view}: right in {right:.1%}, the first sample cut at {box}\n" in said
+
+
+def test_linear_head(project: Path) -> None:
+    """The trunk stays as it is, the head learns, and `stillroom teacher` adopts both."""
+    shutil.copy(project / "artifacts/teacher/model.safetensors", project / "start.safetensors")
+    text = (project / "params.yaml").read_text().replace("train: {epochs: 1,", "train: {epochs: 0,")
+    (project / "params.yaml").write_text(
+        text.replace("teacher:\n", "teacher:\n  weights: head.safetensors\n")
+    )
+    said = example(project, "linear_head.py", "start.safetensors")
+    (share,) = re.findall(r"^head.safetensors: right in (\S+)% of 240 views", said)
+    assert float(share) > 50
+    start, made = load_file(project / "start.safetensors"), load_file(project / "head.safetensors")
+    head = {name for name in made if not torch.equal(made[name], start[name])}
+    assert made.keys() == start.keys() and head == {"head.fc.weight", "head.fc.bias"}
+    run_in(project, "stillroom", "teacher")
+    adopted = load_file(project / "artifacts/teacher/model.safetensors")
+    assert all(torch.equal(adopted[name], made[name]) for name in made)
+    run_in(project, "stillroom", "cache", "--replace")
+    store = stillroom.open_cache(project / "artifacts/cache")
+    assert np.mean([store.logits(view).argmax(1) == store.labels for view in (0, 1)]) > 0.5
+
+
+def test_apart(finished: Path) -> None:
+    ce = "artifacts/students/vit-ce-0"
+    gain, interval = example(finished, "apart.py", ce, VIT).split(maxsplit=1)
+    scores = [json.loads((finished / one / "metrics.json").read_text())["accuracy"] for one in (ce, VIT)]
+    assert float(gain) == pytest.approx(scores[1] - scores[0])
+    low, high = map(float, re.findall(r"-?\d+\.\d+", interval)[:2])
+    assert low <= float(gain) <= high
+    assert example(finished, "apart.py", VIT, VIT) == "0.0 (0.0, 0.0) 0.0 (0.0, 0.0)\n"
+
+
+def test_together(finished: Path) -> None:
+    """One teacher alone, softened, is as accurate as it is."""
+    one = json.loads((finished / "artifacts/teacher/metrics.json").read_text())
+    said = example(finished, "together.py", "artifacts/teacher")
+    (accuracy,) = re.findall(r"accuracy['=: ]+(\d+\.?\d*)", said)
+    assert float(accuracy) == pytest.approx(one["accuracy"])
+    assert example(finished, "together.py", "artifacts/teacher", VIT) != said
+
+
+def commands(project: Path, library: Path, *words: list[str]) -> tuple[list[int], str]:
+    """Run commands of a copy of the library, one after the other: how each ended, and what they print."""
+    code = (
+        "import json, sys\n"
+        "from stillroom_stages.cli import main\n"
+        "for words in json.loads(sys.argv[1]):\n"
+        "    try: main(words, prog_name='stillroom')\n"
+        "    except SystemExit as ended: print('ended with', ended.code, flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(words)],
+        cwd=project,
+        env=environment() | {"PYTHONPATH": str(library)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return [int(one) for one in re.findall(r"^ended with (\d)$", done.stdout, re.MULTILINE)], done.stdout
+
+
+def test_left_half_and_huber(project: Path, tmp_path: Path) -> None:
+    """One file each, copied into the library: found by name, and their keys are checked."""
+    library = tmp_path / "library"
+    copy_library(library)
+    shutil.copy(EXAMPLES / "left_half.py", library / "stillroom/modalities/images/policies")
+    shutil.copy(EXAMPLES / "huber.py", library / "stillroom/losses")
+    left = ["--set", "views.recipe={name: left_half, flip: 0.25}"]
+    huber = ["student", "--family", "vit", "--arm", "huber", "--set", "student.train.epochs=1"]
+    ended, said = commands(
+        project,
+        library,
+        ["cache", "--replace", *left],
+        [*huber, *left, "--set", "student.losses.huber={delta: 2.0}"],
+        ["cache", "--set", "views.recipe={name: left_half, flp: 0.25}"],
+        [*huber, *left, "--set", "student.losses.huber={dleta: 2.0}"],
+    )
+    assert ended == [0, 0, 2, 2], said
+    found = json.loads((project / "artifacts/students/vit-huber-0/student.json").read_text())
+    assert found["config"]["loss"] == {"alpha": 0.5, "delta": 2.0, "outputs": ["logits"]}
+    boxes = stillroom.open_cache(project / "artifacts/cache").parameters(0)["box"]
+    assert (boxes[:, 0] == 0).all() and (boxes[:, 2] < 64).all()
+    assert "did you mean views.recipe.flip?" in said
+    assert "student.losses.huber.dleta" in said and "did you mean delta?" in said
+
+
+def test_listed(tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    copy_library(library)
+    shutil.copy(EXAMPLES / "listed.py", library / "stillroom/modalities/images/datasets")
+    (tmp_path / "photos").mkdir()
+    rows = ["file,class,split"]
+    for number, (name, split) in enumerate(product(("cat", "dog"), ("train", "test"))):
+        Image.new("RGB", (48, 40), (60 * number, 50, 9)).save(tmp_path / "photos" / f"{number}.png")
+        rows.append(f"{number}.png,{name},{split}")
+    (tmp_path / "photos/mine.csv").write_text("\n".join(rows))
+    (tmp_path / "params.yaml").write_text("data: {name: listed, path: photos}\n")
+    ended, said = commands(
+        tmp_path,
+        library,
+        ["prepare", "--set", "data.table=mine.csv"],
+        ["prepare"],
+        ["prepare", "--set", "data.tabel=mine.csv"],
+    )
+    assert ended == [0, 1, 2], said
+    assert "photos/list.csv cannot be read" in said and "did you mean data.table?" in said
+    table = load_samples(tmp_path / "artifacts/data", tmp_path / "photos")
+    assert table.classes == ("cat", "dog") and [row.key for row in table.rows] == ["0", "1", "2", "3"]
