@@ -171,10 +171,12 @@ def refuse_not_finite(values: np.ndarray) -> None:
 
 
 def first_row(bad: np.ndarray) -> int | None:
+    """The first row of bool [n, ...] with a True; None: there is none."""
     rows = bad.reshape(len(bad), -1).any(axis=1)
     return int(rows.argmax()) if rows.any() else None
 
 
 def worst(values: np.ndarray, row: int) -> tuple[int, float]:
+    """A row of [n, ...] and its value of the largest magnitude."""
     flat = values[row].reshape(-1)
     return row, float(flat[np.abs(flat).argmax()])
