@@ -23,9 +23,10 @@ from stillroom.modalities.base import (
 )
 from stillroom.modalities.vectors import settings
 from stillroom.modalities.vectors.fields import FIELDS, Policy, Sample, View
-from stillroom.params import Data, Params, Section, StudentModel, validated
+from stillroom.params import Data, Params, Section, StudentModel
 from stillroom.progress import Progress
 from stillroom.samples import Samples
+from stillroom.validation import validated
 
 POLICIES = f"{__name__}.policies"
 
