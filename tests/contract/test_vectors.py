@@ -33,6 +33,8 @@ Run = Callable[..., subprocess.CompletedProcess]
 BEFORE = f"""
 from stillroom import losses, modalities
 
+pytestmark = pytest.mark.slow
+
 modalities.__path__.append({str(MORE / "modalities")!r})
 losses.__path__.append({str(MORE / "losses")!r})
 """

@@ -13,6 +13,8 @@ import stillroom
 from stillroom.cache.read.backends import open_store
 from tests.conftest import run_in
 
+pytestmark = pytest.mark.slow
+
 FEATURES = ("--set", "cache.teachers={logits: artifacts/teacher, features: {of: logits, take: pooled}}")
 
 
