@@ -22,7 +22,7 @@ demo: install
 
 # Most tests start real processes; a file's tests share what they set up, so each file stays in one worker
 test: install
-	python -m pytest -n auto --dist loadfile
+	python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # What one runs before each commit: two minutes
 check: lint types

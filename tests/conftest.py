@@ -61,7 +61,7 @@ Run = Callable[..., subprocess.CompletedProcess]
 
 
 # Tests that start commands are in these folders, use one of these fixtures, or are marked: they are slow
-SLOW_FOLDERS, SLOW_FIXTURES = {"stages", "team", "faults"}, {"finished", "empty"}
+SLOW_FOLDERS, SLOW_FIXTURES = ("team", "faults", "stages"), {"finished", "empty"}
 
 
 def pytest_configure() -> None:
@@ -70,10 +70,15 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    def folder(item: pytest.Item) -> str:
+        return item.path.relative_to(ROOT / "tests").parts[0]
+
     for item in items:
-        folders = item.path.relative_to(ROOT / "tests").parts[:-1]
-        if SLOW_FOLDERS & {*folders} or SLOW_FIXTURES & {*item.fixturenames}:
+        if folder(item) in SLOW_FOLDERS or SLOW_FIXTURES & {*item.fixturenames}:
             item.add_marker(pytest.mark.slow)
+    # the longest files first, so that no worker is left alone with one (`--no-loadscope-reorder`)
+    order = {name: place for place, name in enumerate(SLOW_FOLDERS)}
+    items.sort(key=lambda item: order.get(folder(item), len(order)))
 
 
 @pytest.hookimpl(tryfirst=True)

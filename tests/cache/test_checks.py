@@ -148,7 +148,7 @@ def test_what_verifies_is_read_by_other_programs_too(cache: Path) -> None:
     random = np.random.default_rng(11)
     file = open_store(cache).file("views/box", 1, 0)
     good = (cache / file).read_bytes()
-    for bit in random.integers(0, 8 * len(good), 400):
+    for bit in random.integers(0, 8 * len(good), 200):
         bad = bytearray(good)
         bad[bit // 8] ^= 1 << (bit % 8)
         (cache / file).write_bytes(bad)

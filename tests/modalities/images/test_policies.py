@@ -1,6 +1,7 @@
 """Every policy: the teacher's pixels are the student's, whatever lies between them."""
 
 import hashlib
+import json
 import pickle
 import random
 import subprocess
@@ -169,7 +170,11 @@ def test_ranks_and_parts_divide_the_same_batches(samples: Samples, tmp_path: Pat
     assert len(late) == 1 and torch.equal(late[0].inputs, whole[2].inputs)
 
 
-@pytest.mark.parametrize(("workers", "method"), [(1, "fork"), (4, "fork"), (1, "spawn"), (4, "spawn")])
+# A spawned worker imports torch
+WORKERS = [(1, "fork"), (4, "fork"), pytest.param(2, "spawn", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("workers", "method"), WORKERS)
 def test_workers_change_no_pixel(samples: Samples, workers: int, method: str) -> None:
     shots = drawn(make_recipe(POLICIES["both"]), 3, samples, samples.rows, 1)
     expected = torch.from_numpy(np.stack([MODALITY.render(Pixels(samples), shot, SPEC) for shot in shots]))
@@ -210,28 +215,39 @@ def test_pixels_are_the_golden_ones(samples: Samples, policy: str) -> None:
     assert digest.hexdigest()[:32] == GOLDEN[policy]
 
 
+ELSEWHERE = """
+import json, pickle, sys
+from stillroom.modalities.images.policies import make_recipe
+from stillroom.views.planes import drawn
+samples, policies = pickle.loads(sys.stdin.buffer.read())
+recipes = {name: make_recipe(policy) for name, policy in policies.items()}
+print(json.dumps({name: repr(drawn(recipes[name], 3, samples, samples.rows, 7)) for name in recipes}))
+"""
+
+
+@pytest.fixture(scope="module")
+def drawn_elsewhere(samples: Samples) -> dict[str, str]:
+    """The views of each policy as another process draws them."""
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE],
+        input=pickle.dumps((samples, POLICIES)),
+        capture_output=True,
+        cwd=ROOT,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
 @every_policy
-def test_a_view_depends_on_seed_key_and_number_alone(samples: Samples, policy: str) -> None:
+def test_a_view_depends_on_seed_key_and_number_alone(
+    samples: Samples, policy: str, drawn_elsewhere: dict[str, str]
+) -> None:
     """Drawn alone, in any order or among others: the same; a single one more does not change the rest."""
     recipe, rows = make_recipe(POLICIES[policy]), samples.rows
     together = drawn(recipe, 3, samples, rows, 7)
     alone = [drawn(recipe, 3, samples, [row], 7)[0] for row in reversed(rows)][::-1]
     assert alone == together
-    code = (
-        "import pickle, sys\n"
-        "from stillroom.modalities.images.policies import make_recipe\n"
-        "from stillroom.views.planes import drawn\n"
-        "samples, recipe = pickle.loads(sys.stdin.buffer.read())\n"
-        "print(repr(drawn(make_recipe(recipe), 3, samples, samples.rows, 7)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        input=pickle.dumps((samples, POLICIES[policy])),
-        capture_output=True,
-        cwd=ROOT,
-        check=True,
-    )
-    assert done.stdout.decode().strip() == repr(together)
+    assert drawn_elsewhere[policy] == repr(together)
 
 
 @every_policy

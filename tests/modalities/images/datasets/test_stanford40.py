@@ -15,7 +15,12 @@ from stillroom.modalities.images.datasets import stanford40
 from stillroom.progress import Progress
 
 REAL = Path(__file__).parents[5] / "shared" / "stanford40"
-needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no copy of Stanford 40 Actions in {REAL}")
+
+
+def needs_real(test):
+    """Reads 9,532 images, where they are."""
+    absent = pytest.mark.skipif(not REAL.is_dir(), reason=f"no copy of Stanford 40 Actions in {REAL}")
+    return pytest.mark.slow(absent(test))
 
 
 def read(root, progress=None, official=False):
