@@ -14,6 +14,8 @@ from stillroom.cache.read.backends import open_store
 from tests import warm
 from tests.conftest import environment
 
+pytestmark = pytest.mark.slow
+
 MORE = Path(__file__).parent / "more"
 PARAMS = """
 data: {name: blobs}
@@ -33,7 +35,6 @@ Run = Callable[..., subprocess.CompletedProcess]
 BEFORE = f"""
 from stillroom import losses, modalities
 
-pytestmark = pytest.mark.slow
 
 modalities.__path__.append({str(MORE / "modalities")!r})
 losses.__path__.append({str(MORE / "losses")!r})
