@@ -37,26 +37,35 @@ HARMLESS = {
     "stages/output.py": "the command line",
 }
 LOSSES = {f"pipeline/losses/{name}.py": "arms are only checked" for name in ("__init__", "_effect", "kd")}
+NAMES = {f"pipeline/cache/{room}/__init__.py": "names are only checked" for room in ("encodings", "stores")}
+DATA_SETS = {"pipeline/modalities/images/datasets/__init__.py": "names are only checked"}
 # ... and of single stages
 OF_STAGES = {
-    "prepare": {
+    "prepare": NAMES
+    | {
         "pipeline/losses/__init__.py": "arms are only checked",
         "pipeline/modalities/base.py": "paths are only checked",
         "pipeline/modalities/images/fields.py": "the policy is only checked",
         "pipeline/modalities/images/policies/__init__.py": "the policy is only checked",
     },
-    "teacher": LOSSES | {"pipeline/modalities/images/models/families.py": "families are only checked"},
+    "teacher": LOSSES
+    | NAMES
+    | DATA_SETS
+    | {"pipeline/modalities/images/models/families.py": "families are only checked"},
     "cache": LOSSES
+    | DATA_SETS
     | {
         "pipeline/evaluation/metrics.py": "what is printed at the end",
         "pipeline/losses/_common.py": "arms are only checked",
         "pipeline/modalities/images/models/families.py": "families are only checked",
     },
-    "student": {
+    "student": DATA_SETS
+    | {
         "pipeline/modalities/images/policies/__init__.py": "what was drawn is in the cache",
         "pipeline/provenance/probes.py": "refuses a machine that renders otherwise",
     },
-    "report": {
+    "report": DATA_SETS
+    | {
         "pipeline/losses/__init__.py": "arms are only checked",
         "pipeline/modalities/base.py": "paths are only checked",
         "pipeline/modalities/images/policies/__init__.py": "the policy is only checked",
@@ -126,7 +135,7 @@ def test_a_stage_depends_on_nothing_else(stage: str, uses: dict[str, set[str]]) 
     deps, reached = stages()[stage], closure(f"stages/{stage}.py")
     for one in deps:
         files = [file.relative_to(ROOT).as_posix() for file in sorted((ROOT / one).rglob("*.py"))] or [one]
-        assert (ROOT / one).exists() and set(files) <= reached, f"{stage} imports nothing of {one}"
+        assert (ROOT / one).exists() and set(files) & reached, f"{stage} imports nothing of {one}"
         assert set(files) & (uses[stage] | classes(uses[stage])), f"{stage} uses nothing of {one}"
     assert not [one for one in deps if one in HARMLESS or one in OF_STAGES[stage]]
 
