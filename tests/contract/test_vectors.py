@@ -35,7 +35,6 @@ Run = Callable[..., subprocess.CompletedProcess]
 BEFORE = f"""
 from stillroom import losses, modalities
 
-
 modalities.__path__.append({str(MORE / "modalities")!r})
 losses.__path__.append({str(MORE / "losses")!r})
 """
