@@ -49,11 +49,11 @@ def keep_to_quota() -> None:
     torch.set_num_threads(min(torch.get_num_threads(), cores().used))
 
 
-def autocast(where: "torch.device", amp: str) -> Any:
+def autocast(target: "torch.device", amp: str) -> Any:
     """A context: bfloat16 autocast if `amp` is "bf16", else none."""
     import torch
 
-    return torch.autocast(where.type, torch.bfloat16, enabled=amp == "bf16")
+    return torch.autocast(target.type, torch.bfloat16, enabled=amp == "bf16")
 
 
 def environment(versions: dict[str, str]) -> dict[str, str]:
@@ -66,7 +66,7 @@ def environment(versions: dict[str, str]) -> dict[str, str]:
     import timm
     import torch
 
-    where = device()
+    found = device()
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -74,5 +74,5 @@ def environment(versions: dict[str, str]) -> dict[str, str]:
         "numpy": numpy.__version__,
         **versions,
         "machine": platform.machine(),
-        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name(found) if found.type == "cuda" else "cpu",
     }

@@ -335,7 +335,7 @@ class Hard(Distilled):
 
 
 class Losses(Section):
-    """`student.losses`: what an arm's loss takes. A loss of one's own (pipeline/losses/NAME.py) is one more
+    """`student.losses`: what an arm's loss takes. A loss of the user (pipeline/losses/NAME.py) is one more
     entry, checked against its signature where it is used.
     """
 

@@ -107,7 +107,7 @@ def repair(params: "Params", path: Path | str, as_json: bool) -> None:
     opened = open_store(path)
     if opened.remote:
         raise CacheError(
-            f"{opened.place} is read only",
+            f"{opened.location} is read only",
             "only a cache in a folder is mended",
             "run it where the cache lies",
         )

@@ -34,8 +34,8 @@ def stage_one(
     recipe = MODALITY.policy(RECIPE)
     with torch.random.fork_rng():
         model = create(teacher, len(samples.classes), {}, size=SIZE)
-    where = device()
-    model.net.to(where)
+    target = device()
+    model.net.to(target)
     silent = Progress()
     described = {
         "arch": teacher,
@@ -48,7 +48,7 @@ def stage_one(
     keys, labels = [row.key for row in samples.rows], samples.labels()
     forward = Forward(model, batch_size, amp)
     blank = [
-        torch.zeros(len(rows), SIZE, SIZE, 3, dtype=torch.uint8, device=where)
+        torch.zeros(len(rows), SIZE, SIZE, 3, dtype=torch.uint8, device=target)
         for rows in torch.arange(len(samples)).split(forward.batch_size)
     ]
     views = 2
@@ -70,7 +70,7 @@ def stage_one(
     ratio, spread = ratios(theirs, mine)
     count = views * len(samples)
     rates = [count / statistics.median(seconds) for seconds in (mine, theirs)]
-    goal = 0.97 if where.type == "cpu" else 0.90
+    goal = 0.97 if target.type == "cpu" else 0.90
     figure = Figure(
         "stage one, whole",
         rounded(rates[0]),

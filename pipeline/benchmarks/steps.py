@@ -38,19 +38,19 @@ def steps(
     Returns:
         the figures, and seconds a step of `ce`, `kd` and `online`.
     """
-    where = device()
+    target = device()
     config = Train(epochs=1, batch_size=batch_size, warmup_epochs=0, lr=1e-4, amp=amp)
     classes = len(samples.classes)
 
     with torch.random.fork_rng():
         teacher = create(TEACHER, classes, {}, size=SIZE)
-    teacher.net.to(where)
+    teacher.net.to(target)
 
     def arm(
         name: str, settings: dict, teachers: list[Asked] | None = None
     ) -> tuple[Callable[[int], object], list[float]]:
         loss = load(name, settings)
-        model = _student(classes, where)
+        model = _student(classes, target)
         source = CachedBatches(
             samples, store, model.spec, batch_size, 0, loss.outputs, teachers=teachers, amp=amp
         )
@@ -102,8 +102,8 @@ def steps(
     ], seconds
 
 
-def _student(classes: int, where: torch.device) -> Model:
+def _student(classes: int, target: torch.device) -> Model:
     with torch.random.fork_rng():
         model = create(STUDENT, classes, {}, size=SIZE)
-    model.net.to(where)
+    model.net.to(target)
     return model

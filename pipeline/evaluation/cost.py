@@ -19,11 +19,11 @@ def flops(model: Model) -> int:
 
     Counted by torch's counter: products of matrices, convolutions and attention, a multiply-add as two.
     """
-    net, where = model.net, next(model.net.parameters()).device
+    net, device = model.net, next(model.net.parameters()).device
     was_training = net.training
     net.eval()
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        net(model.example(1).to(where))
+        net(model.example(1).to(device))
     net.train(was_training)
     return counter.get_total_flops()
 
@@ -33,16 +33,16 @@ def latency(model: Model, batch: int) -> float:
 
     One pass warms up; then as many as fit into about a second, at least 3 and at most 20.
     """
-    net, where = model.net, next(model.net.parameters()).device
+    net, device = model.net, next(model.net.parameters()).device
     was_training = net.training
     net.eval()
-    inputs = model.example(batch).to(where)
+    inputs = model.example(batch).to(device)
 
     def once() -> float:
         began = time.perf_counter()
         net(inputs)
-        if where.type == "cuda":
-            torch.cuda.synchronize(where)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         return time.perf_counter() - began
 
     with torch.inference_mode():

@@ -29,16 +29,16 @@ def names() -> list[str]:
     return registry.names(__name__, FIRST)
 
 
-def check(name: str, where: str) -> None:
+def check(name: str, key: str) -> None:
     """Refuse a loss that is not there.
 
     Args:
-        where: what names it, for the message.
+        key: what names it, for the message.
 
     Raises:
         ParamsError: names the nearest ones.
     """
-    registry.check(__name__, name, f"{where}: there is no loss {name!r}", FIRST)
+    registry.check(__name__, name, f"{key}: there is no loss {name!r}", FIRST)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def check_effect(name: str, loss: Loss, classes: int, batch: int) -> list[str]:
     where = f"student.losses.{name}"
     try:
         ample = _of_teacher(loss, *AMPLE)
-    except Exception:  # a loss of one's own that is broken: training shows where
+    except Exception:  # a broken loss of the user: training shows where
         return []
     if ample == 0:
         raise ParamsError(

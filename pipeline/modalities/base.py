@@ -234,9 +234,9 @@ class Model(ABC):
             amp: `none` or `bf16`.
             net, take: as of `__call__`.
         """
-        where = next(self.net.parameters()).device
-        with autocast(where, amp):
-            return self(self.prepare(raw.to(where, non_blocking=True)), net, take)
+        device = next(self.net.parameters()).device
+        with autocast(device, amp):
+            return self(self.prepare(raw.to(device, non_blocking=True)), net, take)
 
     def shape_of(self, layer: str, who: str) -> tuple[int, ...]:
         """The shape of what a layer gives of one view.

@@ -48,7 +48,7 @@ def check_arm(arm: str, params: Params, samples: Samples, family: str) -> list[s
     return check_effect(arm, losses.load(arm, params.student.losses.of(arm)), classes, part)
 
 
-def smallest_part(count: int, train: Train, where: str) -> int:
+def smallest_part(count: int, train: Train, key: str) -> int:
     """The fewest samples that one forward pass sees.
 
     Raises:
@@ -57,7 +57,7 @@ def smallest_part(count: int, train: Train, where: str) -> int:
     batch = count // -(-count // train.batch_size) if count else 0
     if batch < train.accumulate:
         raise ParamsError(
-            f"{where}.accumulate = {train.accumulate}: a batch of {batch} samples cannot be cut into "
+            f"{key}.accumulate = {train.accumulate}: a batch of {batch} samples cannot be cut into "
             f"{train.accumulate} parts",
             f"batch_size is {train.batch_size}, and there are {count} training samples",
             "lower accumulate",
@@ -65,11 +65,11 @@ def smallest_part(count: int, train: Train, where: str) -> int:
     return batch // train.accumulate
 
 
-def late(train: Train, where: str) -> list[str]:
+def late(train: Train, key: str) -> list[str]:
     """What to say of a warm-up that does not end."""
     if 0 < train.epochs <= train.warmup_epochs:
         return [
-            f"note: {where}.warmup_epochs is {train.warmup_epochs}, epochs {train.epochs}: "
+            f"note: {key}.warmup_epochs is {train.warmup_epochs}, epochs {train.epochs}: "
             "training ends while lr still rises"
         ]
     return []

@@ -87,7 +87,7 @@ def difference(store: Store, samples: Samples) -> Difference:
             raise CacheError(
                 f"probe {index} of {store.folder} is damaged",
                 f"{type(error).__name__}: {error}"[:200],
-                f"{fetch_again(store.place)}, or run `stillroom cache --replace`",
+                f"{fetch_again(store.location)}, or run `stillroom cache --replace`",
             ) from None
         if _digest(rendered) != digest:
             apart = np.abs(modality.excerpt(rendered).astype(float) - kept)
@@ -111,19 +111,19 @@ def check_probes(store: Store, samples: Samples) -> str:
         return ""
     names = [*modality.environment(), "machine"]
     made = ", ".join(f"{name} {store.manifest.environment.get(name)}" for name in names)
-    told = (
+    warning = (
         f"{found.differing} of {found.probes} probes render to other {modality.INPUTS} here than where the "
         f"cache was made ({made}): by {found.largest:g} {modality.UNITS} at most, {found.mean:.2f} in the "
         "mean"
     )
     if found.mean > modality.PROBE_BOUND:
         raise CacheError(
-            told,
+            warning,
             f"a mean above {modality.PROBE_BOUND} {modality.UNIT}s is another {modality.VIEW}: the logits do "
             "not belong to it",
             "install the versions named above, or run `stillroom cache --replace` here",
         )
-    return f"warning: {told}: the logits fit these views, but not bit for bit"
+    return f"warning: {warning}: the logits fit these views, but not bit for bit"
 
 
 def _rendered(modality: Modality, samples: Samples, sample: Any, parameters: Any, spec: Spec) -> np.ndarray:

@@ -47,10 +47,12 @@ def summarise(store: Store, progress: Progress | None = None) -> dict[str, Any]:
         "outputs": {},
     }
     entries = manifest.identity["outputs"]
-    told = {name: find for name, entry in entries.items() if (find := _summary_of(entry)) is not None}
-    progress.start("reading", layout.views * len(told), "planes")
-    for name, find in told.items():
-        measured = find(store, name, progress)
+    summaries = {
+        name: summary for name, entry in entries.items() if (summary := _summary_of(entry)) is not None
+    }
+    progress.start("reading", layout.views * len(summaries), "planes")
+    for name, summary in summaries.items():
+        measured = summary(store, name, progress)
         facts["outputs"][name] = measured | {"divergence": manifest.quality.get(name, {})}
     progress.finish()
     return facts

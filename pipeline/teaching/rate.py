@@ -78,8 +78,8 @@ def measure(
     """
     silent = Progress()
     modality = modalities.get(samples.modality)
-    where = next(model.net.parameters()).device
-    streams = torch.get_num_threads() if where.type == "cpu" else 1  # passes at a time
+    device = next(model.net.parameters()).device
+    streams = torch.get_num_threads() if device.type == "cpu" else 1  # passes at a time
     forward = Forward(model, batch_size, amp)
 
     def blank(inputs: int) -> list[torch.Tensor]:

@@ -73,9 +73,9 @@ def repair(
             todo = divide(opened, views, Ranks(), progress)
             if not todo:
                 continue
-            told = check_probes(store, samples)
-            if told:
-                progress.note(told)
+            warning = check_probes(store, samples)
+            if warning:
+                progress.note(warning)
             folder = cache.folder_of(name) or Path()
             described = read_teacher(folder / "teacher.json")
             identities.check({"outputs": {name: of_teacher(described)}}, identity, fixes([name]))

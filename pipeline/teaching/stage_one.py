@@ -144,12 +144,12 @@ def _earlier(request: Request, folder: Path, replace: bool) -> Store | None:
     if not shares(earlier.manifest, request.identity):
         return None
     try:  # its planes and new ones must be of the same pictures
-        told = check_probes(earlier, request.train)
+        warning = check_probes(earlier, request.train)
     except CacheError:
         if not replace:
             raise
         return None
-    request.notes += [told] if told else []
+    request.notes += [warning] if warning else []
     return earlier
 
 

@@ -44,7 +44,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Cut:
+class Partition:
     """How a batch is cut: into `parts` one after the other, and each among `world` processes side by side."""
 
     parts: int = 1
@@ -65,18 +65,20 @@ class Batches(ABC):
         modality: of the samples.
     """
 
-    def __init__(self, samples: Samples, spec: Spec, batch_size: int, seed: int, cut: Cut) -> None:
+    def __init__(
+        self, samples: Samples, spec: Spec, batch_size: int, seed: int, partition: Partition
+    ) -> None:
         self._samples, self._spec = samples, spec
-        self._batch_size, self._seed, self._cut = batch_size, seed, cut
+        self._batch_size, self._seed, self._partition = batch_size, seed, partition
         self.modality = modalities.get(samples.modality)
         self._reader = self.modality.reader(samples)
         self._labels = np.array(samples.labels())
         self.steps = -(-len(samples) // batch_size)
-        smallest = min(len(batch) for batch in self.order(0)) // cut.parts
-        if smallest < cut.world:
+        smallest = min(len(batch) for batch in self.order(0)) // partition.parts
+        parts, world = partition.parts, partition.world
+        if smallest < world:
             raise ParamsError(
-                f"a batch of {smallest * cut.parts} samples cannot be cut into {cut.parts} parts for "
-                f"{cut.world} processes",
+                f"a batch of {smallest * parts} samples cannot be cut into {parts} parts for {world} processes",
                 "each process must get a sample of each part",
                 "raise train.batch_size, lower train.accumulate, or start fewer processes",
             )
@@ -84,7 +86,7 @@ class Batches(ABC):
     def whole(self) -> Self:
         """The same batches, uncut, for this process alone."""
         found = copy.copy(self)
-        found._cut = Cut()
+        found._partition = Partition()
         return found
 
     def order(self, epoch: int) -> list[np.ndarray]:
@@ -105,10 +107,10 @@ class Batches(ABC):
         plane = self._plane(epoch)
         pieces: list[tuple[np.ndarray, slice, float, bool]] = []
         for rows in self.order(epoch)[start:][:count]:
-            parts = np.array_split(rows, self._cut.parts)
+            parts = np.array_split(rows, self._partition.parts)
             for number, part in enumerate(parts):
-                ends = np.cumsum([0, *map(len, np.array_split(part, self._cut.world))])
-                own = slice(int(ends[self._cut.rank]), int(ends[self._cut.rank + 1]))
+                ends = np.cumsum([0, *map(len, np.array_split(part, self._partition.world))])
+                own = slice(int(ends[self._partition.rank]), int(ends[self._partition.rank + 1]))
                 pieces.append((part, own, len(part) / len(rows), number == len(parts) - 1))
         jobs = [[plane.views[row] for row in part[own]] for part, own, _, _ in pieces]
         rendered = batches(self.modality, self._reader, jobs, self._spec)
@@ -130,9 +132,15 @@ class FreshBatches(Batches):
     """Views drawn as they are needed, for fitting a teacher: view numbers that no cache ever holds."""
 
     def __init__(
-        self, samples: Samples, policy: Policy, spec: Spec, batch_size: int, seed: int, cut: Cut = Cut()
+        self,
+        samples: Samples,
+        policy: Policy,
+        spec: Spec,
+        batch_size: int,
+        seed: int,
+        partition: Partition = Partition(),
     ) -> None:
-        super().__init__(samples, spec, batch_size, seed, cut)
+        super().__init__(samples, spec, batch_size, seed, partition)
         self._policy = policy
 
     def _plane(self, epoch: int) -> Plane:
@@ -170,12 +178,12 @@ class CachedBatches(Batches):
         outputs: Sequence[str] = (),
         temperature: float = 1.0,
         view_order: str = "cycle",
-        cut: Cut = Cut(),
+        partition: Partition = Partition(),
         teachers: Sequence[Asked] | None = None,
         amp: str = "none",
         features: str | None = None,
     ) -> None:
-        super().__init__(samples, spec, batch_size, seed, cut)
+        super().__init__(samples, spec, batch_size, seed, partition)
         self._store, self._outputs, self._temperature = store, outputs, temperature
         self._features = features
         self._teachers, self._amp = teachers, amp

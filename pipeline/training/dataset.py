@@ -1,4 +1,4 @@
-"""The views of a cache with what a teacher said of them, for a training loop of one's own."""
+"""The views of a cache with what a teacher said of them, for any training loop."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -125,7 +125,7 @@ class _Run:
     ) -> None:
         self._model, self._source, self._loss, self._config = model, source, loss, config
         self._seed, self._ranks, self._checkpoint, self._take = seed, ranks, checkpoint, take
-        self._where = next(model.net.parameters()).device
+        self._device = next(model.net.parameters()).device
         self._optimizer, self._scheduler = create_optimizer(model.net, config, source.steps)
         self._average = ModelEmaV3(model.net, decay=config.ema, use_warmup=True) if config.ema else None
         self.cursor, self.mean = Cursor(), 0.0
@@ -155,9 +155,9 @@ class _Run:
         self._model.net.train()
         self._began, self._before = time.perf_counter(), cursor.seconds
         # sums stay on the device: to read them would be to wait for them
-        self._total = torch.tensor(cursor.total, dtype=torch.float64, device=self._where)
+        self._total = torch.tensor(cursor.total, dtype=torch.float64, device=self._device)
         self._terms = {
-            name: torch.tensor(value, dtype=torch.float64, device=self._where)
+            name: torch.tensor(value, dtype=torch.float64, device=self._device)
             for name, value in cursor.terms.items()
         }
         batches = self._source(cursor.epoch, cursor.step)

@@ -13,11 +13,11 @@ from stillroom.params import Train
 _newton_schulz = muon.zeropower_via_newtonschulz
 
 
-def check_optimiser(name: str, where: str) -> None:
+def check_optimiser(name: str, key: str) -> None:
     """Refuse what is no optimiser of timm's; `lookahead_` may stand before its name.
 
     Args:
-        where: what names it, for the message.
+        key: what names it, for the message.
 
     Raises:
         ParamsError: names the nearest ones.
@@ -27,7 +27,7 @@ def check_optimiser(name: str, where: str) -> None:
         near = difflib.get_close_matches(name.lower(), known, n=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise ParamsError(
-            f"{where}: timm has no optimiser {name!r}", fix=f"{hint}`timm.optim.list_optimizers()` has them"
+            f"{key}: timm has no optimiser {name!r}", fix=f"{hint}`timm.optim.list_optimizers()` has them"
         )
 
 

@@ -29,7 +29,7 @@ from stillroom.provenance.identity import check_against_cache, ignored, input_of
 from stillroom.provenance.probes import check_probes
 from stillroom.provenance.teacher import load_teacher
 from stillroom.samples import Samples
-from stillroom.training.batches import Batch, CachedBatches, Cut
+from stillroom.training.batches import Batch, CachedBatches, Partition
 from stillroom.training.checkpoint import Checkpoint
 from stillroom.training.loop import Loss, fit
 from stillroom.training.pairing import digests
@@ -224,7 +224,7 @@ def _batches(job: Job, model: Model, chosen: losses.Loss, ranks: Ranks) -> Cache
         chosen.outputs,
         chosen.settings.get("temperature", 1.0),
         config.view_order,
-        Cut(config.accumulate, ranks.rank, ranks.world),
+        Partition(config.accumulate, ranks.rank, ranks.world),
         _asked(job, chosen, ranks) if job.online else None,
         config.amp,
         chosen.features,
@@ -267,9 +267,9 @@ def terms_of(chosen: losses.Loss, label_smoothing: float, layer: str | None = No
 
     def terms(outputs: dict[str, torch.Tensor], batch: Batch, done: float) -> dict[str, torch.Tensor]:
         outputs = outputs if layer is None else outputs | {"features": outputs[layer]}
-        where = next(iter(outputs.values())).device
-        targets = {name: values.to(where, non_blocking=True) for name, values in batch.targets.items()}
-        labels = batch.labels.to(where, non_blocking=True)
+        on = next(iter(outputs.values())).device
+        targets = {name: values.to(on, non_blocking=True) for name, values in batch.targets.items()}
+        labels = batch.labels.to(on, non_blocking=True)
         return chosen(outputs, labels, targets, done, label_smoothing)
 
     return terms

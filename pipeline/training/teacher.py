@@ -24,7 +24,7 @@ from stillroom.params import Params
 from stillroom.progress import Progress
 from stillroom.provenance.ahead import check_k, check_students, late
 from stillroom.samples import Samples
-from stillroom.training.batches import Batch, Cut, FreshBatches
+from stillroom.training.batches import Batch, FreshBatches, Partition
 from stillroom.training.checkpoint import Checkpoint
 from stillroom.training.loop import fit
 from stillroom.training.results import described, tested, weights_lines, write_predictions
@@ -73,7 +73,9 @@ def train_teacher(
         _check_complete(model, len(samples.classes))
     model.net.to(device())
     batch_size, amp = config.train.batch_size, config.train.amp
-    source = FreshBatches(train, policy, model.spec, batch_size, config.seed, Cut(config.train.accumulate))
+    source = FreshBatches(
+        train, policy, model.spec, batch_size, config.seed, Partition(config.train.accumulate)
+    )
 
     def loss(outputs: dict[str, Any], batch: Batch, done: float) -> dict[str, Any]:
         logits = outputs["logits"]
@@ -84,8 +86,10 @@ def train_teacher(
         logits = evaluation_logits(model, val, batch_size, amp, Progress(), "")
         return {"val_accuracy": round(accuracy(logits, np.array(val.labels())), 4)}
 
-    told = [config.model_dump(), modality.asked(params.views), policy.describe()]
-    checkpoint = Checkpoint(staging, "teacher", _digest([told, train.digests(), weights_digest(model.net)]))
+    settings = [config.model_dump(), modality.asked(params.views), policy.describe()]
+    checkpoint = Checkpoint(
+        staging, "teacher", _digest([settings, train.digests(), weights_digest(model.net)])
+    )
     with log() as on_epoch:
         history = fit(
             model,

@@ -18,7 +18,7 @@ from stillroom.modalities.images.samples import Sample
 from stillroom.params import Train
 from stillroom.progress import Progress
 from stillroom.samples import Samples
-from stillroom.training.batches import Cut, FreshBatches, replayed
+from stillroom.training.batches import FreshBatches, Partition, replayed
 from stillroom.training.checkpoint import Checkpoint
 from stillroom.training.loop import fit
 
@@ -199,5 +199,5 @@ def test_work_left_is_divided_or_refused(tmp_path: Path) -> None:
     )
     recipe = make_recipe({"name": "crop"})
     with pytest.raises(ParamsError, match="cannot be cut into 2 parts for 2 processes"):
-        FreshBatches(samples, recipe, {"size": SIZE}, 4, 0, Cut(2, 0, 2))
-    assert FreshBatches(samples, recipe, {"size": SIZE}, 4, 0, Cut(1, 0, 3)).steps == 2
+        FreshBatches(samples, recipe, {"size": SIZE}, 4, 0, Partition(2, 0, 2))
+    assert FreshBatches(samples, recipe, {"size": SIZE}, 4, 0, Partition(1, 0, 3)).steps == 2

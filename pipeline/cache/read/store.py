@@ -36,7 +36,7 @@ class Store(CheckedFiles):
 
     def __init__(self, folder: Path, manifest: Manifest, remote: Remote | None = None) -> None:
         super().__init__(folder, manifest, remote)
-        self.place = remote.shown if remote else str(self.folder)
+        self.location = remote.shown if remote else str(self.folder)
         if remote:
             self.threads = 1  # it keeps what is read at a time, and no more, out of the bound
         self._rows: Rows | None = None
@@ -103,12 +103,14 @@ class Store(CheckedFiles):
         layout = self.layout
         if not 0 <= view < layout.views:
             fix = f"ask for fewer views, or run `stillroom cache` with views.count above {view}"
-            raise CacheError(f"{self.place} has no view {view}", f"it holds views 0-{layout.views - 1}", fix)
+            raise CacheError(
+                f"{self.location} has no view {view}", f"it holds views 0-{layout.views - 1}", fix
+            )
         names = list(layout.arrays) if names is None else names
         unknown = [name for name in names if name not in layout.arrays]
         if unknown:
             raise CacheError(
-                f"{self.place} has no array {', '.join(unknown)}", f"it holds {', '.join(layout.arrays)}"
+                f"{self.location} has no array {', '.join(unknown)}", f"it holds {', '.join(layout.arrays)}"
             )
         if self.remote:  # all at once: each takes a while
             limits = {
@@ -162,15 +164,15 @@ class Store(CheckedFiles):
         outputs = self.manifest.identity["outputs"]
         if output not in outputs:
             raise CacheError(
-                f"{self.place} has no output {output!r}", f"it holds {', '.join(sorted(outputs))}"
+                f"{self.location} has no output {output!r}", f"it holds {', '.join(sorted(outputs))}"
             )
         shape, codec = tuple(outputs[output]["shape"]), encoding_for(outputs[output])
         values = codec.decode(output, shape, self.read_plane(view, list(codec.fields(output, shape))))
         if not np.isfinite(values).all():
             raise CacheError(
-                f"view {view} of {output} in {self.place} holds values that are not finite",
+                f"view {view} of {output} in {self.location} holds values that are not finite",
                 "no such output is ever stored: this store was made by something else",
-                f"{fetch_again(self.place)}, or run `stillroom cache --replace`",
+                f"{fetch_again(self.location)}, or run `stillroom cache --replace`",
             )
         return values
 
@@ -180,11 +182,11 @@ class Store(CheckedFiles):
         denied = [fault.file for fault in damage if fault.reason == UNALLOWED]
         if denied:
             return AccessError(self.folder / denied[0])
-        then = fetch_again(self.place) + ("" if self.remote else ", or run `stillroom store repair`")
+        then = fetch_again(self.location) + ("" if self.remote else ", or run `stillroom store repair`")
         return CacheError(
-            f"the cache in {self.place} is damaged:\n{listing(lines)}",
+            f"the cache in {self.location} is damaged:\n{listing(lines)}",
             "these files are not what was written; nothing of them is used",
-            f"run `stillroom store verify {self.place}` to see all of it; then {then}",
+            f"run `stillroom store verify {self.location}` to see all of it; then {then}",
         )
 
     @abstractmethod

@@ -19,16 +19,16 @@ def names() -> list[str]:
     return registry.names(__name__, FIRST)
 
 
-def check(name: str, where: str) -> None:
+def check(name: str, key: str) -> None:
     """Refuse a format that is not there.
 
     Args:
-        where: what names it, for the message.
+        key: what names it, for the message.
 
     Raises:
         ParamsError: names the nearest one, and all.
     """
-    registry.check(__name__, name, f"{where} = {name!r:.80}: there is no such store", FIRST)
+    registry.check(__name__, name, f"{key} = {name!r:.80}: there is no such store", FIRST)
 
 
 def get(name: str) -> "type[Store]":

@@ -80,11 +80,11 @@ class Images(Modality):
     def families(self) -> Sequence[str]:
         return settings.FAMILIES
 
-    def check_family(self, family: str, where: str) -> None:
+    def check_family(self, family: str, key: str) -> None:
         if family not in settings.FAMILIES:
             from stillroom.modalities.images.models.families import check_family
 
-            check_family(family, where)
+            check_family(family, key)
 
     def data_sets(self) -> list[str]:
         from stillroom.modalities.images import datasets

@@ -20,7 +20,7 @@ LINE_HEIGHT = 17
 def contact_sheet(
     image: np.ndarray,
     views: Sequence[View],
-    squares: Sequence[np.ndarray],
+    rendered: Sequence[np.ndarray],
     probabilities: np.ndarray,
     classes: Sequence[str],
     label: int,
@@ -32,7 +32,7 @@ def contact_sheet(
     Args:
         image: uint8 [H, W, 3], the sample's image.
         views: its V views, at most `SHEET_VIEWS` of which are drawn.
-        squares: uint8 [S, S, 3] each, as the teacher saw them.
+        rendered: uint8 [S, S, 3] each, as the teacher saw them.
         probabilities: float [V, C], the teacher's for each view.
         classes: names, in label order.
         label: of the sample, in [0, C).
@@ -59,7 +59,7 @@ def contact_sheet(
         x = MARGIN + number % columns * (card + GAP)
         y = top + number // columns * (tall + GAP)
         draw.rounded_rectangle((x, y, x + card, y + tall), 6, RAISED, LINE)
-        pixels = Image.fromarray(squares[number])
+        pixels = Image.fromarray(rendered[number])
         sheet.paste(pixels.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (x + PAD, y + PAD))
         at = y + PAD + SIDE + 8
         draw.rectangle((x + PAD, at + 3, x + PAD + 9, at + 12), _colour(number))

@@ -33,7 +33,7 @@ from stillroom.modalities.images.stored import StoredViews as Stored
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 from stillroom.teaching.generate import array_specs, divide, generate
-from stillroom.training.batches import CachedBatches, Cut, FreshBatches, mixed_labels
+from stillroom.training.batches import CachedBatches, FreshBatches, Partition, mixed_labels
 from stillroom.views.loader import batches
 from stillroom.views.planes import drawn
 from tests.conftest import copy_library
@@ -153,7 +153,11 @@ def test_ranks_and_parts_divide_the_same_batches(samples: Samples, tmp_path: Pat
     whole = list(CachedBatches(samples, store, SPEC, 10, 9, ["logits"])(1))
     for parts, world in ((1, 2), (2, 1), (2, 3)):
         cut = [
-            list(CachedBatches(samples, store, SPEC, 10, 9, ["logits"], cut=Cut(parts, rank, world))(1))
+            list(
+                CachedBatches(
+                    samples, store, SPEC, 10, 9, ["logits"], partition=Partition(parts, rank, world)
+                )(1)
+            )
             for rank in range(world)
         ]
         step, rows, pixels = 0, [], []

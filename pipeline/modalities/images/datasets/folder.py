@@ -152,10 +152,10 @@ def _split_folders(root: Path, options: Options) -> dict[str, str]:
     found = {name: split for name in here if (split := options.meaning(name)) is not None}
     unsure = [name for name in here if name.casefold() in AMBIGUOUS and not options.splits]
     if found and unsure:
-        told = ", ".join(f"{name}: {split}" for name, split in found.items())
+        named = ", ".join(f"{name}: {split}" for name, split in found.items())
         raise ParamsError(
             f"{root / unsure[0]}: it may mean the validation split or the test split",
-            fix=f"say which: --set 'data.splits={{{told}, {unsure[0]}: test}}', or leave it out there",
+            fix=f"say which: --set 'data.splits={{{named}, {unsure[0]}: test}}', or leave it out there",
         )
     for split in found.values():
         twice = [name for name in found if found[name] == split]
@@ -329,8 +329,8 @@ def _account_unread(
     for name, files in sorted(unread.items()):
         if len(files) > read[name]:
             kinds = Counter(file.suffix.lower() or "no suffix" for file in files).most_common(4)
-            told = ", ".join(f"{kind} {count}" for kind, count in kinds)
-            faults.append(f"{name}: {len(files)} of {len(files) + read[name]} files ({told})")
+            counts = ", ".join(f"{kind} {count}" for kind, count in kinds)
+            faults.append(f"{name}: {len(files)} of {len(files) + read[name]} files ({counts})")
     if faults and not options.accept_unread:
         raise DataError(
             f"most files of some classes are {UNREAD}:\n{listing(faults)}",

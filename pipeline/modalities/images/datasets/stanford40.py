@@ -202,7 +202,7 @@ def download(
         pause: seconds before the second attempt of a failed request.
 
     Raises:
-        DataError: a file cannot be had, or is no zip; the message says how to place the files by hand.
+        DataError: a file cannot be downloaded, or is no zip; the message says how to place the files by hand.
     """
     from stillroom.modalities.images.preparation.download import (
         fetch,  # here: reading a local copy needs no HTTP client

@@ -171,11 +171,11 @@ def create(
     )
 
 
-def check_model(arch: str, where: str = "") -> None:
+def check_model(arch: str, key: str = "") -> None:
     """Refuse what is no timm model.
 
     Args:
-        where: what names it, for the message.
+        key: what names it, for the message.
 
     Raises:
         ParamsError: names the nearest ones.
@@ -183,7 +183,7 @@ def check_model(arch: str, where: str = "") -> None:
     if not timm.is_model(arch):
         near = difflib.get_close_matches(arch, timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "`timm.list_models()` lists the names"
-        raise ParamsError(f"{where}{': ' if where else ''}timm has no model {arch!r}", fix=hint)
+        raise ParamsError(f"{key}{': ' if key else ''}timm has no model {arch!r}", fix=hint)
 
 
 def _create(arch: str, num_classes: int, overrides: dict[str, Any], drop_path: float) -> torch.nn.Module:

@@ -104,11 +104,11 @@ FAMILIES: dict[str, FamilySpec] = {
 }
 
 
-def check_family(name: str, where: str) -> None:
+def check_family(name: str, key: str) -> None:
     """Refuse what is neither a family nor a timm model.
 
     Args:
-        where: what names it, for the message.
+        key: what names it, for the message.
 
     Raises:
         ParamsError: names the nearest ones.
@@ -120,7 +120,7 @@ def check_family(name: str, where: str) -> None:
     )
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise ParamsError(
-        f"{where}: there is no family and no timm model {name!r}",
+        f"{key}: there is no family and no timm model {name!r}",
         fix=f"{hint}families: {', '.join(FAMILIES)}; or a name of `timm.list_models()`",
     )
 

@@ -48,15 +48,15 @@ def look(data: Data, memory: Path) -> dict[str, Any]:
         name = os.fsencode(file.relative_to(root)) if file not in lists else b"//" + os.fsencode(file.name)
         total.update(len(name).to_bytes(4, "little") + name)
         try:
-            told = file.stat()
+            status = file.stat()
             place = str(file.absolute())
-            stamp = [told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino]
+            stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
             before = known.get(place)
             same = before is not None and before[:-1] == stamp
             digest = before[-1] if before is not None and same else _digest(file)
         except OSError:  # `prepare` says so, if it is an image
             continue
-        if time.time_ns() - told.st_ctime_ns > SETTLED:
+        if time.time_ns() - status.st_ctime_ns > SETTLED:
             kept[place] = [*stamp, digest]
         total.update(bytes.fromhex(digest))
     with suppress(OSError):  # it only saves time

@@ -79,31 +79,33 @@ def read(folder: Path) -> dict[str, Any] | None:
 def lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     """A short table of a report: (name, value)."""
     found = []
-    for split, told in report["splits"].items():
-        ranked = sorted(told["classes"].items(), key=lambda item: (item[1], item[0]))
+    for split, entry in report["splits"].items():
+        ranked = sorted(entry["classes"].items(), key=lambda item: (item[1], item[0]))
         few, many = ranked[0], ranked[-1]
         span = (
             f"{few[1]} each" if few[1] == many[1] else f"{few[1]} ({few[0]}) to {many[1]} ({many[0]}) a class"
         )
-        found.append((split, f"{told['images']:,} images of {len(ranked)} classes, {span}"))
+        found.append((split, f"{entry['images']:,} images of {len(ranked)} classes, {span}"))
     small, middle, large = (
         "{} x {}".format(*report["sizes"][name]) for name in ("smallest", "median", "largest")
     )
     found.append(("sizes", small if small == large else f"{small} to {large} pixels, median {middle}"))
     if report.get("formats"):
         found.append(("formats", ", ".join(f"{kind} {count:,}" for kind, count in report["formats"].items())))
-    for why, told in report.get("passed_over", {}).items():
-        entries = "1 entry" if told["count"] == 1 else f"{told['count']:,} entries"
-        found.append(("not read", f"{entries} {why} ({_shown(told['names'], told['count'])})"))
+    for why, entry in report.get("passed_over", {}).items():
+        entries = "1 entry" if entry["count"] == 1 else f"{entry['count']:,} entries"
+        found.append(("not read", f"{entries} {why} ({_shown(entry['names'], entry['count'])})"))
     for name, key in (("skipped", "skip"), ("dropped", "duplicates")):
-        told = report.get(name, {"count": 0})
-        if told["count"]:
-            found.append((name, f"{told['count']:,} by data.{key} ({_shown(told['names'], told['count'])})"))
+        entry = report.get(name, {"count": 0})
+        if entry["count"]:
+            found.append(
+                (name, f"{entry['count']:,} by data.{key} ({_shown(entry['names'], entry['count'])})")
+            )
     for kind, what in KINDS.items():
-        told = report.get("duplicates", {}).get(kind, {"pairs": 0})
-        if told["pairs"]:
-            pairs = "1 pair" if told["pairs"] == 1 else f"{told['pairs']:,} pairs"
-            some = _shown([" = ".join(keys) for keys in told["groups"]], len(told["groups"]))
+        entry = report.get("duplicates", {}).get(kind, {"pairs": 0})
+        if entry["pairs"]:
+            pairs = "1 pair" if entry["pairs"] == 1 else f"{entry['pairs']:,} pairs"
+            some = _shown([" = ".join(keys) for keys in entry["groups"]], len(entry["groups"]))
             found.append(("equal files", f"{pairs} {what} ({some})"))
     return found
 
