@@ -26,10 +26,11 @@ def cache(params: "Params", replace: bool) -> None:
     from stillroom.device import settle
     from stillroom.distributed import Ranks
     from stillroom.progress import Progress
-    from stillroom.teaching.stage_one import ask, make
+    from stillroom.teaching.stage_one import ask, make, read_teachers
 
     settle()
-    request = ask(params, samples_to_read(params), CACHE, TEACHER, replace)
+    described = read_teachers(params)
+    request = ask(params, described, samples_to_read(params), CACHE, TEACHER, replace)
     with Ranks() as ranks, ExitStack() as stack:
         console = stack.enter_context(shown()) if ranks.first else Progress()
         if ranks.first:

@@ -89,21 +89,37 @@ class Request:
         return found
 
 
-def ask(params: Params, samples: Samples, folder: Path, own: Path, replace: bool) -> Request:
+def read_teachers(params: Params) -> dict[str, dict[str, Any]]:
+    """By output of `cache.folders`, what its `teacher.json` says.
+
+    Raises:
+        CacheError: one is not there, or damaged.
+    """
+    return {name: read_teacher(Path(one) / "teacher.json") for name, one in params.cache.folders.items()}
+
+
+def ask(
+    params: Params,
+    described: dict[str, dict[str, Any]],
+    samples: Samples,
+    folder: Path,
+    own: Path,
+    replace: bool,
+) -> Request:
     """What is to be made; everything that would be refused later is refused here.
 
     Args:
+        described: see `read_teachers`.
         samples: the whole table.
         folder: where the cache is to be.
         own: the folder of the teacher that the section `teacher` describes.
         replace: whether a cache of something else may be given up.
 
     Raises:
-        CacheError: a teacher is not there, or `folder` holds something else.
+        CacheError: `folder` holds something else.
         ParamsError: parameters, samples and teachers do not belong together.
     """
     refuse_other_content(folder)
-    described = {name: read_teacher(Path(one) / "teacher.json") for name, one in params.cache.folders.items()}
     modality = modalities.get(samples.modality)
     modality.check_asked(params.views, [one["input"] for one in described.values()])
     request = Request(params, samples.in_splits("train"), described)
