@@ -78,7 +78,8 @@ class Batches(ABC):
         parts, world = partition.parts, partition.world
         if smallest < world:
             raise ParamsError(
-                f"a batch of {smallest * parts} samples cannot be cut into {parts} parts for {world} processes",
+                f"a batch of {smallest * parts} samples cannot be cut into {parts} parts for {world} "
+                "processes",
                 "each process must get a sample of each part",
                 "raise train.batch_size, lower train.accumulate, or start fewer processes",
             )
