@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,18 +12,13 @@ import psutil
 import pytest
 
 from tests import conftest, warm
-from tests.conftest import BIN, copy_project, environment, run_in
+from tests.conftest import BIN, copy_project, environment, run_in, until
 
 KD = ["student", "--family", "pvt", "--arm", "kd", "--set", "student.train.drop_path=0.0"]
 STEPS = ["--set", "student.train.batch_size=10", "--set", "student.train.epochs=400"]
 SOON = ["--set", "student.train.batch_size=10", "--set", "student.train.epochs=6"]
 STOPPED = "stopped; finished work is kept: the same command goes on from there\n"
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-
-
-def until(condition: Callable[[], object], process: warm.Process) -> None:
-    conftest.until(lambda: condition() or process.poll() is not None)
-    assert process.poll() is None, process.stdout + process.stderr
 
 
 def start(project: Path, *command: str, **settings: str) -> warm.Process:
