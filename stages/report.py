@@ -111,7 +111,7 @@ def _pictures(store: "Store", train: "Samples") -> "list[Picture]":
 
     spec, modality = input_of(store.manifest), modalities.get(train.modality)
     reader = modality.reader(train)
-    output = store.outputs()[0]
+    output = store.teachers()[0]
     count = min(PICTURES, len(train))
     chosen = [(2 * i + 1) * len(train) // (2 * count) for i in range(count)]
     shown: dict[int, list[View]] = {number: [] for number in chosen}

@@ -44,7 +44,7 @@ def show(
 
     opened = open_store(path)
     outputs = opened.manifest.identity["outputs"]
-    output = output or opened.outputs()[0]
+    output = output or opened.teachers()[0]
     samples = modalities.load_samples(DATA, data_root(params))
     modality, train = modalities.get(samples.modality), samples.in_splits("train")
     check_against_cache(opened.manifest, train, params, [output])

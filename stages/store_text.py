@@ -84,7 +84,7 @@ def print_audit(audit: Any) -> None:
         f"{audit.parameters} drawn otherwise",
         "by this version's generator; the stored ones count",
     )
-    table.add_row("logits equal", f"{audit.equal} of {audit.views}", "bit for bit, after encoding")
+    table.add_row("values equal", f"{audit.equal} of {audit.views}", "bit for bit, after encoding")
     table.add_row("largest difference", f"{audit.largest:.2e}", f"mean {audit.mean:.2e}")
     table.add_row("this machine's noise", f"{audit.here:.2e}", "the same views in other batches")
     table.add_row("explained by noise", f"up to {audit.noise:.2e}", "float arithmetic and the encoding")

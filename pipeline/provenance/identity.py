@@ -222,8 +222,10 @@ def ignored(manifest: Manifest, params: Params) -> list[str]:
             f"note: views.count is {params.views.count}; this cache holds {manifest.layout.views}, "
             "which are all used"
         )
+    asked = {"k": params.cache.k} | encodings.described(params.cache)
     for name, output in sorted(manifest.identity["outputs"].items()):
-        asked = {"encoding": "", "k": params.cache.k} | encodings.described(params.cache)
+        if kind_of(output) == "features":
+            continue  # stored as they always are
         for key in asked:
             if key in output and output[key] != asked[key]:
                 lines.append(

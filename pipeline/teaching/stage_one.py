@@ -215,7 +215,7 @@ def make(request: Request, folder: Path, staging: Path, ranks: Ranks, progress: 
         params.views.count,
         sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
     )
-    logits = [name for name in request.identity["outputs"] if name in store.outputs()]
+    logits = [name for name in request.identity["outputs"] if name in store.teachers()]
     scores = [f"{name} {accuracy(store.logits(0, name), store.labels):.2f}%" for name in logits]
     return (
         f"cache {store.manifest.id[:16]}: {count} views of {len(train)} samples, "

@@ -121,6 +121,11 @@ def test_a_loss_learns_from_features(run: Run) -> None:
         assert abs(first["terms"][name] - again["terms"][name]) < 1e-3
 
 
+def test_features_are_float16_whatever_is_asked_of_logits(run: Run) -> None:
+    told = run("student", "--family", "narrow", "--arm", "ce", "--set", "cache.encoding=int8").stdout
+    assert "cache.encoding is int8; logits of this cache has float16" in told and "hidden of" not in told
+
+
 def test_what_is_not_there_is_named(run: Run) -> None:
     said = run("student", "--family", "wide", "--arm", "hint", code=1).stderr
     assert "the cache has no features 'features'" in said and "it holds the features hidden" in said

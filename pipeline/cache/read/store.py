@@ -149,11 +149,19 @@ class Store(CheckedFiles):
         names = [name for name in self.layout.arrays if name.startswith(VIEWS)]
         return {name.removeprefix(VIEWS): values for name, values in self.read_plane(view, names).items()}
 
-    def outputs(self, kind: str = "logits") -> list[str]:
-        """The names of the outputs of a kind, `logits` or `features`: the one named like it first."""
+    def teachers(self) -> list[str]:
+        """The names of the outputs that are logits, each of another teacher; `logits` first.
+
+        Raises:
+            CacheError: there is none.
+        """
         entries = self.manifest.identity["outputs"]
-        found = sorted(name for name, entry in entries.items() if kind_of(entry) == kind)
-        return sorted(found, key=lambda name: name != kind)
+        found = sorted(name for name, entry in entries.items() if kind_of(entry) == "logits")
+        if not found:
+            raise CacheError(
+                f"{self.location} holds no logits", f"its outputs are {', '.join(sorted(entries))}"
+            )
+        return sorted(found, key=lambda name: name != "logits")
 
     def logits(self, view: int, output: str = "logits") -> np.ndarray:
         """One view of an output of any kind, decoded: float32 [N, *shape]; of logits [N, C].
