@@ -402,7 +402,7 @@ class Student(Section):
 
     @field_validator("families", "arms", "seeds")
     @classmethod
-    def _distinct(cls, value: list) -> list:
+    def _distinct(cls, value: list[Any]) -> list[Any]:
         twice = [one for number, one in enumerate(value) if one in value[:number]]
         if twice:
             raise ValueError(f"names an entry twice: {twice[0]}")

@@ -171,7 +171,7 @@ def _contained(path: str) -> str:
     return path
 
 
-def _classes(names: list) -> tuple[str, ...]:
+def _classes(names: list[Any]) -> tuple[str, ...]:
     if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise ValueError("the classes are not distinct names")
     return tuple(names)

@@ -29,7 +29,7 @@ def keys(kind: type[Section], prefix: str = "") -> list[str]:
 
 def validated(
     kind: type[Kind],
-    tree: dict,
+    tree: dict[str, Any],
     source: str,
     prefix: tuple[str, ...] = (),
     known: Callable[[], list[str]] = list,

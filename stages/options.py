@@ -46,7 +46,7 @@ def some_presets(ctx: click.Context, param: click.Parameter, incomplete: str) ->
     return [name for name in names if name.startswith(incomplete)]
 
 
-def stage(command: Callable) -> Callable:
+def stage(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command `--params` and `--set`, and pass it the checked parameters as `params`."""
 
     @click.option(

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -68,7 +68,7 @@ def _entries(matrix: "Student") -> list[tuple[str, str, int]]:
     return [(family, arm, seed) for family in matrix.families for arm in matrix.arms for seed in matrix.seeds]
 
 
-def _write(params: "Params", folder: Path) -> dict:
+def _write(params: "Params", folder: Path) -> dict[str, Any]:
     from stillroom import modalities
     from stillroom.cache.read.remote import is_address
     from stillroom.provenance.identity import check_samples

@@ -217,7 +217,7 @@ def convert(path: Path | str, target: Path, backend: str, as_json: bool) -> None
         click.echo(f"{target}: cache {manifest.id[:16]} as {backend}, every block checked on the way")
 
 
-def _where(block: dict | None) -> str:
+def _where(block: dict[str, Any] | None) -> str:
     if block is None:
         return ""
     return f"view {block['views'][0]}, samples {block['samples'][0]}-{block['samples'][1] - 1}: "

@@ -10,7 +10,7 @@ from stillroom_stages.artifacts import CACHE
 as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
-class CachePath(click.ParamType):
+class CachePath(click.ParamType[str]):
     """A folder, or an address such as `s3://bucket/cache`, whose two slashes a path would lose."""
 
     name = "path"

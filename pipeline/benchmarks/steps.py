@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -47,7 +48,7 @@ def steps(
     teacher.net.to(target)
 
     def arm(
-        name: str, settings: dict, teachers: list[Asked] | None = None
+        name: str, settings: dict[str, Any], teachers: list[Asked] | None = None
     ) -> tuple[Callable[[int], object], list[float]]:
         loss = load(name, settings)
         model = _student(classes, target)

@@ -25,7 +25,7 @@ def flops(model: Model) -> int:
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         net(model.example(1).to(device))
     net.train(was_training)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def latency(model: Model, batch: int) -> float:

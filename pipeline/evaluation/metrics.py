@@ -1,5 +1,7 @@
 """Accuracy, top-5 accuracy, mean average precision and calibration error, in percent; confusion in counts."""
 
+from typing import Any
+
 import numpy as np
 
 from stillroom.evaluation.calibration import Calibration
@@ -8,8 +10,9 @@ from stillroom.evaluation.calibration import Calibration
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities of raw logits, float64 [N, C]."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    probabilities: np.ndarray = np.exp(shifted)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -67,7 +70,7 @@ def average_precisions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return found
 
 
-def summarise(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> dict:
+def summarise(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
     """`accuracy`, `mAP`, `top5`, `calibration_error` and `per_class_ap` of one model on one split.
 
     In percent, rounded to 1/10000.

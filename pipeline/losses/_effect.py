@@ -74,5 +74,6 @@ def _gradient(loss: Loss, classes: int, batch: int, sign: float = 1.0) -> torch.
     labels = torch.arange(batch) % classes
     terms = loss({"logits": logits}, labels, {"logits": 3 * sign * teacher}, 0.5, 0.0)
     torch.stack(list(terms.values())).sum().backward()
-    assert logits.grad is not None
-    return logits.grad
+    gradient: torch.Tensor | None = logits.grad
+    assert gradient is not None
+    return gradient

@@ -93,7 +93,7 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     return path, found
 
 
-def set_value(tree: dict, path: list[str], value: Any) -> None:
+def set_value(tree: dict[str, Any], path: list[str], value: Any) -> None:
     """Set one value in nested sections, making the sections on the way."""
     for name in path[:-1]:
         inner = tree.setdefault(name, {})
@@ -103,7 +103,7 @@ def set_value(tree: dict, path: list[str], value: Any) -> None:
     tree[path[-1]] = value
 
 
-def check(tree: dict, source: str) -> Params:
+def check(tree: dict[str, Any], source: str) -> Params:
     """Check nested sections against the parameters of their modality; every fault is named, with the nearest
     valid key.
 
@@ -140,11 +140,12 @@ def _sections(modality: str, data_set: type[Section]) -> type[Params]:
     data: Any = create_model("Data", __base__=data_set, **named)
     data.__doc__ = data_set.__doc__
     kinds = own | {"data": data}
-    return create_model(
+    made: type[Params] = create_model(
         "Params",
         __base__=Params,
         **{name: (kind, kind()) for name, kind in kinds.items()},  # type: ignore[call-overload]
     )
+    return made
 
 
 def data_sets() -> list[str]:

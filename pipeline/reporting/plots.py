@@ -21,7 +21,8 @@ from stillroom.reporting.wording import family_name
 
 _BINS = 10  # of confidence, in the reliability diagram
 
-Table = tuple[tuple[str, ...], list[tuple]]
+Row = tuple[Any, ...]
+Table = tuple[tuple[str, ...], list[Row]]
 
 
 def tables(runs: Runs, results: dict[str, Any], classes: tuple[str, ...]) -> dict[str, Table]:
@@ -64,7 +65,7 @@ def write(folder: Path, runs: Runs, results: dict[str, Any], classes: tuple[str,
     (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _training(runs: Runs) -> Iterable[tuple]:
+def _training(runs: Runs) -> Iterable[Row]:
     for epoch in runs.teacher.history:
         yield "teacher", "ce", 0, epoch.epoch, round(epoch.loss, 5)
     for student in runs.students:
@@ -72,7 +73,7 @@ def _training(runs: Runs) -> Iterable[tuple]:
             yield family_name(student.family), student.arm, student.seed, epoch.epoch, round(epoch.loss, 5)
 
 
-def _terms(runs: Runs) -> Iterable[tuple]:
+def _terms(runs: Runs) -> Iterable[Row]:
     for student in runs.students:
         for epoch in student.history:
             for name, value in epoch.terms.items():
@@ -80,7 +81,7 @@ def _terms(runs: Runs) -> Iterable[tuple]:
                 yield *who, epoch.epoch, name, round(value, 5)
 
 
-def _gains(results: dict[str, Any]) -> Iterable[tuple]:
+def _gains(results: dict[str, Any]) -> Iterable[Row]:
     for line in results["summary"]:
         for arm, found in line["gains"].items():
             for metric, _ in METRICS:
@@ -89,7 +90,7 @@ def _gains(results: dict[str, Any]) -> Iterable[tuple]:
                     yield family_name(line["family"]), arm, metric, found[metric], low, high
 
 
-def _precisions(runs: Runs) -> Iterable[tuple]:
+def _precisions(runs: Runs) -> Iterable[Row]:
     """Average precision of each class in percent: an arm's mean over families and seeds."""
     for arm in dict.fromkeys(student.arm for student in runs.students):
         scores = [student.per_class_ap for student in runs.students if student.arm == arm]
@@ -106,7 +107,7 @@ def _answers(runs: Runs) -> Iterable[tuple[str, str, np.ndarray]]:
         yield family_name(family), arm, logits
 
 
-def _confusion(runs: Runs, classes: tuple[str, ...]) -> Iterable[tuple]:
+def _confusion(runs: Runs, classes: tuple[str, ...]) -> Iterable[Row]:
     """What share of a class's test images was given each class, in percent, over an arm's students."""
     counts: dict[str, np.ndarray] = {}
     for _, arm, logits in _answers(runs):
@@ -118,7 +119,7 @@ def _confusion(runs: Runs, classes: tuple[str, ...]) -> Iterable[tuple]:
             yield arm, classes[actual], classes[predicted], round(float(share), 3)
 
 
-def _reliability(runs: Runs) -> Iterable[tuple]:
+def _reliability(runs: Runs) -> Iterable[Row]:
     """Accuracy in percent among the test images of like confidence, over a family's seeds."""
     bins: dict[tuple[str, str], Calibration] = {}
     for family, arm, logits in _answers(runs):

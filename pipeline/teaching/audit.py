@@ -1,6 +1,7 @@
 """Does a cache hold what this teacher says of these views? A random sample is rendered and computed again."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class Audit:
     beyond: list[tuple[str, int, float]]
     ok: bool
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """What `stillroom store audit --json` prints of it."""
         return asdict(self)
 

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ class Forward:
                 keep(self._one(raw))
             return _joined(found)
         threads = torch.get_num_threads()
-        waiting: deque[Future] = deque()
+        waiting: deque[Future[Any]] = deque()
         try:
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 try:

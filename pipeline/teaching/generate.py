@@ -1,5 +1,7 @@
 """Stage one: a teacher runs once over every view of every training sample, block by block."""
 
+from typing import Any
+
 import numpy as np
 
 from stillroom import modalities
@@ -18,7 +20,7 @@ from stillroom.views.loader import batches, in_batches
 from stillroom.views.planes import drawn
 
 
-def array_specs(identity: dict, modality: Modality) -> dict[str, ArraySpec]:
+def array_specs(identity: dict[str, Any], modality: Modality) -> dict[str, ArraySpec]:
     """What a cache holds a view: its encoded outputs, and what the recipe draws under `views/`."""
     fields = modality.policy(identity["views"]["recipe"], "identity").fields()
     specs = {
@@ -107,8 +109,8 @@ def _length(block: Block) -> int:
 
 
 def _encode(
-    name: str, output: dict, values: np.ndarray, samples: Samples, block: Block
-) -> tuple[dict[str, np.ndarray], dict]:
+    name: str, output: dict[str, Any], values: np.ndarray, samples: Samples, block: Block
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays of an output, and how far what they hold is from what the teacher gave."""
     codec = encoding_for(output)
     try:

@@ -16,7 +16,7 @@ from stillroom.provenance.identity import check_samples, input_of
 from stillroom.training.batches import mixed_labels
 
 
-class CachedDataset(Dataset):
+class CachedDataset(Dataset[dict[str, Any]]):
     """A map-style data set: one view of each training sample, another one each epoch.
 
     An item is a dict: the view as the modality calls it (images: `pixel_values`, float32 [3, S, S]),

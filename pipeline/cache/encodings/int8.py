@@ -63,4 +63,5 @@ class Int8(Encoding):
 
     def decode(self, output: str, shape: tuple[int, ...], arrays: dict[str, np.ndarray]) -> np.ndarray:
         scale = arrays[f"{output}_scale"].reshape(-1, *[1] * len(shape))
-        return arrays[output].astype(np.float32) * scale
+        values: np.ndarray = arrays[output].astype(np.float32) * scale
+        return values

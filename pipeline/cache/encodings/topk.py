@@ -82,7 +82,8 @@ class TopK(Encoding):
         first = kept[:, :1].astype(np.float64)
         drift = np.exp(stored - first).sum(axis=1) / np.exp(kept - first).sum(axis=1)
         rest = largest[:, 0] + np.log(mass / others * drift)
-        return np.minimum(rest, stored[:, -1]).astype("<f4")
+        limited: np.ndarray = np.minimum(rest, stored[:, -1])
+        return limited.astype("<f4")
 
     def decode(self, output: str, shape: tuple[int, ...], arrays: dict[str, np.ndarray]) -> np.ndarray:
         index = arrays[f"{output}_index"].astype(np.int64)

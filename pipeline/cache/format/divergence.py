@@ -88,7 +88,8 @@ def _kl(raised: np.ndarray, stored: np.ndarray, apart: np.ndarray) -> np.ndarray
     """From exp(x), exp(y) and x - y; what rounding takes below zero is zero."""
     total = raised.sum(axis=1)
     mean = np.vecdot(raised, apart) / total
-    return np.maximum(0, mean - np.log(total) + np.log(stored.sum(axis=1)))
+    kl: np.ndarray = np.maximum(0, mean - np.log(total) + np.log(stored.sum(axis=1)))
+    return kl
 
 
 def merge(parts: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, dict[str, float]]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -208,7 +209,7 @@ def _packed(name: str, dtype: np.dtype) -> bool:
 
 def _write(file: h5py.File, name: str, values: np.ndarray, block_samples: int) -> None:
     """Outputs as they are, since logits hardly shrink; keys, labels, parameters of several bytes packed."""
-    options: dict = {}
+    options: dict[str, Any] = {}
     if _packed(name, values.dtype):
         options |= {"chunks": (min(block_samples, len(values)), *values.shape[1:])}
         options |= {"shuffle": True, "compression": "gzip", "compression_opts": 4}

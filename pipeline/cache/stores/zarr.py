@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _METADATA = "zarr.json"
 _LONGEST_METADATA = 2**20
+Shape = tuple[int, ...]
 
 
 class ZarrStore(Store):
@@ -252,7 +253,7 @@ def _row_chunks(layout: Layout, key_bytes: int) -> tuple[int, int]:
     return min(layout.samples, max(1, FILE_BYTES // key_bytes)), min(layout.samples, FILE_BYTES // 8)
 
 
-def _shape(layout: Layout, key_bytes: int, name: str) -> tuple[tuple, np.dtype, tuple, tuple | None]:
+def _shape(layout: Layout, key_bytes: int, name: str) -> tuple[Shape, np.dtype, Shape, Shape | None]:
     """(shape, dtype, chunks, shards) of an array of a store."""
     keys, labels = _row_chunks(layout, key_bytes)
     if name == "keys":
@@ -265,7 +266,7 @@ def _shape(layout: Layout, key_bytes: int, name: str) -> tuple[tuple, np.dtype, 
     return shape, np.dtype(spec.dtype), (1, layout.block_samples, *spec.shape), (1, shard, *spec.shape)
 
 
-def _create(root: "zarr.Group", layout: Layout, key_bytes: int, name: str) -> "zarr.Array":
+def _create(root: "zarr.Group", layout: Layout, key_bytes: int, name: str) -> "zarr.Array[Any]":
     from zarr.codecs import ZstdCodec
 
     shape, dtype, chunks, shards = _shape(layout, key_bytes, name)

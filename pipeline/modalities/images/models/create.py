@@ -72,7 +72,8 @@ def data_config(arch: str, overrides: dict[str, Any]) -> dict[str, Any]:
     """timm's data config of a model: `input_size`, `mean`, `std`, ... without making its weights."""
     with torch.device("meta"):
         net = _create(arch, 1, overrides, 0.0)
-    return resolve_model_data_config(net)
+    config: dict[str, Any] = resolve_model_data_config(net)
+    return config
 
 
 def sized(arch: str, overrides: dict[str, Any], size: int) -> dict[str, Any]:
@@ -222,7 +223,7 @@ def fill(net: torch.nn.Module, tensors: dict[str, torch.Tensor], source: str, ar
     Raises:
         WeightsError: less than half of the model's parameters would be filled (the head not counted).
     """
-    resample: Callable[..., dict] | None = getattr(
+    resample: Callable[..., dict[str, Any]] | None = getattr(
         sys.modules[type(net).__module__], "checkpoint_filter_fn", None
     )
     if resample is not None:

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from stillroom.errors import AccessError, DataError, ParamsError, WeightsError, listing
 from stillroom.modalities import LARGEST_RECORD
-from stillroom.modalities.images.models.create import Model, create, read_weights
+from stillroom.modalities.images.models.create import Model, create
+from stillroom.modalities.weights import read_weights
 
 Side = Annotated[int, Field(ge=16, le=4096)]
 Spread = Annotated[float, Field(gt=0)]

@@ -5,6 +5,7 @@ import os
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -118,7 +119,7 @@ def _attempt(url: str, part: Path, note: Path, progress: Progress, name: str) ->
         raise _BrokenError(f"the connection ended after {have:,} of {found['length']:,} bytes")
 
 
-def _known(part: Path, note: Path) -> dict | None:
+def _known(part: Path, note: Path) -> dict[str, Any] | None:
     """The version that the part's bytes are of, or None where they cannot be gone on from."""
     try:
         known = json.loads(note.read_text(encoding="utf-8"))
@@ -130,7 +131,7 @@ def _known(part: Path, note: Path) -> dict | None:
     return None
 
 
-def _version(response: requests.Response) -> dict:
+def _version(response: requests.Response) -> dict[str, Any]:
     etag = response.headers.get("ETag")
     if response.status_code == 206:
         total = re.fullmatch(r"bytes \d+-\d+/(\d+)", response.headers.get("Content-Range", ""))
@@ -147,7 +148,7 @@ def _version(response: requests.Response) -> dict:
     }
 
 
-def _same(found: dict, known: dict) -> bool:
+def _same(found: dict[str, Any], known: dict[str, Any]) -> bool:
     """Whether a 206 is of the known version: it states the length, and may omit Last-Modified (RFC 9110)."""
     stated = all(found[name] in (None, known[name]) for name in ("etag", "modified"))
     return stated and found["length"] == known["length"]
