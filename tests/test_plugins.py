@@ -3,13 +3,13 @@
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import BIN, copy_library
+from tests import warm
+from tests.conftest import copy_library
 
 Command = Callable[..., subprocess.CompletedProcess]
 
@@ -75,13 +75,7 @@ def command(project: Path, tmp_path: Path) -> Command:
         (tmp_path / "stillroom" / place).write_text(text)
 
     def run(*words: str, code: int = 0) -> subprocess.CompletedProcess:
-        done = subprocess.run(
-            [sys.executable, str(BIN / "stillroom"), *words],
-            cwd=project,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
+        done = warm.run(("stillroom", *words), project, environment)
         assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
         return done
 

@@ -1,6 +1,7 @@
 """The house: which room may know which. Arrows only go down, and some never."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 
+@cache
 def modules() -> dict[str, Path]:
     found = {}
     for package, folder in PACKAGES.items():
@@ -37,6 +39,7 @@ def room(module: str) -> str:
     return parts[0] if parts and (ROOT / "pipeline" / parts[0]).is_dir() else "ground"
 
 
+@cache
 def imports(file: Path) -> set[str]:
     """What a file imports of ours, anywhere in it, but for types alone."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -60,6 +63,7 @@ def imports(file: Path) -> set[str]:
     return found
 
 
+@cache
 def imported(file: str) -> set[tuple[str, str]]:
     """What a file takes of others of ours at its top, as (their file, name): `from X import name`."""
     known, found = modules(), set()
@@ -71,6 +75,7 @@ def imported(file: str) -> set[tuple[str, str]]:
     return found
 
 
+@cache
 def closure(file: str) -> set[str]:
     """The files of ours that a file imports, and those import, and so on; of what is found by name, all."""
     known, found, todo = modules(), set(), {next(m for m, path in modules().items() if path == ROOT / file)}

@@ -3,7 +3,9 @@
 A command still has a process, a folder, an environment and an output of its own, and may be killed; what is
 saved are the ten seconds that it would spend on importing torch, timm and so on. `run` waits for a command,
 `start` does not, and `path` is a folder for PATH whose commands ask for a fork too: a stage that DVC or a
-shell starts is as fast. `python -c` and `python -m` can be forks as well, with the library imported already.
+shell starts is as fast. `python -c`, `python -m` and `python FILE` can be forks as well, with the library
+imported already.
+Where PYTHONPATH holds a copy of the library, it is that which is imported, beside what others made.
 Where the start itself is the point, a test starts `BIN / "stillroom"`.
 """
 
@@ -394,6 +396,7 @@ def _work(job: dict[str, Any], streams: list[int]) -> NoReturn:
         sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", **text)  # noqa: SIM115
         os.chdir(job["folder"])
         exec(job["before"], {"os": os, **vars(confined)})
+        _take_from_path()
         if used.LOG in os.environ:
             used.note(os.environ[used.LOG])
         name, *words = job["command"]
@@ -431,13 +434,24 @@ def _work(job: dict[str, Any], streams: list[int]) -> NoReturn:
     os._exit(code if isinstance(code, int) else 0 if code is None else 1)
 
 
+def _take_from_path() -> None:
+    """Have PYTHONPATH hold, and a library that is there take the place of ours."""
+    folders = [one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
+    sys.path[:0] = folders
+    if any(os.path.isabs(one) and os.path.isdir(os.path.join(one, "stillroom")) for one in folders):
+        for name in [one for one in sys.modules if one.partition(".")[0] in used.FOLDERS]:
+            del sys.modules[name]
+
+
 def _python(words: list[str]) -> None:
-    """Be `python -c CODE ...` or `python -m MODULE ...`."""
-    sys.path[:0] = ["", *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    kind, what, *_ = words
-    sys.argv = words[1:] if kind == "-m" else ["-c", *words[2:]]
+    """Be `python -c CODE ...`, `python -m MODULE ...` or `python FILE ...`."""
+    kind, what = words[0], words[1] if len(words) > 1 else ""
+    sys.argv = words if kind not in ("-c", "-m") else words[1:] if kind == "-m" else ["-c", *words[2:]]
+    sys.path.insert(0, "" if kind in ("-c", "-m") else os.path.dirname(os.path.abspath(kind)))
     if kind == "-m":
         runpy.run_module(what, run_name="__main__", alter_sys=True)
+    elif kind != "-c":
+        runpy.run_path(kind, run_name="__main__")
     else:
         sys.modules["__main__"] = main = types.ModuleType("__main__")
         exec(compile(what, "<string>", "exec"), main.__dict__)

@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from itertools import product
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from safetensors.torch import load_file
 
 import stillroom
 from stillroom.modalities import load_samples
+from tests import warm
 from tests.conftest import ROOT, copy_library, environment, run_in
 
 pytestmark = pytest.mark.slow  # they start commands
@@ -26,13 +25,7 @@ VIT = "artifacts/students/vit-kd-0"
 
 def example(folder: Path, name: str, *arguments: str) -> str:
     """What a script prints when it is run in a folder."""
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *arguments],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
+    done = warm.run((warm.PYTHON, str(EXAMPLES / name), *arguments), folder, environment())
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -120,22 +113,9 @@ def test_together(finished: Path) -> None:
 
 def commands(project: Path, library: Path, *words: list[str]) -> tuple[list[int], str]:
     """Run commands of a copy of the library, one after the other: how each ended, and what they print."""
-    code = (
-        "import json, sys\n"
-        "from stillroom_stages.cli import main\n"
-        "for words in json.loads(sys.argv[1]):\n"
-        "    try: main(words, prog_name='stillroom')\n"
-        "    except SystemExit as ended: print('ended with', ended.code, flush=True)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(words)],
-        cwd=project,
-        env=environment() | {"PYTHONPATH": str(library)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    return [int(one) for one in re.findall(r"^ended with (\d)$", done.stdout, re.MULTILINE)], done.stdout
+    env = environment() | {"PYTHONPATH": str(library)}
+    done = [warm.run(("stillroom", *one), project, env) for one in words]
+    return [one.returncode for one in done], "".join(one.stdout + one.stderr for one in done)
 
 
 def test_left_half_and_huber(project: Path, tmp_path: Path) -> None:
