@@ -108,6 +108,18 @@ def test_changed_code_runs_the_stages_that_use_it(project: Path) -> None:
     with (project / "pipeline/reporting/figures.py").open("a") as file:
         file.write("\n# changed\n")
     assert stages_to_run(project) == {"report"}
+    with (project / "pipeline/losses/kd.py").open("a") as file:
+        file.write("\n# changed\n")
+    assert ran(run_in(project, "dvc", "repro", "student@pvt-ce-0").stdout) == ["student@pvt-ce-0"]
+
+
+@pytest.mark.parametrize("text", [None, "stages: {student: {}}", "stages: {code: {deps: [pipeline/no.py]}}"])
+def test_what_students_are_made_with_must_be_listed(project: Path, text: str | None) -> None:
+    before = (project / "artifacts/code.json").read_bytes()
+    (project / "dvc.yaml").unlink() if text is None else (project / "dvc.yaml").write_text(text)
+    said = run_in(project, "stillroom", "prepare", "--code", code=1).stderr
+    assert "dvc.yaml does not say what students are made with" in said
+    assert (project / "artifacts/code.json").read_bytes() == before
 
 
 def test_a_student_needs_no_teacher_and_trains_to_the_same_bits(project: Path) -> None:

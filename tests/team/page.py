@@ -86,6 +86,7 @@ class Team:
         if self.quick and "preset sketch40" in command:
             epochs = 1 if "swin" in command else 2  # Swin is the slowest
             less = ["teacher.train.epochs=1", f"student.train.epochs={epochs}"]
+            less += ["'teacher.overrides={patch_size: 4, depths: [1, 1, 1, 1], dims: [8, 16, 24, 32]}'"]
             less += ["student.train.warmup_epochs=0"]
             less += ["data.test_per_class=1"]
             less += ["data.train_per_class=5"] if self.remote.startswith("ssh") else []
