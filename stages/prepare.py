@@ -1,6 +1,5 @@
 """`stillroom prepare`: the samples table of a data set."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog=about(
-        "stillroom prepare --set data.name=folder --set data.path=photos",
-        "prepare; source, with --look; code, with --code",
+        "stillroom prepare --set data.name=folder --set data.path=photos", "prepare; source, with --look"
     )
 )
 @click.option(
@@ -24,27 +22,16 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Only digest what lies at data.path, and write artifacts/source.json, for DVC to see changes.",
 )
-@click.option(
-    "--code",
-    is_flag=True,
-    help="Only digest the files of the library that students use, those of the stage `code` in dvc.yaml, and "
-    "write artifacts/code.json.",
-)
 @stage
-def prepare(params: "Params", look: bool, code: bool) -> None:
+def prepare(params: "Params", look: bool) -> None:
     """Read, draw or download a data set; write artifacts/data/: samples.json, and a report on it."""
-    if code:
-        from stillroom_stages.code import digests
-
-        _keep("code.json", digests(Path("dvc.yaml")))
-        return
     from collections import Counter
 
     from stillroom import modalities
 
     modality = modalities.of_data_set(params.data.name)
     if look:
-        _keep("source.json", modality.look(params.data, STAGING / "source.json"))
+        _keep(modality.look(params.data, STAGING / "source.json"))
         return
     with shown() as console, whole_folder(DATA) as folder:
         samples = modality.prepare(params.data, folder, console)
@@ -56,12 +43,12 @@ def prepare(params: "Params", look: bool, code: bool) -> None:
         )
 
 
-def _keep(name: str, found: dict[str, Any]) -> None:
-    """Write a JSON file into `artifacts/`, whole or not at all."""
+def _keep(found: dict[str, Any]) -> None:
+    """Write `artifacts/source.json`, whole or not at all."""
     from stillroom.errors import StillroomError
     from stillroom.files import as_json, whole_file
 
-    file = ARTIFACTS / name
+    file = ARTIFACTS / "source.json"
     try:
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
         with whole_file(file, durable=False) as stream:

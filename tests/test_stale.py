@@ -88,14 +88,12 @@ STAGES = ("prepare", "teacher", "cache", "student", "report")
 
 
 def stages() -> dict[str, list[str]]:
-    """The files and folders of the library that each stage depends on; students do by way of `code`."""
+    """The files and folders of the library that each stage depends on."""
     tree = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
-    deps = {name: stage["deps"] for name, stage in tree.items() if "deps" in stage}
-    assert tree["code"]["outs"][0] in deps["student"]
-    deps["student"] += deps.pop("code")
     return {
-        name: [one for one in found if one.startswith(("pipeline/", "stages/"))]
-        for name, found in deps.items()
+        name: [one for one in stage["deps"] if one.startswith(("pipeline/", "stages/"))]
+        for name, stage in tree.items()
+        if "deps" in stage
     }
 
 
@@ -172,8 +170,8 @@ def test_what_only_reads_from_afar_reports_or_prints_retrains_nothing() -> None:
         ("pipeline/reporting/bootstrap.py", {"report"}),
         ("pipeline/cache/read/remote.py", set()),
         ("pipeline/modalities/images/policies/crop.py", {"teacher", "cache"}),
-        ("pipeline/training/loop.py", {"teacher", "code"}),
-        ("pipeline/losses/kd.py", {"code"}),
+        ("pipeline/training/loop.py", {"teacher", "student"}),
+        ("pipeline/losses/kd.py", {"student"}),
         ("pipeline/modalities/images/preparation/scan.py", {"prepare"}),
     ],
 )
