@@ -143,6 +143,9 @@ class Data(Section):
     duplicates: Literal["warn", "refuse", "drop"] = "warn"
     # a text file: files to leave out, one a line, as paths from data.path
     skip: Folder | None = None
+    # a table (CSV) with the columns file, as a path from data.path, and group: what must not be divided
+    # between two folds of a cross-fitted teacher, as photos of one person
+    groups: Folder | None = None
     seed: Seed = 0  # draws the validation slice, and what a data set draws
 
 
@@ -183,6 +186,10 @@ class Teacher(Section):
     overrides: Plain = {}  # further arguments of what makes it
     weights: Weights = "none"  # hub | none | a .safetensors file
     seed: Seed = 0
+    # cross-fitted: so many models, each fitted without one fold of train, whose outputs it is asked for
+    folds: Annotated[int, Field(ge=1, le=1000)] = 1
+    # and one that is fitted to all of train: what the test split is reported with, and new samples are shown
+    folds_and_whole: bool = False
     train: Train = Train()
 
 

@@ -6,9 +6,12 @@ import os
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from stillroom.errors import AccessError, DataError
 from stillroom.files import whole_file
@@ -26,6 +29,7 @@ class Sample:
         split: `train`, `val` or `test`.
         label: class index in [0, C).
         sha256: digest of the file's bytes, hexadecimal.
+        group: samples of one group are never divided between two folds (`data.groups`); empty: it has none.
     """
 
     key: str
@@ -33,6 +37,7 @@ class Sample:
     split: str
     label: int
     sha256: str
+    group: str
 
 
 # (the JSON of a row, how many classes there are) -> the row; raises ValueError where it is not sound
@@ -45,6 +50,7 @@ class Samples:
 
     Attributes:
         modality: what kind of data it is, by name.
+        fold: int [N], of each row, where samples may only be mixed with others of their fold; None: with any.
     """
 
     dataset: str
@@ -52,6 +58,7 @@ class Samples:
     rows: tuple[Any, ...]
     root: Path
     modality: str = "images"
+    fold: np.ndarray | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", tuple(sorted(self.rows, key=lambda row: row.key)))
@@ -61,7 +68,20 @@ class Samples:
 
     def in_splits(self, *splits: str) -> "Samples":
         """The rows of these splits only."""
-        return replace(self, rows=tuple(row for row in self.rows if row.split in splits))
+        return replace(self, rows=tuple(row for row in self.rows if row.split in splits), fold=None)
+
+    def at(self, rows: Iterable[int]) -> "Samples":
+        """Some rows only, by their number."""
+        return replace(self, rows=tuple(self.rows[row] for row in rows), fold=None)
+
+    def companions(self, row: int) -> np.ndarray | range:
+        """The rows that may be mixed with one, itself among them, ascending."""
+        return range(len(self.rows)) if self.fold is None else self._of_fold[self.fold[row]]
+
+    @cached_property
+    def _of_fold(self) -> list[np.ndarray]:
+        assert self.fold is not None
+        return [np.flatnonzero(self.fold == fold) for fold in range(int(self.fold.max()) + 1)]
 
     def row_of(self, key: str) -> int:
         """The number of a key's row.
@@ -109,7 +129,7 @@ class Samples:
             "root": root.relative_to(start).as_posix() if root.is_relative_to(start) else None,
             "root_is": "relative to this file" if inside else "relative to the project, or data.path",
             "classes": list(self.classes),
-            "samples": [asdict(row) for row in self.rows],
+            "samples": [_entry(row) for row in self.rows],
         }
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(folder / "samples.json", durable=False) as stream:
@@ -165,6 +185,12 @@ class Samples:
             ) from None
 
 
+def _entry(row: Any) -> dict[str, Any]:
+    """A row as JSON; the key `group` came later, and most have none."""
+    entry = asdict(row)
+    return entry if entry["group"] else {name: value for name, value in entry.items() if name != "group"}
+
+
 def _contained(path: str) -> str:
     if Path(path).is_absolute() or ".." in Path(path).parts:
         raise ValueError(f"the path {path!r} leaves its folder")
@@ -189,10 +215,11 @@ def checked(entry: dict[str, Any], classes: int) -> dict[str, Any]:
         *(isinstance(found[name], str) for name in ("key", "path", "sha256")),
         found["split"] in SPLITS,
         type(label) is int and 0 <= label < classes,
+        isinstance(entry.get("group", ""), str),
     )
     if not all(sound) or not re.fullmatch("[0-9a-f]{64}", digest):
         raise unsound(found["key"])
-    return found | {"path": _contained(found["path"])}
+    return found | {"path": _contained(found["path"]), "group": entry.get("group", "")}
 
 
 def unsound(key: Any) -> ValueError:

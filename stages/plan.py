@@ -178,12 +178,12 @@ def _model(name: str, described: dict[str, Any], params: "Params", modality: "Mo
     import torch
 
     from stillroom.modalities.base import Architecture
-    from stillroom.provenance.teacher import load_teacher
+    from stillroom.provenance.teacher import load_first
 
     folder = Path(params.cache.folders[name])
     with torch.random.fork_rng():  # making a model draws from torch's global generator
         if (folder / "teacher.json").exists():
-            return load_teacher(folder, described)
+            return load_first(folder, described)
         architecture = Architecture(described["arch"], described["overrides"], described["input"])
         return modality.create(architecture, len(described["classes"]))
 

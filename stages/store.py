@@ -163,7 +163,7 @@ def audit(
     from stillroom.errors import CacheError
     from stillroom.progress import Progress
     from stillroom.provenance.identity import check_against_cache, read_teacher
-    from stillroom.provenance.teacher import load_teacher
+    from stillroom.provenance.teacher import load_teacher, with_folds
     from stillroom.teaching.audit import audit as look
 
     settle()
@@ -181,10 +181,12 @@ def audit(
     audits = []
     with shown() as console:
         for name, folder in here.items():
-            model = load_teacher(folder, read_teacher(folder / "teacher.json"))
-            model.net.to(device())
+            described = read_teacher(folder / "teacher.json")
+            policy = modalities.get(train.modality).policy(params.views.recipe)
+            train = with_folds(train, {name: described}, policy)
+            teacher = load_teacher(folder, described, train).to(device())
             progress = Progress() if as_json else console
-            audits.append(look(opened, name, train, model, views, seed, params.cache.batch_size, progress))
+            audits.append(look(opened, name, train, teacher, views, seed, params.cache.batch_size, progress))
     ok = all(one.ok for one in audits)
     if as_json:
         click.echo(json.dumps({"ok": ok, "outputs": [one.to_json() for one in audits]}, indent=2))

@@ -16,6 +16,7 @@ from stillroom.modalities.images.settings import Views
 from stillroom.params import Cache
 from stillroom.progress import Progress
 from stillroom.provenance.identity import of_data, of_output
+from stillroom.provenance.teacher import Teacher
 from stillroom.samples import Samples
 from stillroom.teaching.forward import Forward
 from stillroom.teaching.generate import array_specs, generate
@@ -59,7 +60,7 @@ def stage_one(
             folder / "staging", identity, array_specs(identity, MODALITY), keys, labels, 1024
         ) as staging:
             blocks = staging.blocks(views)
-            generate(model, samples, recipe, repeat + 1, staging, blocks, batch_size, amp, silent)
+            generate(Teacher([model]), samples, recipe, repeat + 1, staging, blocks, batch_size, amp, silent)
             publish([staging], folder / f"cache{repeat}", "zarr", views, {}, [])
 
     def bare(repeat: int) -> None:

@@ -67,7 +67,7 @@ def steps(
 
     ce, ce_seconds = arm("ce", {})
     kd, kd_seconds = arm("kd", KD)
-    online, online_seconds = arm("kd", KD, [Asked(teacher)])
+    online, online_seconds = arm("kd", KD, [Asked([teacher])])
     alternate(repeats, ce, kd)
     fewer = max(1, repeats // 2)
     from_cache, with_teacher = alternate(fewer, kd, online)

@@ -356,7 +356,7 @@ class Modality(ABC):
 
     def data_inputs(self, data: Data) -> dict[str, str | None]:
         """The parameters of `data` that name files or folders to be read, by their key."""
-        return {"data.path": data.path, "data.skip": data.skip}
+        return {"data.path": data.path, "data.skip": data.skip, "data.groups": data.groups}
 
     # The views
 

@@ -42,15 +42,16 @@ def of_data(train: Samples, views: Views) -> dict[str, Any]:
 
 def of_teacher(described: dict[str, Any]) -> dict[str, Any]:
     """What `teacher.json` tells of an output: `teacher` and `input` in `identity["outputs"][NAME]`."""
-    return {
-        "teacher": {
-            "arch": described["arch"],
-            "overrides": described["overrides"],
-            "digest": described["digest"],
-            "classes": len(described["classes"]),
-        },
-        "input": described["input"],
+    teacher = {
+        "arch": described["arch"],
+        "overrides": described["overrides"],
+        "digest": described["digest"],
+        "classes": len(described["classes"]),
     }
+    if "folds" in described:
+        told = described["folds"]
+        teacher["folds"] = {name: told[name] for name in ("count", "seed", "digest", "models")}
+    return {"teacher": teacher, "input": described["input"]}
 
 
 def of_output(described: dict[str, Any], cache: Cache) -> dict[str, Any]:
@@ -112,6 +113,7 @@ def read_teacher(file: Path) -> dict[str, Any]:
         ("overrides", found["overrides"], isinstance(found["overrides"], dict)),
         ("classes", found["classes"], isinstance(found["classes"], list) and len(found["classes"]) > 0),
         ("digest", found["digest"], isinstance(found["digest"], str)),
+        ("folds", found.get("folds"), _sound_folds(found.get("folds"))),
     ):
         if not sound:
             raise CacheError(
@@ -123,6 +125,20 @@ def read_teacher(file: Path) -> dict[str, Any]:
     if wrong:
         raise CacheError(f"{file} is damaged", wrong, "put the right file back, or run `stillroom teacher`")
     return dict(found)
+
+
+def _sound_folds(told: Any) -> bool:
+    """Whether this is what `teacher.json` says of folds."""
+    if told is None:
+        return True
+    models = told["models"]
+    return (
+        all(isinstance(told[name], int) and told[name] >= 0 for name in ("count", "seed"))
+        and isinstance(told["digest"], str)
+        and isinstance(models, list)
+        and len(models) == told["count"] > 1
+        and all(isinstance(one, str) for one in models)
+    )
 
 
 def parts(identity: dict[str, Any], outputs: Sequence[str]) -> dict[str, str]:

@@ -1,33 +1,160 @@
-"""The teacher that a folder with `teacher.json` and `model.safetensors` holds."""
+"""The teacher that a folder with `teacher.json` and its weights holds: one model, or one for each fold."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stillroom import modalities
-from stillroom.errors import WeightsError
-from stillroom.modalities.base import Architecture, Model
+from stillroom.errors import CacheError, ParamsError, WeightsError
+from stillroom.folds import Folds, divide
+from stillroom.modalities.base import Architecture, Model, Policy, Spec
 from stillroom.modalities.weights import weights_digest
+from stillroom.samples import Samples
 
 
-def load_teacher(folder: Path, described: dict[str, Any]) -> Model:
-    """Make the model that `teacher.json` describes, with its weights.
+def fold_file(fold: int) -> str:
+    """What the weights of a fold's model are called in a teacher's folder."""
+    return f"fold-{fold}.safetensors"
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Who is asked of the training samples.
+
+    Attributes:
+        models: one, or one for each fold, which was not fitted to the samples of it.
+        folds: of the training samples; None: one model is asked of all.
+    """
+
+    models: list[Model]
+    folds: Folds | None = field(default=None)
+
+    @property
+    def spec(self) -> Spec:
+        """What its models see."""
+        return self.models[0].spec
+
+    def to(self, device: Any) -> "Teacher":
+        """Itself, with its models on a device."""
+        for model in self.models:
+            model.net.to(device)
+        return self
+
+    def asked(self, rows: np.ndarray) -> Iterator[tuple[Model, np.ndarray]]:
+        """Which model is asked of which of these rows.
+
+        Args:
+            rows: of the training samples, int [n].
+
+        Yields:
+            a model, and positions in `rows`, ascending: each once.
+        """
+        if self.folds is None:
+            yield self.models[0], np.arange(len(rows))
+            return
+        fold = self.folds.of_row[rows]
+        for number in np.unique(fold):
+            yield self.models[number], np.flatnonzero(fold == number)
+
+
+def folds_of(described: dict[str, Any], train: Samples) -> Folds | None:
+    """The folds of a teacher, divided again; None: it has none.
+
+    Args:
+        described: the content of its `teacher.json`.
+        train: the training samples.
+
+    Raises:
+        CacheError: these samples fall into other folds than those that it was fitted to.
+    """
+    told = described.get("folds")
+    if told is None:
+        return None
+    folds = divide(train, told["count"], told["seed"])
+    if folds.digest != told["digest"]:
+        raise CacheError(
+            "the teacher was fitted in other folds than these training samples fall into",
+            f"digest {told['digest'][:16]}... in teacher.json, {folds.digest[:16]}... of the samples here: "
+            "keys, labels or groups changed, and a model could be asked of what it was fitted to",
+            "put the old samples back, or run `stillroom teacher`",
+        )
+    return folds
+
+
+def with_folds(train: Samples, described: dict[str, dict[str, Any]], policy: Policy) -> Samples:
+    """The training samples as views are drawn of them: where views are mixed, a cross-fitted teacher must
+    know neither of the two, so both are of one fold.
+
+    Args:
+        described: by output, the content of its `teacher.json`.
+        policy: what draws the views.
+
+    Raises:
+        ParamsError: views are mixed, and the teachers have not the same folds: they would see other views.
+        CacheError: see `folds_of`.
+    """
+    if not policy.mixes:
+        return train
+    folds = {name: folds_of(one, train) for name, one in described.items()}
+    kinds = {None if one is None else one.digest: one for one in folds.values()}
+    if len(kinds) > 1:
+        told = (f"{name}: {'none' if one is None else one.count}" for name, one in sorted(folds.items()))
+        raise ParamsError(
+            "views are mixed, and the teachers of one cache have not the same folds",
+            f"{', '.join(told)}; a sample is mixed with one of its fold, so that its teacher knows neither",
+            "fit all of them with the same teacher.folds and teacher.seed, or mix nothing (views.recipe)",
+        )
+    (one,) = kinds.values()
+    return train if one is None else replace(train, fold=one.of_row)
+
+
+def load_teacher(folder: Path, described: dict[str, Any], train: Samples) -> Teacher:
+    """Make what `teacher.json` describes, with its weights.
 
     Args:
         folder: the one that `stillroom teacher` wrote.
         described: the content of its `teacher.json`.
+        train: the training samples, which say who is in which fold.
 
     Raises:
-        WeightsError: the weights are missing, or not those that `teacher.json` describes.
+        WeightsError: weights are missing, or not those that `teacher.json` describes.
+        CacheError: see `folds_of`.
     """
-    file = folder / "model.safetensors"
+    folds = folds_of(described, train)
+    if folds is None:
+        return Teacher([load_one(folder / "model.safetensors", described, described["digest"])])
+    digests = described["folds"]["models"]
+    models = [load_one(folder / fold_file(fold), described, digests[fold]) for fold in range(folds.count)]
+    return Teacher(models, folds)
+
+
+def load_first(folder: Path, described: dict[str, Any]) -> Model:
+    """One of a teacher's models, whichever: to time it, or to ask for the shape of what it gives."""
+    if "folds" in described:
+        return load_one(folder / fold_file(0), described, described["folds"]["models"][0])
+    return load_one(folder / "model.safetensors", described, described["digest"])
+
+
+def load_one(file: Path, described: dict[str, Any], digest: str) -> Model:
+    """A model that `teacher.json` describes, from a weights file.
+
+    Args:
+        digest: of the weights, as `teacher.json` has it.
+
+    Raises:
+        WeightsError: the file is missing, or holds other weights.
+    """
     modality = modalities.of_record(described)
     architecture = Architecture(described["arch"], described["overrides"], described["input"])
     model = modality.create(architecture, len(described["classes"]), weights=str(file))
     found = weights_digest(model.net)
-    if found != described["digest"]:
+    if found != digest:
         raise WeightsError(
             f"{file} does not hold the weights that teacher.json describes",
-            f"digest expected {described['digest'][:16]}..., found {found[:16]}...",
+            f"digest expected {digest[:16]}..., found {found[:16]}...",
             "run `stillroom teacher` again, or put the right weights back",
         )
     return model

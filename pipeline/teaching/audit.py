@@ -10,12 +10,11 @@ from stillroom.cache.encodings import encoding_for
 from stillroom.cache.format.outputs import layers, source_of
 from stillroom.cache.read.store import Store
 from stillroom.draw import words
-from stillroom.modalities.base import Model
 from stillroom.progress import Progress
 from stillroom.provenance.probes import difference
+from stillroom.provenance.teacher import Teacher
 from stillroom.samples import Samples
-from stillroom.teaching.forward import Forward
-from stillroom.views.loader import batches, in_batches
+from stillroom.teaching.forward import Asking
 from stillroom.views.planes import drawn
 
 # What another machine's arithmetic may change of a logit, as a share of its view's largest logit: float32
@@ -66,7 +65,7 @@ def audit(
     store: Store,
     output: str,
     samples: Samples,
-    model: Model,
+    teacher: Teacher,
     count: int,
     seed: int,
     batch_size: int,
@@ -78,7 +77,7 @@ def audit(
         store: the cache; its identity must have been checked against the samples and the teacher.
         output: which output the teacher made.
         samples: the training samples.
-        model: the teacher, on its device.
+        teacher: on its device.
         seed: chooses the sample.
         batch_size: see `Forward`.
 
@@ -112,15 +111,13 @@ def audit(
     held = np.stack(stored)
     reader = modality.reader(samples, budget=0)
     progress.start("audit", 2 * len(jobs), "views")
-    forward = Forward(
-        model, batch_size, store.manifest.environment.get("amp", "none"), layers({output: entry})
-    )
+    amp = str(store.manifest.environment.get("amp", "none"))
+    asking = Asking(teacher, reader, modality, batch_size, amp, layers({output: entry}))
 
     def run(length: int) -> np.ndarray:
-        made = forward(batches(modality, reader, in_batches(jobs, length), model.spec), progress)
-        return made[source_of(entry)]
+        return asking(jobs, np.array([row for _, row in chosen]), progress, length)[source_of(entry)]
 
-    fresh, again = run(forward.batch_size), run(max(1, forward.batch_size // 2 + 1))
+    fresh, again = run(asking.batch_size), run(max(1, asking.batch_size // 2 + 1))
     progress.finish()
     encoded = codec.decode(output, shape, codec.encode(output, fresh))
     apart, here = np.abs(held - encoded), np.abs(fresh - again)
@@ -131,7 +128,6 @@ def audit(
     else:
         coarse = np.abs(encoded - fresh)
     axes = tuple(range(1, apart.ndim))
-    amp = str(store.manifest.environment.get("amp", "none"))
     size = np.abs(fresh).max(axis=tuple(range(1, fresh.ndim)))
     bound = NOISE.get(amp, NOISE["bf16"]) * size + 2 * coarse.max(axis=axes)
     worst = apart.max(axis=axes)

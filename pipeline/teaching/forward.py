@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from stillroom.evaluation.forward import outputs_of
-from stillroom.modalities.base import Model
+from stillroom.modalities.base import Modality, Model, Reader, ViewRequest
 from stillroom.progress import Progress
+from stillroom.provenance.teacher import Teacher
+from stillroom.views.loader import batches, in_batches
 
 # On a CPU a sum may be split otherwise where more threads share it, and then its last bit differs. So each
 # pass takes one thread, and as many run at once as there are cores, each small enough for its core's cache.
@@ -75,6 +77,56 @@ class Forward:
 
     def _one(self, raw: torch.Tensor) -> dict[str, np.ndarray]:
         return outputs_of(self._model, raw, self._amp, self._take)
+
+
+class Asking:
+    """Asks a teacher of views of training samples: of each the model that was not fitted to it.
+
+    Attributes:
+        batch_size: see `Forward`.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        reader: Reader,
+        modality: Modality,
+        batch_size: int,
+        amp: str,
+        take: Sequence[str],
+    ) -> None:
+        """
+        Args:
+            teacher: on its device; its models are put into eval mode.
+            reader: of the samples.
+            batch_size, amp, take: see `Forward`.
+        """
+        self._teacher, self._reader, self._modality = teacher, reader, modality
+        self._forward = {id(one): Forward(one, batch_size, amp, take) for one in teacher.models}
+        self.batch_size = self._forward[id(teacher.models[0])].batch_size
+
+    def __call__(
+        self, requests: Sequence[ViewRequest], rows: np.ndarray, progress: Progress, length: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """
+        Args:
+            requests: n views.
+            rows: those of their samples in the table, int [n].
+            length: views a batch; None: `batch_size`.
+
+        Returns:
+            float32 [n, C], raw `logits`, and [n, ...] of each layer that is taken.
+        """
+        parts, order = [], []
+        for model, asked in self._teacher.asked(rows):
+            jobs = in_batches([requests[number] for number in asked], length or self.batch_size)
+            rendered = batches(self._modality, self._reader, jobs, model.spec)
+            parts.append(self._forward[id(model)](rendered, progress))
+            order.append(asked)
+        if len(parts) == 1:
+            return parts[0]
+        back = np.argsort(np.concatenate(order))
+        return {name: one[back] for name, one in _joined(parts).items()}
 
 
 def _joined(found: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

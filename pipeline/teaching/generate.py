@@ -12,11 +12,11 @@ from stillroom.cache.format.outputs import layers, source_of
 from stillroom.cache.write.staging import Staging
 from stillroom.distributed import Ranks
 from stillroom.errors import CacheError
-from stillroom.modalities.base import Modality, Model, Policy
+from stillroom.modalities.base import Modality, Policy
 from stillroom.progress import Progress
+from stillroom.provenance.teacher import Teacher
 from stillroom.samples import Samples
-from stillroom.teaching.forward import Forward
-from stillroom.views.loader import batches, in_batches
+from stillroom.teaching.forward import Asking
 from stillroom.views.planes import drawn
 
 
@@ -58,7 +58,7 @@ def divide(staging: Staging, views: int, ranks: Ranks, progress: Progress) -> li
 
 
 def generate(
-    model: Model,
+    teacher: Teacher,
     samples: Samples,
     recipe: Policy,
     seed: int,
@@ -73,7 +73,7 @@ def generate(
     A block is always cut into the same batches, so that a resumed run computes what an undisturbed one would.
 
     Args:
-        model: the teacher, on its device; put into eval mode.
+        teacher: on its device; its models are put into eval mode.
         samples: the training samples, rows as in the staging folder.
         recipe, seed: what views draw.
         staging: an open staging folder, of outputs of this teacher; one forward pass gives all of them.
@@ -85,20 +85,18 @@ def generate(
     """
     modality = modalities.get(samples.modality)
     outputs = staging.identity["outputs"]
-    forward = Forward(model, batch_size, amp, layers(outputs))
-    reader = modality.reader(samples)
+    asking = Asking(teacher, modality.reader(samples), modality, batch_size, amp, layers(outputs))
     what = "cache" if "logits" in outputs else f"cache {next(iter(outputs))}"
     progress.start(what, sum(map(_length, todo)), "views")
     for block in todo:
         rows = samples.rows[block.start : block.stop]
         requests = drawn(recipe, seed, samples, rows, block.view)
-        jobs = in_batches(requests, forward.batch_size)
-        found = forward(batches(modality, reader, jobs, model.spec), progress)
+        given = asking(requests, np.arange(block.start, block.stop), progress)
         packed = modality.pack([request.parameters for request in requests], recipe.fields())
         arrays = {f"{VIEWS}{field}": values for field, values in packed.items()}
         measured = {}
         for name, output in outputs.items():
-            encoded, measured[name] = _encode(name, output, found[source_of(output)], samples, block)
+            encoded, measured[name] = _encode(name, output, given[source_of(output)], samples, block)
             arrays |= encoded
         staging.commit(block, arrays, measured)
     progress.finish()

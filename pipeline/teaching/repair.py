@@ -15,7 +15,7 @@ from stillroom.params import Cache
 from stillroom.progress import Progress
 from stillroom.provenance.identity import check_samples, fixes, of_teacher, read_teacher
 from stillroom.provenance.probes import check_probes
-from stillroom.provenance.teacher import load_teacher
+from stillroom.provenance.teacher import load_teacher, with_folds
 from stillroom.samples import Samples
 from stillroom.teaching.generate import array_specs, divide, generate
 
@@ -78,11 +78,11 @@ def repair(
                 progress.note(warning)
             folder = cache.folder_of(name) or Path()
             described = read_teacher(folder / "teacher.json")
+            samples = with_folds(samples, {name: described}, recipe)
             identities.check({"outputs": {name: of_teacher(described)}}, identity, fixes([name]))
-            model = load_teacher(folder, described)
-            model.net.to(device())
+            teacher = load_teacher(folder, described, samples).to(device())
             amp = str(manifest.environment.get("amp", "none"))
-            generate(model, samples, recipe, seed, opened, todo, cache.batch_size, amp, progress)
+            generate(teacher, samples, recipe, seed, opened, todo, cache.batch_size, amp, progress)
             computed |= set(todo)
         made = (
             {**manifest.environment, "repaired": environment(modality.environment())}

@@ -17,7 +17,6 @@ from stillroom.device import device, environment
 from stillroom.distributed import Ranks
 from stillroom.errors import CacheError, fetch_again
 from stillroom.evaluation.metrics import accuracy
-from stillroom.modalities.base import Model
 from stillroom.params import Params
 from stillroom.progress import Progress
 from stillroom.provenance.ahead import check_students
@@ -31,7 +30,7 @@ from stillroom.provenance.identity import (
     shares,
 )
 from stillroom.provenance.probes import check_probes, make_probes
-from stillroom.provenance.teacher import load_teacher
+from stillroom.provenance.teacher import Teacher, load_teacher, with_folds
 from stillroom.samples import Samples
 from stillroom.teaching.generate import array_specs, divide, generate
 
@@ -55,18 +54,19 @@ class Request:
     identity: dict[str, Any] = field(default_factory=dict)
     earlier: Store | None = None
     notes: list[str] = field(default_factory=list)
-    _models: dict[str, Model] = field(default_factory=dict)
+    _teachers: dict[str, Teacher] = field(default_factory=dict)
 
-    def model(self, teacher: str) -> Model:
+    def teacher(self, name: str) -> Teacher:
         """The teacher of an output of `cache.folders`, made once.
 
         Raises:
             WeightsError: its weights are missing, or not those that its `teacher.json` describes.
+            CacheError: it was fitted in other folds.
         """
-        if teacher not in self._models:
-            folder = Path(self.params.cache.folders[teacher])
-            self._models[teacher] = load_teacher(folder, self.described[teacher])
-        return self._models[teacher]
+        if name not in self._teachers:
+            folder = Path(self.params.cache.folders[name])
+            self._teachers[name] = load_teacher(folder, self.described[name], self.train)
+        return self._teachers[name]
 
     def together(self) -> list[tuple[str, dict[str, Any]]]:
         """Which outputs one forward pass gives: a teacher's; but those that the earlier cache holds keep what
@@ -127,7 +127,8 @@ def ask(
     for name, one in params.cache.folders.items():
         if Path(one) == own:
             request.notes += other_teacher(described[name], params.teacher)
-    outputs = of_outputs(described, params.cache, request.model)
+    request.train = with_folds(request.train, described, modality.policy(params.views.recipe))
+    outputs = of_outputs(described, params.cache, lambda name: request.teacher(name).models[0])
     request.identity = {**of_data(request.train, params.views), "outputs": outputs}
     request.earlier = _earlier(request, folder, replace)
     keys = [row.key for row in request.train.rows]
@@ -201,11 +202,10 @@ def make(request: Request, folder: Path, staging: Path, ranks: Ranks, progress: 
         for (teacher, _), opened in zip(groups, stagings, strict=True):
             todo = divide(opened, params.views.count, ranks, progress)
             if todo:
-                model = request.model(teacher)
-                model.net.to(device(ranks.local))
+                asked = request.teacher(teacher).to(device(ranks.local))
                 recipe, seed = modality.policy(params.views.recipe), params.views.seed
                 settings = (params.cache.batch_size, params.cache.amp)
-                generate(model, train, recipe, seed, opened, todo, *settings, progress)
+                generate(asked, train, recipe, seed, opened, todo, *settings, progress)
         ranks.wait()
         if not ranks.first:
             return ""

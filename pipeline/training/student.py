@@ -27,7 +27,7 @@ from stillroom.progress import Progress
 from stillroom.provenance.ahead import check_arm, late
 from stillroom.provenance.identity import check_against_cache, ignored, input_of, parts, read_teacher
 from stillroom.provenance.probes import check_probes
-from stillroom.provenance.teacher import load_teacher
+from stillroom.provenance.teacher import load_teacher, with_folds
 from stillroom.samples import Samples
 from stillroom.training.batches import Batch, CachedBatches, Partition
 from stillroom.training.checkpoint import Checkpoint
@@ -214,9 +214,15 @@ def _record(job: Job, model: Model, chosen: losses.Loss) -> dict[str, Any]:
 
 def _batches(job: Job, model: Model, chosen: losses.Loss, ranks: Ranks) -> CachedBatches:
     """The views of the cache, with what the teachers said, or say now."""
-    config = job.train_config
+    config, train = job.train_config, job.samples.in_splits("train")
+    if job.online:
+        recipe = job.store.manifest.identity["views"]["recipe"]
+        policy = modalities.get(train.modality).policy(recipe, "manifest.json")
+        folders = {name: job.params.cache.folder_of(name) or Path() for name in chosen.reads}
+        described = {name: read_teacher(one / "teacher.json") for name, one in folders.items()}
+        train = with_folds(train, described, policy) if described else train
     return CachedBatches(
-        job.samples.in_splits("train"),
+        train,
         job.store,
         model.spec,
         config.batch_size,
@@ -238,10 +244,11 @@ def _asked(job: Job, chosen: losses.Loss, ranks: Ranks) -> list[Asked]:
     found = []
     for folder in dict.fromkeys(folders.values()):
         given = [name for name, one in folders.items() if one == folder]
-        model = load_teacher(folder, read_teacher(folder / "teacher.json"))
-        model.net.to(device(ranks.local))
+        described = read_teacher(folder / "teacher.json")
+        teacher = load_teacher(folder, described, job.samples.in_splits("train")).to(device(ranks.local))
         layer = source_of(held[chosen.features]) if chosen.features in given else None
-        found.append(Asked(model, any(name in chosen.outputs for name in given), layer))
+        fold = None if teacher.folds is None else teacher.folds.of_row
+        found.append(Asked(teacher.models, fold, any(name in chosen.outputs for name in given), layer))
     return found
 
 

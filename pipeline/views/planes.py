@@ -20,14 +20,29 @@ class Asked:
     """A teacher in the loop, and what is asked of it.
 
     Attributes:
-        model: on its device.
+        models: on its device; of a cross-fitted teacher one for each fold.
+        fold: int [N], which of them is asked of each row of the training samples; None: there is one.
         logits: whether its logits teach.
         layer: the layer whose features teach; None: of this teacher none.
     """
 
-    model: Model
+    models: Sequence[Model]
+    fold: np.ndarray | None = None
     logits: bool = True
     layer: str | None = None
+
+    def run(self, raw: torch.Tensor, rows: np.ndarray, amp: str) -> dict[str, torch.Tensor]:
+        """What it says of rendered views of these rows, by output."""
+        take = [] if self.layer is None else [self.layer]
+        if self.fold is None:
+            return self.models[0].run(raw, amp, take=take)
+        parts, order = [], []
+        for number in np.unique(self.fold[rows]):
+            own = np.flatnonzero(self.fold[rows] == number)
+            parts.append(self.models[number].run(raw[torch.from_numpy(own)], amp, take=take))
+            order.append(own)
+        back = torch.from_numpy(np.argsort(np.concatenate(order))).to(parts[0]["logits"].device)
+        return {name: torch.cat([one[name] for one in parts])[back] for name in parts[0]}
 
 
 def drawn(policy: Policy, seed: int, samples: Samples, rows: Sequence[Any], view: int) -> list[ViewRequest]:
@@ -132,22 +147,22 @@ class Online(Plane):
         self._modality, self._reader, spec = seen
         self._rendering = self._modality.rendering(spec)
         for teacher in teachers:
-            teacher.model.net.eval()
+            for model in teacher.models:
+                model.net.eval()
 
     @torch.no_grad()  # not inference_mode: a loss may keep a target for its backward pass
     def targets(self, rows: np.ndarray, own: slice, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """`logits` of the own rows, and their `features` where they are asked for."""
         logits, found = [], {}
         for teacher in self._teachers:
-            model, raw = teacher.model, inputs
-            if self._modality.rendering(model.spec) != self._rendering:
+            spec, raw = teacher.models[0].spec, inputs
+            if self._modality.rendering(spec) != self._rendering:
                 requests = [self.views[row] for row in rows[own]]
-                rendered = [self._modality.render(self._reader, one, model.spec) for one in requests]
+                rendered = [self._modality.render(self._reader, one, spec) for one in requests]
                 raw = torch.from_numpy(np.stack(rendered))
-            layers = [] if teacher.layer is None else [teacher.layer]
-            outputs = model.run(raw, self._amp, take=layers)
+            outputs = teacher.run(raw, rows[own], self._amp)
             if teacher.logits:
                 logits.append(outputs["logits"].float())
-            for layer in layers:
-                found["features"] = outputs[layer].float()
+            if teacher.layer is not None:
+                found["features"] = outputs[teacher.layer].float()
         return found | ({"logits": self._together(logits)} if logits else {})

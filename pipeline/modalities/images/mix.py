@@ -23,7 +23,8 @@ def mixed(recipe: Policy, seed: int, samples: Samples, row: Sample, view: int, d
     every size that `CELLS` divides the share is that of the pixels too.
 
     Args:
-        samples: the training samples; the partner is any other one of them.
+        samples: the training samples; the partner is any other one of them, or of those of its fold
+            (`Samples.fold`): then a cross-fitted teacher was fitted to neither.
         drawn: the sample's own view, unmixed.
     """
     if not recipe.mixes or len(samples) < 2:
@@ -31,9 +32,13 @@ def mixed(recipe: Policy, seed: int, samples: Samples, row: Sample, view: int, d
     chance, which, other, weight, x, y = uniforms(seed, row.key, view, FIRST + 6)[FIRST:].tolist()
     if chance >= recipe.mixup_prob:
         return drawn
-    place = samples.row_of(row.key)
-    partner = math.floor(other * (len(samples) - 1))
-    partner += partner >= place
+    own = samples.row_of(row.key)
+    companions = samples.companions(own)
+    if len(companions) < 2:
+        return drawn
+    number = math.floor(other * (len(companions) - 1))
+    number += companions[number] >= own
+    partner = int(companions[number])
     cuts = recipe.cutmix > 0 and (recipe.mixup == 0 or which < recipe.mixup_switch_prob)
     share = _beta(recipe.cutmix if cuts else recipe.mixup, weight)
     if not cuts:

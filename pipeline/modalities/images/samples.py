@@ -11,7 +11,7 @@ class Sample(samples.Sample):
     """One image.
 
     Attributes:
-        key, path, split, label, sha256: as of every sample.
+        key, path, split, label, sha256, group: as of every sample.
         box: the annotated person, (xmin, ymin, xmax, ymax) in pixels of the image, or None.
         size: (width, height) in pixels, EXIF orientation applied.
     """
@@ -23,6 +23,7 @@ class Sample(samples.Sample):
     box: tuple[int, int, int, int] | None
     size: tuple[int, int]
     sha256: str
+    group: str = ""
 
     @classmethod
     def read(cls, entry: dict[str, Any], classes: int) -> "Sample":

@@ -6,6 +6,7 @@ from pathlib import Path
 from stillroom.errors import ParamsError
 from stillroom.modalities.images import datasets
 from stillroom.modalities.images.preparation.duplicates import Duplicates, settle
+from stillroom.modalities.images.preparation.groups import grouped
 from stillroom.modalities.images.preparation.scan import Account
 from stillroom.modalities.images.settings import Data
 from stillroom.progress import Progress
@@ -38,7 +39,9 @@ def prepare(data: Data, folder: Path, progress: Progress) -> Prepared:
     from stillroom.modalities.images.preparation.validation import hold_out
 
     account = Account()
-    samples = datasets.load(data, folder, progress, account)
+    samples = grouped(
+        datasets.load(data, folder, progress, account), Path(data.groups) if data.groups else None
+    )
     if data.val_fraction and len(samples.in_splits("val")):
         raise ParamsError(
             f"data.val_fraction = {data.val_fraction}, and the data set has a validation split of its own",

@@ -20,7 +20,7 @@ def look(data: Data, memory: Path) -> dict[str, Any]:
     """The content of `source.json`: `files`, how many there are, and `digest` over their paths and bytes.
 
     Hidden files are left out, and the project's own `artifacts`, where `data.path` is above it. Without a
-    `data.path` the images are drawn or downloaded, and both are None.
+    `data.path` the images are drawn or downloaded, and both are None, but for the digest of `data.groups`.
 
     Args:
         data: the `data` section of the parameters.
@@ -31,7 +31,8 @@ def look(data: Data, memory: Path) -> dict[str, Any]:
         DataError: there is no such folder.
     """
     if data.path is None:
-        return {"files": None, "digest": None}
+        groups = Path(data.groups) if data.groups else None
+        return {"files": None, "digest": _digest(groups) if groups and groups.is_file() else None}
     root = Path(data.path)
     if not root.is_dir():
         raise DataError(
@@ -39,7 +40,7 @@ def look(data: Data, memory: Path) -> dict[str, Any]:
             fix="set data.path to the folder of the images; for experiments in folders of their own as an "
             "absolute path",
         )
-    lists = [Path(name) for name in (data.skip, data.split_file) if name is not None]
+    lists = [Path(name) for name in (data.skip, data.split_file, data.groups) if name is not None]
     known = _remembered(memory)
     kept: dict[str, list[Any]] = {}
     total = hashlib.sha256()

@@ -1,0 +1,116 @@
+"""Folds of the train split: each sample is in one, and the teacher that speaks of it is fitted to the others.
+
+Cross-fitting: Dao, Kamath, Syrgkanis, Mackey, "Knowledge Distillation as Semiparametric Inference" (ICLR
+2021). A teacher that knows its training samples repeats their labels; one that never saw them cannot.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stillroom.draw import words
+from stillroom.errors import ParamsError, listing
+from stillroom.samples import Samples
+
+SHOWN = 6  # of what is wrong
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Which fold each training sample is in.
+
+    Attributes:
+        count: K, how many there are.
+        seed: of the division.
+        of_row: int [N], in [0, K), row for row of the table.
+        digest: over keys and folds, hexadecimal.
+    """
+
+    count: int
+    seed: int
+    of_row: np.ndarray
+    digest: str
+
+    def describe(self) -> dict[str, Any]:
+        """What records and identities say of the division."""
+        return {"count": self.count, "seed": self.seed, "digest": self.digest}
+
+    def rows(self, fold: int) -> np.ndarray:
+        """The rows in a fold, int64, ascending."""
+        return np.flatnonzero(self.of_row == fold)
+
+
+def divide(train: Samples, count: int, seed: int) -> Folds:
+    """Cut the train split into folds: a pure function of seed, keys, labels and groups.
+
+    Each class is spread evenly over the folds. What must stay together does: the samples of a group
+    (`Sample.group`), and those with equal files. These are dealt first, the largest first, each to the fold
+    that has least of its classes; then the others. The order among equals is drawn.
+
+    Args:
+        train: the training samples.
+        count: K >= 2.
+        seed: in [0, 2^63).
+
+    Raises:
+        ParamsError: a class has fewer samples than there are folds, or a group is larger than a fold.
+    """
+    _check_classes(train, count)
+    units = _units(train)
+    _check_units(train, units, count)
+    labels = train.labels()
+    held = np.zeros((count, len(train.classes)), np.int64)  # samples of each class in each fold
+    sizes = np.zeros(count, np.int64)
+    of_row = np.zeros(len(train), np.int64)
+    drawn = {rows[0]: int(words(seed, f"fold {train.rows[rows[0]].key}", 0, 1)[0]) for rows in units}
+    for rows in sorted(units, key=lambda rows: (-len(rows), drawn[rows[0]])):
+        own = Counter(labels[row] for row in rows)
+        alike = held[:, list(own)] @ np.array(list(own.values()))
+        fold = int(np.lexsort((sizes, alike))[0])
+        of_row[rows] = fold
+        sizes[fold] += len(rows)
+        for label, number in own.items():
+            held[fold, label] += number
+    return Folds(count, seed, of_row, _digest(train, of_row))
+
+
+def _units(train: Samples) -> list[list[int]]:
+    """The rows that stay together, ascending."""
+    units: dict[tuple[bool, str], list[int]] = defaultdict(list)
+    for number, row in enumerate(train.rows):
+        units[bool(row.group), row.group or row.sha256].append(number)
+    return list(units.values())
+
+
+def _digest(train: Samples, of_row: np.ndarray) -> str:
+    lines = (f"{row.key} {fold}" for row, fold in zip(train.rows, of_row.tolist(), strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _check_classes(train: Samples, count: int) -> None:
+    sizes = Counter(train.labels())
+    small = [f"{name}: {sizes[label]}" for label, name in enumerate(train.classes) if sizes[label] < count]
+    if small:
+        raise ParamsError(
+            f"teacher.folds = {count}, and {len(small)} classes have fewer training samples than that",
+            listing(small, SHOWN),
+            f"set teacher.folds to {min(sizes[label] for label in range(len(train.classes)))} or less",
+        )
+
+
+def _check_units(train: Samples, units: list[list[int]], count: int) -> None:
+    largest = -(-len(train) // count)
+    wide = [
+        f"{train.rows[rows[0]].group or f'the equal files of {train.rows[rows[0]].key}'}: {len(rows)}"
+        for rows in units
+        if len(rows) > largest
+    ]
+    if wide:
+        raise ParamsError(
+            f"teacher.folds = {count} makes folds of {largest} samples, and {len(wide)} groups are larger",
+            listing(wide, SHOWN),
+            "set teacher.folds to a smaller number, or give the groups finer names",
+        )

@@ -1,0 +1,69 @@
+"""Which samples belong together, as a table of the user says it."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+from stillroom.errors import AccessError, DataError, listing
+from stillroom.modalities.images.preparation.scan import composed
+from stillroom.samples import Samples
+
+COLUMNS = ("file", "group")
+
+
+def grouped(samples: Samples, table: Path | None) -> Samples:
+    """The samples with the groups that a table names; those that it does not name have none.
+
+    Args:
+        samples: of a data set.
+        table: CSV, UTF-8, with the columns `file` (a path from the data set's folder) and `group`, and
+            perhaps more. None: there is none.
+
+    Raises:
+        DataError: it cannot be read, has no such columns, names a file that is not there, or one twice.
+        AccessError: this user may not read it.
+    """
+    if table is None:
+        return samples
+    groups: dict[str, str] = {}
+    known = {composed(row.path) for row in samples.rows}
+    unknown, twice = [], []
+    for file, group in _lines(table):
+        name = composed(file)
+        if name not in known:
+            unknown.append(file)
+        elif name in groups:
+            twice.append(file)
+        groups[name] = group
+    for what, files in (("that are not in the data set", unknown), ("twice", twice)):
+        if files:
+            raise DataError(
+                f"{table} names files {what}:\n{listing(files)}",
+                f"a file is a path from {samples.root}, such as {samples.rows[0].path}",
+                "mend these lines",
+            )
+    rows = tuple(replace(row, group=groups.get(composed(row.path), "")) for row in samples.rows)
+    return replace(samples, rows=rows)
+
+
+def _lines(table: Path) -> list[tuple[str, str]]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            names = reader.fieldnames or []
+            if not set(COLUMNS) <= set(names):
+                raise DataError(
+                    f"{table}, which data.groups names, has the columns {', '.join(names) or 'none'}",
+                    fix="give it a first line with the columns file and group",
+                )
+            return [((line["file"] or "").strip(), (line["group"] or "").strip()) for line in reader]
+    except FileNotFoundError:
+        raise DataError(
+            f"{table}, which data.groups names, is not there", fix="set data.groups to where it is"
+        ) from None
+    except PermissionError:
+        raise AccessError(table) from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"{table}, which data.groups names, cannot be read", str(error), "give a CSV file in UTF-8"
+        ) from None
