@@ -179,6 +179,14 @@ class Train(Section):
     compile: bool = False  # torch.compile: worth its minute of compilation in long runs on a GPU
 
 
+class TeacherTrain(Train):
+    """`teacher.train`: how a teacher is fitted."""
+
+    # trunk: only the head is fitted, by L-BFGS to the trunk's features of three views, its penalty chosen on
+    # a part of train; minutes instead of hours. What is said of epochs and steps counts for nothing then.
+    freeze: Literal["none", "trunk"] = "none"
+
+
 class Teacher(Section):
     """`teacher`: the model whose outputs are cached."""
 
@@ -190,7 +198,7 @@ class Teacher(Section):
     folds: Annotated[int, Field(ge=1, le=1000)] = 1
     # and one that is fitted to all of train: what the test split is reported with, and new samples are shown
     folds_and_whole: bool = False
-    train: Train = Train()
+    train: TeacherTrain = TeacherTrain()
 
 
 class Features(Section):

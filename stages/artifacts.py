@@ -26,7 +26,7 @@ REPORT = ARTIFACTS / "report"
 _SKETCHES = r"sketch40/(JPEGImages/\w+\.jpg|ImageSplits/\w+\.txt|XMLAnnotations/\w+\.xml)"
 _DATA_FILES = re.compile(rf"(samples|report)\.json|{_SKETCHES}")
 _MODEL_FILES = re.compile(
-    r"(model|predictions)\.safetensors|(teacher|student|metrics)\.json|plots/confusion\.csv|plots/metrics/\w+\.tsv"
+    r"(model|predictions|fold-\d+)\.safetensors|(teacher|student|metrics)\.json|plots/confusion\.csv|plots/metrics/\w+\.tsv"
 )
 _REPORT_FILES = re.compile(r"results\.(json|md)|index\.html|metrics\.json|plots/\w+\.csv")
 # No DVC output: DVC deletes outputs before it runs a stage, and committed blocks must outlive that.

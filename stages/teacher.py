@@ -1,5 +1,6 @@
 """`stillroom teacher`: fine-tune a model, or adopt given weights as they are (epochs: 0)."""
 
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,22 +18,33 @@ if TYPE_CHECKING:
 @click.command(epilog=about("stillroom teacher --set teacher.arch=convnext_tiny", "teacher"))
 @stage
 def teacher(params: "Params") -> None:
-    """Train the teacher, or adopt it; write artifacts/teacher/. A stopped run goes on where it was."""
+    """Train the teacher, or adopt it; write artifacts/teacher/. A stopped run goes on where it was.
+
+    Several folds (teacher.folds) side by side: torchrun --no-python --nproc-per-node 4 stillroom teacher
+    """
     from stillroom import modalities
     from stillroom.device import settle
+    from stillroom.distributed import Ranks
+    from stillroom.progress import Progress
     from stillroom.training.teacher import check_ahead, train_teacher
 
     settle()
     samples = samples_to_read(params)
     architecture = modalities.get(samples.modality).teacher(params)
     notes = check_ahead(params, samples, architecture)
-    with shown() as console, whole_folder(TEACHER) as folder:
+    with Ranks() as ranks, ExitStack() as stack:
+        console = stack.enter_context(shown()) if ranks.first else Progress()
+        folder = stack.enter_context(whole_folder(TEACHER)) if ranks.first else None
         for line in notes:
             console.note(line)
         log = partial(epoch_log, folder, "teacher")
-        scores, checkpoint = train_teacher(params, samples, architecture, folder, STAGING, console, log)
+        job = (params, samples, architecture, folder, STAGING)
+        scores, kept = train_teacher(*job, console, log, ranks)
+        if folder is None:
+            return
         console.note(
             f"teacher {architecture.arch}: accuracy {scores['accuracy']:.2f}%, mAP {scores['mAP']:.2f}% on "
             "test"
         )
-    checkpoint.remove()
+    for one in kept:
+        one.remove()

@@ -1,5 +1,6 @@
 """Accuracy, top-5 accuracy, mean average precision and calibration error, in percent; confusion in counts."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -89,3 +90,30 @@ def summarise(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) 
             if value == value
         },
     }
+
+
+def known(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
+    """How well a model knows samples: `accuracy` and `calibration_error` in percent, mean `confidence` and
+    `entropy` (nats), and the accuracy in each class that has a sample (`per_class`).
+    """
+    probabilities, right = softmax(logits), logits.argmax(axis=1) == labels
+    calibration = Calibration()
+    calibration.add(probabilities.max(axis=1), right)
+    entropy = -(probabilities * np.log(np.maximum(probabilities, 1e-300))).sum(axis=1)
+    return {
+        "accuracy": round(float(right.mean() * 100), 4),
+        "calibration_error": round(calibration.result(), 4),
+        "confidence": round(float(probabilities.max(axis=1).mean()), 6),
+        "entropy": round(float(entropy.mean()), 6),
+        "per_class": {
+            name: round(float(right[labels == label].mean() * 100), 4)
+            for label, name in enumerate(classes)
+            if (labels == label).any()
+        },
+    }
+
+
+def together(said: Sequence[np.ndarray]) -> np.ndarray:
+    """Several models as one: the logarithm of their mean probabilities, float32 [N, C]."""
+    mean = np.mean([softmax(one) for one in said], axis=0)
+    return np.log(np.maximum(mean, 1e-30)).astype(np.float32)

@@ -253,6 +253,23 @@ class Model(ABC):
             raise ParamsError(f"{who}: {self.arch} has no features {layer!r}", fix=fix)
         return layers[layer][1]
 
+    def head(self) -> "torch.nn.Linear":
+        """The linear layer that makes logits of what the layer `pooled` is given.
+
+        Raises:
+            ParamsError: there is none.
+        """
+        import torch
+
+        layers = self.layers()
+        module = layers["pooled"][0] if "pooled" in layers else None
+        if not isinstance(module, torch.nn.Linear):
+            raise ParamsError(
+                f"teacher.train.freeze = trunk: {self.arch} ends in no linear layer on pooled features",
+                fix="set teacher.train.freeze to none, or take another teacher",
+            )
+        return module
+
     def per_core(self) -> int:
         """Inputs a forward pass on one core of a CPU, so that they stay in its cache."""
         return 16

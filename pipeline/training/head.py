@@ -1,0 +1,172 @@
+"""A linear head on a trunk that stays as it is: features once, then a convex fit, in minutes.
+
+Multinomial logistic regression with a penalty on the squared weights, by L-BFGS (Liu, Nocedal 1989). The
+penalty is the one under which a part of the samples that was set aside is least surprising.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch.nn import functional as F
+
+from stillroom import modalities
+from stillroom.errors import StillroomError
+from stillroom.evaluation.forward import outputs_of
+from stillroom.files import whole_file
+from stillroom.folds import divide
+from stillroom.modalities.base import Model, Policy, ViewRequest
+from stillroom.progress import Progress
+from stillroom.samples import Samples
+from stillroom.views.loader import batches, in_batches
+from stillroom.views.planes import drawn
+
+VIEWS = 2  # of the cache's views that the head is fitted to, beside the evaluation view
+PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)  # tried in this order, each from where the one before ended
+ASIDE = 5  # one fifth of the samples chooses among them
+STEPS = 100  # of L-BFGS at most
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a trunk makes of the training samples.
+
+    Attributes:
+        values: float32 [1 + `VIEWS`, N, D]: of the evaluation view, then of the first views of the cache.
+        file: where it is kept meanwhile, to be removed when the teacher is in its place.
+    """
+
+    values: torch.Tensor
+    file: Path
+
+    def remove(self) -> None:
+        """When the teacher is in its place."""
+        self.file.unlink(missing_ok=True)
+
+
+def features_of(
+    model: Model,
+    train: Samples,
+    policy: Policy,
+    seed: int,
+    batch_size: int,
+    amp: str,
+    file: Path,
+    progress: Progress,
+) -> Features:
+    """Compute what a model's head is given of the training samples, unless the file has it.
+
+    Args:
+        model: on its device; it is put into eval mode.
+        policy, seed: what draws the views of the cache.
+        file: named by a digest of all that decides what it holds.
+
+    Raises:
+        StillroomError: the disk is full, or not writable.
+    """
+    kept = _read(file)
+    if kept is not None:
+        progress.note("resumed: the trunk's features are there")
+        return Features(kept, file)
+    modality, reader = modalities.get(train.modality), modalities.get(train.modality).reader(train)
+    requests = [ViewRequest(row, modality.evaluation(row)) for row in train.rows]
+    for view in range(VIEWS):
+        requests += drawn(policy, seed, train, train.rows, view)
+    model.net.eval()
+    progress.start("features", len(requests), "views")
+    parts = []
+    for raw in batches(modality, reader, in_batches(requests, batch_size), model.spec):
+        parts.append(outputs_of(model, raw, amp, ("pooled",))["pooled"])
+        progress.advance(len(raw))
+    progress.finish()
+    values = torch.from_numpy(np.concatenate(parts)).reshape(1 + VIEWS, len(train), -1)
+    try:
+        with whole_file(file, durable=False) as stream:
+            stream.write(save({"features": values}))
+    except OSError as error:
+        raise StillroomError(f"{file} cannot be written", str(error), "free the disk, then go on") from None
+    return Features(values, file)
+
+
+def _read(file: Path) -> torch.Tensor | None:
+    """What an earlier run kept; a damaged file is as good as none."""
+    try:
+        with safe_open(file, "pt") as stream:
+            return stream.get_tensor("features")
+    except (OSError, SafetensorError):
+        return None
+
+
+def fit_head(
+    model: Model, features: torch.Tensor, train: Samples, rows: np.ndarray, seed: int
+) -> dict[str, Any]:
+    """Fit a model's head to some samples, in place.
+
+    Args:
+        features: float32 [R, N, D], see `Features`.
+        train: the N training samples.
+        rows: those that it is fitted to, ascending; of each class at least two.
+        seed: chooses what is set aside.
+
+    Returns:
+        `penalty`, and of each one tried the `surprise`: the mean cross-entropy of what was set aside, nats.
+    """
+    labels = torch.tensor(train.labels())
+    part = train.at(rows.tolist())
+    smallest = int(np.bincount(labels[rows], minlength=len(train.classes)).min())
+    aside = divide(part, min(ASIDE, smallest), seed).of_row == 0
+    chosen = _Fit(features, labels, rows[~aside], len(train.classes))
+    surprise = {
+        penalty: chosen.solve(penalty).surprise(features[0, rows[aside]], labels[rows[aside]])
+        for penalty in PENALTIES
+    }
+    penalty = min(surprise, key=lambda one: surprise[one])
+    fitted = _Fit(features, labels, rows, len(train.classes)).solve(penalty)
+    head = model.head()
+    weight, bias = fitted.plain()
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)
+    return {"penalty": penalty, "surprise": {f"{one:g}": round(value, 5) for one, value in surprise.items()}}
+
+
+class _Fit:
+    """A fit in standardised features, which `plain` undoes."""
+
+    def __init__(self, features: torch.Tensor, labels: torch.Tensor, rows: np.ndarray, classes: int) -> None:
+        own = features[:, torch.from_numpy(rows)]
+        self._mean, self._std = own[0].mean(0), own[0].std(0) + 1e-3
+        self._x = ((own - self._mean) / self._std).flatten(0, 1)
+        self._y = labels[torch.from_numpy(rows)].repeat(len(own))
+        self._weight = torch.zeros(own.shape[-1], classes, requires_grad=True)
+        self._bias = torch.zeros(classes, requires_grad=True)
+
+    def solve(self, penalty: float) -> "_Fit":
+        """Itself, fitted: the mean cross-entropy and `penalty` / 2 times the squared weights."""
+        solver = torch.optim.LBFGS([self._weight, self._bias], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+        def closure() -> torch.Tensor:
+            solver.zero_grad()
+            loss = F.cross_entropy(self._x @ self._weight + self._bias, self._y)
+            loss = loss + penalty / 2 * self._weight.square().sum()
+            loss.backward()
+            return loss
+
+        solver.step(closure)  # type: ignore[arg-type]
+        return self
+
+    def surprise(self, features: torch.Tensor, labels: torch.Tensor) -> float:
+        """The mean cross-entropy of other samples, in nats."""
+        with torch.no_grad():
+            x = (features - self._mean) / self._std
+            return float(F.cross_entropy(x @ self._weight + self._bias, labels))
+
+    def plain(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight [C, D] and bias [C] for features as they are."""
+        with torch.no_grad():
+            weight = self._weight / self._std[:, None]
+            return weight.T.contiguous(), self._bias - self._mean @ weight
