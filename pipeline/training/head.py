@@ -96,7 +96,8 @@ def _read(file: Path) -> torch.Tensor | None:
     """What an earlier run kept; a damaged file is as good as none."""
     try:
         with safe_open(file, "pt") as stream:
-            return stream.get_tensor("features")
+            found: torch.Tensor = stream.get_tensor("features")
+            return found
     except (OSError, SafetensorError):
         return None
 
