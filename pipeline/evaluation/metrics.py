@@ -116,4 +116,5 @@ def known(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> d
 def together(said: Sequence[np.ndarray]) -> np.ndarray:
     """Several models as one: the logarithm of their mean probabilities, float32 [N, C]."""
     mean: np.ndarray = np.mean([softmax(one) for one in said], axis=0)
-    return np.log(np.maximum(mean, 1e-30)).astype(np.float32)
+    logits: np.ndarray = np.log(np.maximum(mean, 1e-30))
+    return logits.astype(np.float32)

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch.nn import functional as F
 
 from stillroom import modalities
-from stillroom.errors import StillroomError
+from stillroom.errors import ParamsError, StillroomError
 from stillroom.evaluation.forward import outputs_of
 from stillroom.files import whole_file
 from stillroom.folds import divide
@@ -110,15 +110,26 @@ def fit_head(
     Args:
         features: float32 [R, N, D], see `Features`.
         train: the N training samples.
-        rows: those that it is fitted to, ascending; of each class at least two.
+        rows: those that it is fitted to, ascending.
         seed: chooses what is set aside.
 
     Returns:
         `penalty`, and of each one tried the `surprise`: the mean cross-entropy of what was set aside, nats.
+
+    Raises:
+        ParamsError: a class has fewer than two samples.
     """
     labels = torch.tensor(train.labels())
     part = train.at(rows.tolist())
-    smallest = int(np.bincount(labels[rows], minlength=len(train.classes)).min())
+    sizes = np.bincount(labels[rows], minlength=len(train.classes))
+    smallest = int(sizes.min())
+    if smallest < 2:
+        raise ParamsError(
+            f"teacher.train.freeze = trunk: {train.classes[int(sizes.argmin())]} has {smallest} samples to fit a "
+            "head to",
+            "a part of each class is set aside to choose the penalty",
+            "add samples, or lower teacher.folds",
+        )
     aside = divide(part, min(ASIDE, smallest), seed).of_row == 0
     chosen = _Fit(features, labels, rows[~aside], len(train.classes))
     surprise = {
