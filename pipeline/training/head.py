@@ -125,8 +125,8 @@ def fit_head(
     smallest = int(sizes.min())
     if smallest < 2:
         raise ParamsError(
-            f"teacher.train.freeze = trunk: {train.classes[int(sizes.argmin())]} has {smallest} samples to fit "
-            "a head to",
+            f"teacher.train.freeze = trunk: {train.classes[int(sizes.argmin())]} has {smallest} samples to "
+            "fit a head to",
             "a part of each class is set aside to choose the penalty",
             "add samples, or lower teacher.folds",
         )
