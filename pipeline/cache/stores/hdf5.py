@@ -176,7 +176,7 @@ def _open(path: str) -> Iterator[tuple[h5py.h5f.FileID, FileIO]]:
     By h5py's low-level interface: a plane is small, and the other takes longer than to read it.
 
     Raises:
-        UnsoundError: it is no HDF5 file, or not as long as it says.
+        UnsoundError: it is no HDF5 file, or not as long as its header gives.
     """
     with open(path, "rb", buffering=0) as stream:
         head, size = stream.read(_HEAD), os.fstat(stream.fileno()).st_size
