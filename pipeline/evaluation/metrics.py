@@ -64,10 +64,10 @@ def average_precisions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     from sklearn.metrics import average_precision_score
 
     scores = softmax(logits)
-    found = np.full(logits.shape[1], np.nan)
+    precisions = np.full(logits.shape[1], np.nan)
     for label in np.unique(labels):
-        found[label] = average_precision_score(labels == label, scores[:, label]) * 100
-    return found
+        precisions[label] = average_precision_score(labels == label, scores[:, label]) * 100
+    return precisions
 
 
 def summarise(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:

@@ -65,7 +65,9 @@ def _yaml(text: str) -> Any:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         why = (error.problem or error.context or "").splitlines()[0]
-        hint = "; indent with spaces" if "\\t" in why else ""
+        lines = text.splitlines()[mark.line : mark.line + 1] if mark else []
+        tabs = any("\t" in line[: len(line) - len(line.lstrip())] for line in lines)
+        hint = "; indent with spaces" if tabs else ""
         raise ValueError(f"{place}{why}{hint}") from None
     except Exception as error:  # it hands on what a value runs into: a date that is none, nesting too deep
         raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from None

@@ -23,11 +23,11 @@ def load_teacher(folder: Path, described: dict[str, Any]) -> Model:
     modality = modalities.of_record(described)
     architecture = Architecture(described["arch"], described["overrides"], described["input"])
     model = modality.create(architecture, len(described["classes"]), weights=str(file))
-    found = weights_digest(model.net)
-    if found != described["digest"]:
+    digest = weights_digest(model.net)
+    if digest != described["digest"]:
         raise WeightsError(
             f"{file} does not hold the weights that teacher.json describes",
-            f"digest expected {described['digest'][:16]}..., found {found[:16]}...",
+            f"digest expected {described['digest'][:16]}..., found {digest[:16]}...",
             "run `stillroom teacher` again, or put the right weights back",
         )
     return model

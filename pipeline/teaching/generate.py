@@ -34,8 +34,8 @@ def array_specs(identity: dict[str, Any], modality: Modality) -> dict[str, Array
 def divide(staging: Staging, views: int, ranks: Ranks, progress: Progress) -> list[Block]:
     """The blocks that this process has to compute: every n-th of those that are neither staged nor published.
 
-    The first process looks, adopts what an earlier cache holds, and tells the others, so that all divide the
-    same list.
+    The first process looks, adopts what an earlier cache holds, and sends the list to the others, so that all
+    divide the same one.
 
     Args:
         staging: an open staging folder, in every process.
@@ -93,12 +93,12 @@ def generate(
         rows = samples.rows[block.start : block.stop]
         requests = drawn(recipe, seed, samples, rows, block.view)
         jobs = in_batches(requests, forward.batch_size)
-        found = forward(batches(modality, reader, jobs, model.spec), progress)
+        computed = forward(batches(modality, reader, jobs, model.spec), progress)
         packed = modality.pack([request.parameters for request in requests], recipe.fields())
         arrays = {f"{VIEWS}{field}": values for field, values in packed.items()}
         measured = {}
         for name, output in outputs.items():
-            encoded, measured[name] = _encode(name, output, found[source_of(output)], samples, block)
+            encoded, measured[name] = _encode(name, output, computed[source_of(output)], samples, block)
             arrays |= encoded
         staging.commit(block, arrays, measured)
     progress.finish()

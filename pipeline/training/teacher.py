@@ -43,7 +43,7 @@ def train_teacher(
 
     Args:
         samples: the whole table.
-        architecture: the teacher that `Modality.teacher` says.
+        architecture: the teacher that `Modality.teacher` gives.
         folder: where the model, its answers and `teacher.json` are written.
         staging: an existing folder for the checkpoint.
         log: opens what follows the run's records.

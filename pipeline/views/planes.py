@@ -17,7 +17,7 @@ Together = Callable[[list[torch.Tensor]], torch.Tensor]
 
 @dataclass(frozen=True)
 class Asked:
-    """A teacher in the loop, and what is asked of it.
+    """A teacher in the loop, and which of its outputs are used.
 
     Attributes:
         model: on its device.
@@ -99,7 +99,7 @@ class Stored(Plane):
     def __init__(self, views: Views, outputs: Mapping[str, torch.Tensor]) -> None:
         """
         Args:
-            outputs: what the teachers said of all samples, [N, ...] each; empty for an arm without teacher.
+            outputs: of the teachers, for all samples, [N, ...] each; empty for an arm without teacher.
         """
         super().__init__(views)
         self._outputs = outputs
@@ -137,7 +137,7 @@ class Online(Plane):
     @torch.no_grad()  # not inference_mode: a loss may keep a target for its backward pass
     def targets(self, rows: np.ndarray, own: slice, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """`logits` of the own rows, and their `features` where they are asked for."""
-        logits, found = [], {}
+        logits, features = [], {}
         for teacher in self._teachers:
             model, raw = teacher.model, inputs
             if self._modality.rendering(model.spec) != self._rendering:
@@ -149,5 +149,5 @@ class Online(Plane):
             if teacher.logits:
                 logits.append(outputs["logits"].float())
             for layer in layers:
-                found["features"] = outputs[layer].float()
-        return found | ({"logits": self._together(logits)} if logits else {})
+                features["features"] = outputs[layer].float()
+        return features | ({"logits": self._together(logits)} if logits else {})
