@@ -136,7 +136,8 @@ def test_a_stage_depends_on_nothing_else(stage: str, uses: dict[str, set[str]]) 
         if (ROOT / one).is_file() and not one.endswith(".py"):
             continue  # a template, of the file beside it
         files = [file.relative_to(ROOT).as_posix() for file in sorted((ROOT / one).rglob("*.py"))] or [one]
-        assert (ROOT / one).exists() and set(files) <= reached, f"{stage} imports nothing of {one}"
+        unreached = set(files) - reached  # a folder may be listed for the better part of it
+        assert (ROOT / one).exists() and 2 * len(unreached) < len(files), f"{stage} imports little of {one}"
         assert set(files) & (uses[stage] | classes(uses[stage])), f"{stage} uses nothing of {one}"
     assert not [one for one in deps if one in HARMLESS or one in OF_STAGES[stage]]
 
