@@ -36,9 +36,8 @@ def with_predictions(runs: Runs, artifacts: Path, test: Samples) -> Runs:
             accuracy = 100 * float((logits.argmax(axis=1) == labels).mean())
             measured = model.metrics.accuracy
             if abs(accuracy - measured) > 1e-3:
-                raise ValueError(
-                    f"it gives an accuracy of {accuracy:.4f}%, metrics.json says {measured:.4f}%"
-                )
+                computed = f"it gives an accuracy of {accuracy:.4f}%"
+                raise ValueError(f"{computed}, metrics.json says {measured:.4f}%")
         except (ValueError, OSError, SafetensorError) as error:
             faults[f"{file}: {error}"] = remedy
             return None

@@ -69,9 +69,9 @@ def blend(own: np.ndarray, partner: np.ndarray, view: View) -> np.ndarray:
     if any(view.mix_cut):
         size = len(own)
         x0, y0, x1, y1 = ((edge * size + CELLS // 2) // CELLS for edge in view.mix_cut)
-        mixed = own.copy()
-        mixed[y0:y1, x0:x1] = partner[y0:y1, x0:x1]
-        return mixed
+        pasted = own.copy()
+        pasted[y0:y1, x0:x1] = partner[y0:y1, x0:x1]
+        return pasted
     share = np.int32(view.mix_share)
     summed = own.astype(np.int32) * (SHARES - share) + partner.astype(np.int32) * share
     return ((summed + SHARES // 2) >> 16).astype(np.uint8)
