@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CachedDataset", "load_model", "losses", "open_cache"]
 
-_PLACES = {
+_EXPORTS = {
     "CachedDataset": ("stillroom.training.dataset", "CachedDataset"),
     "load_model": ("stillroom.modalities", "load_model"),
     "open_cache": ("stillroom.cache.read.backends", "open_store"),
@@ -29,8 +29,8 @@ _PLACES = {
 def __getattr__(name: str) -> Any:
     if name == "losses":
         return importlib.import_module("stillroom.losses")
-    if name in _PLACES:
-        module, attribute = _PLACES[name]
+    if name in _EXPORTS:
+        module, attribute = _EXPORTS[name]
         return getattr(importlib.import_module(module), attribute)
     raise AttributeError(f"module 'stillroom' has no attribute {name!r}")
 

@@ -34,7 +34,7 @@ def keep_memory() -> None:
 
 
 def settle() -> None:
-    """Make the most of this machine; said once, before a command computes."""
+    """Make the most of this machine; called once, before a command computes."""
     keep_memory()
     keep_to_quota()
 
@@ -66,7 +66,7 @@ def environment(versions: dict[str, str]) -> dict[str, str]:
     import timm
     import torch
 
-    found = device()
+    used = device()
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -74,5 +74,5 @@ def environment(versions: dict[str, str]) -> dict[str, str]:
         "numpy": numpy.__version__,
         **versions,
         "machine": platform.machine(),
-        "device": torch.cuda.get_device_name(found) if found.type == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name(used) if used.type == "cuda" else "cpu",
     }

@@ -1,4 +1,4 @@
-"""The processes that `torchrun` starts: which one this is, and the few things they tell each other."""
+"""The processes that `torchrun` starts: which one this is, and the few things they exchange."""
 
 import os
 from datetime import timedelta
@@ -46,9 +46,9 @@ class Ranks:
     @classmethod
     def alone(cls) -> "Ranks":
         """This process by itself, whatever torchrun started."""
-        found = cls.__new__(cls)
-        found.rank, found.world, found.local, found.local_world = 0, 1, 0, 1
-        return found
+        ranks = cls.__new__(cls)
+        ranks.rank, ranks.world, ranks.local, ranks.local_world = 0, 1, 0, 1
+        return ranks
 
     def __enter__(self) -> "Ranks":
         return self
@@ -91,9 +91,9 @@ class Ranks:
         import torch
         from torch import distributed
 
-        found = torch.tensor([int(here)])
-        distributed.all_reduce(found, distributed.ReduceOp.MAX)
-        return bool(found)
+        anywhere = torch.tensor([int(here)])
+        distributed.all_reduce(anywhere, distributed.ReduceOp.MAX)
+        return bool(anywhere)
 
     def share(self, mask: np.ndarray) -> np.ndarray:
         """The first process's bool array [n]; the others' content is not looked at."""
@@ -129,7 +129,7 @@ class Ranks:
 
 
 def _lost(error: BaseException) -> bool:
-    """Whether it is what a transport says when another process does not answer any more."""
+    """Whether it is what a transport raises when another process does not answer any more."""
     from torch import distributed
 
     if isinstance(error, distributed.DistError):

@@ -55,12 +55,12 @@ class AccessError(StillroomError):
     """A file or folder may not be read by this user; it says nothing of what is in it.
 
     Args:
-        place: the file or folder.
+        path: the file or folder.
     """
 
-    def __init__(self, place: object) -> None:
+    def __init__(self, path: object) -> None:
         super().__init__(
-            f"{place} cannot be read",
+            f"{path} cannot be read",
             DENIED,
             ALLOW,
         )
@@ -74,11 +74,11 @@ def fetch(folder: object) -> str:
     return f"fetch it (`dvc pull {here}`), make it (`stillroom cache`), or give the folder of a cache"
 
 
-def fetch_again(place: object) -> str:
+def fetch_again(location: object) -> str:
     """What to do about a cache whose files are not what was written, by where it lies."""
-    if "://" in str(place):
+    if "://" in str(location):
         return "have it mended where it was made (`stillroom store repair` there), and copied or pushed again"
-    here = os.path.relpath(str(place))
+    here = os.path.relpath(str(location))
     if here.startswith(".."):  # not of this project: DVC does not know it
         return "copy it again from where it came"
     return f"fetch it again (`dvc pull --force {here}`; if it comes back damaged: Remotes in docs/team.md)"

@@ -105,14 +105,14 @@ def whole_folder(target: Path, workplace: Path, ours: re.Pattern[str]) -> Iterat
         ours: matches the whole relative path of each file that a stage writes.
 
     Raises:
-        StillroomError: the place cannot be written to, or another process is at it; said before the work
-            begins.
+        StillroomError: the folder cannot be written to, or another process is at it; raised before the
+            work begins.
     """
     with ExitStack() as stack:
         try:
             workplace.mkdir(parents=True, exist_ok=True)
             target.parent.mkdir(parents=True, exist_ok=True)
-            _check_place(target, workplace)
+            _check_target(target, workplace)
             list(others(target, ours))  # what cannot be seen could not be kept
             with stopping.blocked():  # or a signal between the lines would leave something behind
                 lock = Lock(workplace / f"{target.name}.lock", str(target))
@@ -166,11 +166,11 @@ def _clear_workplace(target: Path, workplace: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _check_place(target: Path, workplace: Path) -> None:
+def _check_target(target: Path, workplace: Path) -> None:
     """Look at once whether a folder can take `target`'s place.
 
     Raises:
-        OSError: says why not.
+        OSError: it cannot; the message gives the reason.
     """
     if target.exists() and not target.is_dir():
         raise FileExistsError(errno.EEXIST, f"{target} is a file; move it away")
@@ -229,8 +229,8 @@ def carry(old: Path, new: Path, ours: re.Pattern[str]) -> None:
 def replaced(path: Path, folders: Iterable[Path]) -> Path | None:
     """The folder among these that a path lies in, or is: by its name, and through links and `..`."""
     for folder in folders:
-        for place in (Path(os.path.abspath(path)), Path(os.path.realpath(path))):
-            for above in (place, *place.parents):
+        for absolute in (Path(os.path.abspath(path)), Path(os.path.realpath(path))):
+            for above in (absolute, *absolute.parents):
                 if above == Path(os.path.abspath(folder)) or _same(above, folder):
                     return folder
     return None

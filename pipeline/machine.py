@@ -62,8 +62,8 @@ def memory(root: Path = ROOT) -> Memory:
         for name in ("memory.max", "memory.limit_in_bytes"):
             with suppress(OSError, ValueError):  # not there, or "max"
                 limits.append(int((folder / name).read_text()))
-    found = min(limits, default=machine)
-    return Memory(machine, found if found < machine else None)  # version 1 says "none" by a huge number
+    limit = min(limits, default=machine)
+    return Memory(machine, limit if limit < machine else None)  # version 1 says "none" by a huge number
 
 
 def room(root: Path = ROOT) -> int:
@@ -118,8 +118,8 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
                 continue
             if names and controller not in options.split(","):
                 continue
-            top, place = (_plain(text) for text in mount[3:5])
-            start = root / place.lstrip("/")
+            top, mount_point = (_plain(text) for text in mount[3:5])
+            start = root / mount_point.lstrip("/")
             # a container may see its own group as the top of the mount, by a path that is not below it
             below = os.path.relpath(path, top) if path.startswith("/") else "."
             inner = start if below.startswith("..") else start / below
@@ -128,4 +128,4 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
 
 def _plain(text: str) -> str:
     """A path of mountinfo, in which spaces and the like are octal numbers."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

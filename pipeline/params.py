@@ -221,7 +221,7 @@ Taught = Annotated[Annotated[Folder, Tag(TAGS[0])] | Annotated[Features, Tag(TAG
 
 
 class Cache(Section):
-    """`cache`: how what the teacher says is stored, and which cache students learn from."""
+    """`cache`: how the outputs of the teacher are stored, and which cache students learn from."""
 
     # the cache that students and the report read: a folder, or an address (s3://, ssh://, https://) of one;
     # (or its manifest.json, which is all that DVC then looks at). `stillroom cache` writes artifacts/cache.
@@ -271,7 +271,7 @@ class Cache(Section):
         return [teacher, *(name for name, one in self.features.items() if one.of == teacher)]
 
     def folder_of(self, output: str) -> Path | None:
-        """Where the teacher of an output lies, as far as the parameters say."""
+        """Where the teacher of an output lies, as far as the parameters give it."""
         one = self.features.get(output)
         folder = self.folders.get(output if one is None else one.of)
         return None if folder is None else Path(folder)
@@ -286,10 +286,10 @@ class Ce(Section):
 
 
 class Distilled(Section):
-    """What every loss with a teacher takes; what is not said has no value here."""
+    """What every loss with a teacher takes; what is not given has no value here."""
 
     @model_serializer
-    def _said(self) -> dict[str, Any]:
+    def _given(self) -> dict[str, Any]:
         return {
             name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set
         }
@@ -367,9 +367,9 @@ class Losses(Section):
     hard: Hard = Hard()
 
     def of(self, arm: str) -> dict[str, Any]:
-        """What is said of an arm; its function has the defaults of all else."""
-        found = getattr(self, arm, None)
-        return found.model_dump() if isinstance(found, Section) else dict(found or {})
+        """The parameters given for an arm; its function has the defaults of all else."""
+        settings = getattr(self, arm, None)
+        return settings.model_dump() if isinstance(settings, Section) else dict(settings or {})
 
 
 class StudentModel(Section):

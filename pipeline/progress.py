@@ -1,4 +1,4 @@
-"""How the library tells what it is doing, without printing: a caller passes a `Progress` that shows it."""
+"""How the library reports what it is doing, without printing: a caller passes a `Progress` that shows it."""
 
 
 class Progress:

@@ -51,17 +51,17 @@ def entry(package: str, name: str, kind: Callable[..., Kind]) -> type[Kind]:
     """
     module = load(package, name)
     base: Any = kind
-    found: list[Any] = [
+    classes: list[Any] = [
         one
         for one in vars(module).values()
         if isinstance(one, type) and issubclass(one, base) and one.__module__ == module.__name__
     ]
-    if len(found) != 1:
+    if len(classes) != 1:
         raise ParamsError(
-            f"{module.__file__} defines {len(found)} classes that are a {base.__name__}",
+            f"{module.__file__} defines {len(classes)} classes that are a {base.__name__}",
             fix="define one in it; a file that is no entry has a name that begins with _",
         )
-    only: type[Kind] = found[0]
+    only: type[Kind] = classes[0]
     return only
 
 

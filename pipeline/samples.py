@@ -89,10 +89,10 @@ class Samples:
         Raises:
             KeyError: there is no such key.
         """
-        found = bisect_left(self.rows, key, key=lambda row: row.key)
-        if found == len(self.rows) or self.rows[found].key != key:
+        index = bisect_left(self.rows, key, key=lambda row: row.key)
+        if index == len(self.rows) or self.rows[index].key != key:
             raise KeyError(key)
-        return found
+        return index
 
     def labels(self) -> list[int]:
         """The class index of each row."""
@@ -173,12 +173,12 @@ class Samples:
                 raise ValueError("a key is there twice")
             inside = table["root_is"] == "relative to this file"
             stored = None if table["root"] is None else _contained(table["root"])
-            found = folder / (stored or "") if inside else root or stored
-            if found is None:
+            base = folder / (stored or "") if inside else root or stored
+            if base is None:
                 raise DataError(
                     f"{file} does not say where its {modality} lie", fix="set data.path to their folder"
                 )
-            return cls(str(table["dataset"]), classes, rows, Path(found), modality)
+            return cls(str(table["dataset"]), classes, rows, Path(base), modality)
         except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise DataError(
                 f"{file} is damaged", f"{type(error).__name__}: {error}", "run `stillroom prepare` again"
@@ -209,17 +209,17 @@ def checked(entry: dict[str, Any], classes: int) -> dict[str, Any]:
     Raises:
         KeyError, TypeError, ValueError: it is not one that `prepare` writes.
     """
-    found = {name: entry[name] for name in ("key", "path", "split", "label", "sha256")}
-    label, digest = found["label"], found["sha256"]
+    row = {name: entry[name] for name in ("key", "path", "split", "label", "sha256")}
+    label, digest = row["label"], row["sha256"]
     sound = (
-        *(isinstance(found[name], str) for name in ("key", "path", "sha256")),
-        found["split"] in SPLITS,
+        *(isinstance(row[name], str) for name in ("key", "path", "sha256")),
+        row["split"] in SPLITS,
         type(label) is int and 0 <= label < classes,
         isinstance(entry.get("group", ""), str),
     )
     if not all(sound) or not re.fullmatch("[0-9a-f]{64}", digest):
-        raise unsound(found["key"])
-    return found | {"path": _contained(found["path"]), "group": entry.get("group", "")}
+        raise unsound(row["key"])
+    return row | {"path": _contained(row["path"]), "group": entry.get("group", "")}
 
 
 def unsound(key: Any) -> ValueError:

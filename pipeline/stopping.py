@@ -67,7 +67,7 @@ def blocked() -> Iterator[None]:
 
 
 def over() -> None:
-    """All is said: a further signal ends the process where it is."""
+    """The command has reported everything: a further signal ends the process where it is."""
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:
             if signal.getsignal(number) is _arrived:

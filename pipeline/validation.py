@@ -17,14 +17,14 @@ Kind = TypeVar("Kind", bound=Section)
 
 def keys(kind: type[Section], prefix: str = "") -> list[str]:
     """Every key of a section, dotted: `views.count`, ..."""
-    found: list[str] = []
+    names: list[str] = []
     for name, field in kind.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, Section):
-            found += keys(inner, f"{prefix}{name}.")
+            names += keys(inner, f"{prefix}{name}.")
         else:
-            found.append(f"{prefix}{name}")
-    return found
+            names.append(f"{prefix}{name}")
+    return names
 
 
 def validated(
@@ -84,8 +84,8 @@ def _explain(kind: type[Section], fault: Any, prefix: tuple[str, ...], known: Ca
     if isinstance(value, str) and sort in UNQUOTED:
         message += ", true or false" if sort == "bool_type" else ", not text"
     if sort == "dict_type" and name not in known():  # `student.losses.alpha`
-        found = _elsewhere([*prefix, *path], value, known())
-        message += f"; did you mean {' or '.join(found[:3])}?" if found else ""
+        suggestions = _elsewhere([*prefix, *path], value, known())
+        message += f"; did you mean {' or '.join(suggestions[:3])}?" if suggestions else ""
     if sort == "literal_error" and isinstance(value, str):
         near = difflib.get_close_matches(value, re.findall(r"'([^']+)'", fault["ctx"]["expected"]), n=1)
         message += f"; did you mean {near[0]}?" if near else ""
@@ -100,24 +100,24 @@ def _hint(
     """What an unknown key may have been meant for; `kind` stands at the first `start` parts of `path`."""
     valid = list(_section(kind, path[start:-1]).model_fields)
     near = difflib.get_close_matches(path[-1], valid, n=1, cutoff=0.75)
-    found = [_dotted([*path[:-1], one]) for one in near]
+    suggestions = [_dotted([*path[:-1], one]) for one in near]
     if not near or any(key.endswith(f".{path[-1]}") for key in known()):
-        found += _elsewhere(path, value, known())
-    if not found:
+        suggestions += _elsewhere(path, value, known())
+    if not suggestions:
         near = difflib.get_close_matches(path[-1], valid, n=1, cutoff=0.5)
-        found = [_dotted([*path[:-1], one]) for one in near]
-    if found:
-        return f"did you mean {' or '.join(found[:3])}?"
+        suggestions = [_dotted([*path[:-1], one]) for one in near]
+    if suggestions:
+        return f"did you mean {' or '.join(suggestions[:3])}?"
     return f"valid keys: {', '.join(valid) or 'none'}"
 
 
 def _section(kind: type[Section], path: Sequence[str]) -> type[Section]:
     for part in path:
-        found = kind.model_fields[part].annotation if part in kind.model_fields else None
-        if not (isinstance(found, type) and issubclass(found, Section)):
+        annotation = kind.model_fields[part].annotation if part in kind.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, Section)):
             # below no section: a teacher's features, or a family in `family_train`
             return Features if kind is Cache else StudentTrain
-        kind = found
+        kind = annotation
     return kind
 
 

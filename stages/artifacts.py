@@ -41,8 +41,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
         target: one of the folders named here, or a student's.
 
     Raises:
-        StillroomError: the place cannot be written to, or another process is at it; said before the work
-            begins.
+        StillroomError: the folder cannot be written to, or another process is at it; raised before the
+            work begins.
     """
     from stillroom import files
 
@@ -50,8 +50,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
     ours = {DATA: _DATA_FILES, REPORT: _REPORT_FILES}.get(target, _MODEL_FILES)
     with files.whole_folder(target, STAGING, ours) as folder:
         if target.is_symlink():
-            place = os.readlink(target)
-            click.echo(f"{target} was a link to {place}: it becomes a folder, and {place} stays", err=True)
+            linked = os.readlink(target)
+            click.echo(f"{target} was a link to {linked}: it becomes a folder, and {linked} stays", err=True)
         yield folder
 
 

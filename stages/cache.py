@@ -1,4 +1,4 @@
-"""`stillroom cache`: stage one, what the teachers say of every view, as a store with a manifest."""
+"""`stillroom cache`: stage one, the teachers' outputs for every view, as a store with a manifest."""
 
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,6 @@ def cache(params: "Params", replace: bool) -> None:
             tell_locks()
         for line in request.notes:
             console.note(line)
-        said = make(request, CACHE, STAGING, ranks, console)
-        if said:
-            console.note(said)
+        message = make(request, CACHE, STAGING, ranks, console)
+        if message:
+            console.note(message)

@@ -70,7 +70,7 @@ class Group(click.Group):
             stopping.over()
             click.echo(f"error: {AccessError(error.filename or 'a file')}", err=True)
             ctx.exit(AccessError.exit_code)
-        except click.exceptions.Exit:  # the command has said what there is to say
+        except click.exceptions.Exit:  # the command has printed its message
             raise
         except BaseException as error:
             # where a signal comes in the middle of an import, say, its exception may turn into another one

@@ -1,4 +1,4 @@
-"""`stillroom predict`: what a finished model says of images."""
+"""`stillroom predict`: the predictions of a finished model for images."""
 
 import json
 import os
@@ -60,11 +60,11 @@ def predict(
         first = next(answers, None)
         if first is None and not unread:
             raise ParamsError("there is no image to look at", fix=NAME_ONE)
-        found = answers if first is None else chain([first], answers)
+        predictions = answers if first is None else chain([first], answers)
         if as_json:
-            _print_json(found)
+            _print_json(predictions)
         else:
-            _print_table(found)
+            _print_table(predictions)
     except KeyboardInterrupt:  # nothing is kept that a second run could go on from
         unread.append("stopped: not all images were looked at")
     finally:
@@ -138,26 +138,26 @@ def _plain(name: object) -> str:
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(name))
 
 
-def _print_json(found: Iterable[tuple[Path, list[tuple[str, float]]]]) -> None:
+def _print_json(predictions: Iterable[tuple[Path, list[tuple[str, float]]]]) -> None:
     """One list, written as it comes: `[{"image", "top": [{"class", "probability"}]}]`."""
     click.echo("[", nl=False)
-    for number, (file, top) in enumerate(found):
+    for number, (file, top) in enumerate(predictions):
         entry = {"image": str(file), "top": [{"class": name, "probability": share} for name, share in top]}
         click.echo((",\n " if number else "") + json.dumps(entry), nl=False)
     click.echo("]")
 
 
-def _print_table(found: Iterable[tuple[Path, list[tuple[str, float]]]]) -> None:
+def _print_table(predictions: Iterable[tuple[Path, list[tuple[str, float]]]]) -> None:
     """An image a paragraph, a class a line, likeliest first."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
-    for file, top in found:
+    for file, top in predictions:
         console.print(Text(_plain(file), style="bold"), soft_wrap=True)
         table = Table.grid(padding=(0, 2))
-        for place, (name, share) in enumerate(top):
-            bar = Text("█" * round(20 * share) or "▏", style="green" if place == 0 else "dim")
+        for rank, (name, share) in enumerate(top):
+            bar = Text("█" * round(20 * share) or "▏", style="green" if rank == 0 else "dim")
             table.add_row("", Text(f"{100 * share:5.1f} %"), Text(_plain(name.replace("_", " "))), bar)
         console.print(table)

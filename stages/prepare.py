@@ -43,7 +43,7 @@ def prepare(params: "Params", look: bool) -> None:
         )
 
 
-def _keep(found: dict[str, Any]) -> None:
+def _keep(content: dict[str, Any]) -> None:
     """Write `artifacts/source.json`, whole or not at all."""
     from stillroom.errors import StillroomError
     from stillroom.files import as_json, whole_file
@@ -52,7 +52,7 @@ def _keep(found: dict[str, Any]) -> None:
     try:
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
         with whole_file(file, durable=False) as stream:
-            stream.write(as_json(found))
+            stream.write(as_json(content))
     except OSError as error:
         raise StillroomError(
             f"{file} cannot be written",

@@ -1,4 +1,4 @@
-"""`stillroom store show`: a picture of a sample's views and of what the teacher said of them."""
+"""`stillroom store show`: a picture of a sample's views and of the teacher's outputs for them."""
 
 import json
 from pathlib import Path

@@ -7,7 +7,7 @@ import click
 
 
 def print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
-    """Print what `stillroom store info` tells of a cache."""
+    """Print what `stillroom store info` reports of a cache."""
     from rich.console import Console
     from rich.table import Table
 
@@ -69,7 +69,7 @@ def print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
 
 
 def print_audit(audit: Any) -> None:
-    """Print what `stillroom store audit` found."""
+    """Print the results of `stillroom store audit`."""
     from rich.console import Console
     from rich.table import Table
 

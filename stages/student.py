@@ -47,7 +47,7 @@ def student(params: "Params", family: str, arm: str, seed: int, online: bool) ->
     """
     from stillroom import losses
 
-    losses.check(arm, "--arm")  # what is wrong or missing is said before torch is loaded
+    losses.check(arm, "--arm")  # what is wrong or missing is reported before torch is loaded
     check_family(params, family, "--family")
     samples = samples_to_read(params)
     store = cache_to_read(params)

@@ -25,6 +25,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is asked")
+@pytest.mark.slow
 def test_a_warm_forward_pass_costs_no_page_faults() -> None:
     """Activations of 48 and 24 MB are tens of thousands of faults a pass if they go back each time."""
 

@@ -56,6 +56,7 @@ def test_a_cache_is_made_without_locks_if_that_is_asked_for(project: Path, store
     assert not (project / "copy").exists() and not list(project.glob(".copy*"))
 
 
+@pytest.mark.slow
 def test_a_system_without_fcntl_is_told_so(empty: Path) -> None:
     (empty / "without").mkdir()
     (empty / "without/sitecustomize.py").write_text(NO_FCNTL)

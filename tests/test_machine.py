@@ -132,6 +132,7 @@ def test_a_real_limit_of_an_outer_group_is_found(limited: list[Path]) -> None:
     assert ask(*limited) == ["1", str(2**29), str(2**27)]
 
 
+@pytest.mark.slow
 def test_torch_runs_no_more_threads_than_the_quota_pays_for(limited: list[Path]) -> None:
     code = ASK.partition("from stillroom")[0] + (
         "from stillroom.device import settle; settle(); import torch; print(torch.get_num_threads())"

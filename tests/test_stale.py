@@ -5,14 +5,13 @@ constant.
 """
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from tests import used, warm
-from tests.conftest import ROOT, environment, run_in
+from tests.conftest import ROOT, copy_project, environment, run_in
 from tests.test_structure import closure, imported
 
 # What a stage uses and yet depends on in vain: nothing in these can change what is written
@@ -105,7 +104,7 @@ def within(file: str, deps: list[str]) -> bool:
 def uses(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """The files that each stage uses."""
     project = tmp_path_factory.mktemp("used") / "project"
-    shutil.copytree(finished, project, symlinks=True)
+    copy_project(finished, project)
     for stage, *words in RUNS:
         options = [part for word in words for part in (["--set", word] if "=" in word else [word])]
         noted = {used.LOG: str(project / f"{stage}.log"), "STILLROOM_WORKERS": "1"}
@@ -137,7 +136,8 @@ def test_a_stage_depends_on_nothing_else(stage: str, uses: dict[str, set[str]]) 
         if (ROOT / one).is_file() and not one.endswith(".py"):
             continue  # a template, of the file beside it
         files = [file.relative_to(ROOT).as_posix() for file in sorted((ROOT / one).rglob("*.py"))] or [one]
-        assert (ROOT / one).exists() and set(files) <= reached, f"{stage} imports nothing of {one}"
+        unreached = set(files) - reached  # a folder may be listed for the better part of it
+        assert (ROOT / one).exists() and 2 * len(unreached) < len(files), f"{stage} imports little of {one}"
         assert set(files) & (uses[stage] | classes(uses[stage])), f"{stage} uses nothing of {one}"
     assert not [one for one in deps if one in HARMLESS or one in OF_STAGES[stage]]
 

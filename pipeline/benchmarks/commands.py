@@ -18,12 +18,12 @@ def commands(repeats: int) -> list[Figure]:
         "-c",
         "import sys; sys.argv[1:] = ['--help']; from stillroom_stages.cli import main; main()",
     ]
-    found = [_timed("stillroom --help", help_, "an empty Python", empty, "<= 0.5", repeats)]
+    figures = [_timed("stillroom --help", help_, "an empty Python", empty, "<= 0.5", repeats)]
     dvc = str(Path(sys.executable).with_name("dvc"))
     if Path("dvc.lock").exists() and _is_clean(dvc):
         name = "dvc repro with nothing to do"
-        found.append(_timed(name, [dvc, "repro"], "dvc status", [dvc, "status"], "<= 3", repeats))
-    return found
+        figures.append(_timed(name, [dvc, "repro"], "dvc status", [dvc, "status"], "<= 3", repeats))
+    return figures
 
 
 def _timed(name: str, command: list[str], other: str, against: list[str], goal: str, repeats: int) -> Figure:

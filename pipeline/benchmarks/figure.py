@@ -38,8 +38,8 @@ class Figure:
     def met(self) -> bool:
         """Whether the goal is reached."""
         sign, limit = self.goal.split()
-        found = self.value if self.ratio is None else self.ratio
-        return found >= float(limit) if sign == ">=" else found <= float(limit)
+        value = self.value if self.ratio is None else self.ratio
+        return value >= float(limit) if sign == ">=" else value <= float(limit)
 
     def to_json(self) -> dict[str, Any]:
         """An entry of `stillroom bench --json`."""
@@ -58,21 +58,21 @@ def alternate(repeats: int, *works: Callable[[int], object]) -> list[list[float]
     """
     for work in works:
         work(-1)
-    found: list[list[float]] = [[] for _ in works]
+    seconds: list[list[float]] = [[] for _ in works]
     for repeat in range(repeats):
         order = list(enumerate(works))
         for number, work in order if repeat % 2 == 0 else reversed(order):
             gc.collect()
             began = time.perf_counter()
             work(repeat)
-            found[number].append(time.perf_counter() - began)
-    return found
+            seconds[number].append(time.perf_counter() - began)
+    return seconds
 
 
 def ratios(over: list[float], under: list[float]) -> tuple[float, tuple[float, float]]:
     """The median of the repeats' ratios, and the lowest and highest."""
-    found = [one / other for one, other in zip(over, under, strict=True)]
-    return statistics.median(found), (rounded(min(found)), rounded(max(found)))
+    values = [one / other for one, other in zip(over, under, strict=True)]
+    return statistics.median(values), (rounded(min(values)), rounded(max(values)))
 
 
 def rounded(value: float) -> float:

@@ -62,10 +62,10 @@ def table(count: int, classes: int = 40) -> Samples:
 
 
 def logits(random: np.random.Generator, rows: int, classes: int) -> np.ndarray:
-    """What a teacher might say, float32 [rows, classes]: one stands out, two come near; range about 16."""
+    """Logits like a teacher's, float32 [rows, classes]: one stands out, two come near; range about 16."""
     values = random.normal(-2, 2, (rows, classes)).astype(np.float32)
-    for place in range(3):
-        values[np.arange(rows), random.integers(0, classes, rows)] += random.uniform(2, 14 - 4 * place, rows)
+    for rank in range(3):
+        values[np.arange(rows), random.integers(0, classes, rows)] += random.uniform(2, 14 - 4 * rank, rows)
     return values
 
 

@@ -50,7 +50,7 @@ def reading(folder: Path, repeats: int) -> Figure:
 
 def bytes_a_view(folder: Path) -> list[Figure]:
     """Of a whole cache, files and manifest and view parameters: 4,000 samples, 64 views; 1,000 classes."""
-    found = []
+    figures = []
     for name, samples, views, more, goal, known in (
         ("float16, 40 classes", 4000, 64, {"encoding": "float16"}, 92, ""),
         ("int8, 40 classes", 4000, 64, {"encoding": "int8"}, 58, ""),
@@ -68,10 +68,10 @@ def bytes_a_view(folder: Path) -> list[Figure]:
         _, size = store.size_on_disk()
         value = size / views / samples
         note = "published sizes; TinyViT's with K=100" if known else ""
-        found.append(
+        figures.append(
             Figure(f"bytes a view, {name}", round(value, 1), "bytes", known, None, f"<= {goal}", note=note)
         )
-    return found
+    return figures
 
 
 def memory(folder: Path) -> Figure:
@@ -84,7 +84,7 @@ def memory(folder: Path) -> Figure:
         project = folder / f"of{views}"
         data = project / "artifacts/data"
         drawn = photos(data / "pictures", 1040, size=(64, 48))
-        rows = [replace(row, split="test" if place < 40 else "train") for place, row in enumerate(drawn.rows)]
+        rows = [replace(row, split="test" if index < 40 else "train") for index, row in enumerate(drawn.rows)]
         samples = replace(drawn, rows=tuple(rows))
         samples.save(data)
         train = samples.in_splits("train")
@@ -107,7 +107,7 @@ def memory(folder: Path) -> Figure:
     )
 
 
-# The largest memory as its own status tells it: `getrusage` would count its parent's before `exec` too.
+# The largest memory as its own status reports it: `getrusage` would count its parent's before `exec` too.
 _PROGRAM = """
 import atexit, re, sys
 from pathlib import Path
@@ -126,7 +126,7 @@ def _peak(project: Path, *words: str) -> int:
     """The most memory that a `stillroom` command held, in bytes.
 
     Raises:
-        StillroomError: it failed; with what it said.
+        StillroomError: it failed; with its output.
     """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", _PROGRAM, *words]

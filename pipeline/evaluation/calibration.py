@@ -19,10 +19,10 @@ class Calibration:
 
     def add(self, confidence: np.ndarray, right: np.ndarray) -> None:
         """More answers: their probability, float [n] in (0, 1], and whether they were right, bool [n]."""
-        place = np.clip(np.ceil(confidence.astype(np.float64) * self.bins).astype(int) - 1, 0, self.bins - 1)
-        self._count += np.bincount(place, minlength=self.bins)
-        self._confidence += np.bincount(place, confidence, minlength=self.bins)
-        self._right += np.bincount(place, right, minlength=self.bins).astype(np.int64)
+        index = np.clip(np.ceil(confidence.astype(np.float64) * self.bins).astype(int) - 1, 0, self.bins - 1)
+        self._count += np.bincount(index, minlength=self.bins)
+        self._confidence += np.bincount(index, confidence, minlength=self.bins)
+        self._right += np.bincount(index, right, minlength=self.bins).astype(np.int64)
 
     def result(self) -> float:
         """In percent: the mean distance of confidence and accuracy, weighted by the bins' answers."""

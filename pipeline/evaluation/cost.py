@@ -47,8 +47,8 @@ def latency(model: Model, batch: int) -> float:
 
     with torch.inference_mode():
         once()
-        found = [once() for _ in range(3)]
-        while len(found) < 20 and sum(found) < 1:
-            found.append(once())
+        seconds = [once() for _ in range(3)]
+        while len(seconds) < 20 and sum(seconds) < 1:
+            seconds.append(once())
     net.train(was_training)
-    return round(1000 * statistics.median(found), 3)
+    return round(1000 * statistics.median(seconds), 3)

@@ -55,11 +55,11 @@ def evaluation_logits(
     rows = samples.rows if ranks is None else samples.rows[ranks.rank :: ranks.world]
     jobs = in_batches([ViewRequest(row, modality.evaluation(row)) for row in rows], batch_size)
     progress.start(what, len(rows), modality.SAMPLES)
-    found = []
+    parts = []
     # each sample is looked at once: nothing is kept
     for raw in batches(modality, modality.reader(samples, budget=0), jobs, model.spec):
-        found.append(outputs_of(model, raw, amp)["logits"])
+        parts.append(outputs_of(model, raw, amp)["logits"])
         progress.advance(len(raw))
     progress.finish()
-    logits = np.concatenate(found) if found else np.zeros((0, len(samples.classes)), np.float32)
+    logits = np.concatenate(parts) if parts else np.zeros((0, len(samples.classes)), np.float32)
     return logits if ranks is None else ranks.interleave(logits, len(samples))

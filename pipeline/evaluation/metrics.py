@@ -65,10 +65,10 @@ def average_precisions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     from sklearn.metrics import average_precision_score
 
     scores = softmax(logits)
-    found = np.full(logits.shape[1], np.nan)
+    precisions = np.full(logits.shape[1], np.nan)
     for label in np.unique(labels):
-        found[label] = average_precision_score(labels == label, scores[:, label]) * 100
-    return found
+        precisions[label] = average_precision_score(labels == label, scores[:, label]) * 100
+    return precisions
 
 
 def summarise(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -113,8 +113,8 @@ def known(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> d
     }
 
 
-def together(said: Sequence[np.ndarray]) -> np.ndarray:
+def together(answers: Sequence[np.ndarray]) -> np.ndarray:
     """Several models as one: the logarithm of their mean probabilities, float32 [N, C]."""
-    mean: np.ndarray = np.mean([softmax(one) for one in said], axis=0)
+    mean: np.ndarray = np.mean([softmax(one) for one in answers], axis=0)
     logits: np.ndarray = np.log(np.maximum(mean, 1e-30))
     return logits.astype(np.float32)

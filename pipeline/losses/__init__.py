@@ -134,9 +134,9 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
     if not isinstance(features, str | None):
         raise ParamsError(f"student.losses.{name}.features = {features!r:.80} is no name of an output")
     takes = {
-        one: found.default
-        for one, found in signature.items()
-        if found.kind is found.KEYWORD_ONLY and one != "label_smoothing"
+        one: parameter.default
+        for one, parameter in signature.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and one != "label_smoothing"
     }
     registry.check_keys(settings, takes, f"unknown key student.losses.{name}.")
     settings = takes | settings

@@ -39,10 +39,10 @@ def dist(
     """
     logits, teacher = precise(logits), precise(teacher)
     student, taught = (torch.softmax(one / temperature, dim=1) for one in (logits, teacher))
-    found = inter * _apart(student, taught)
+    distance = inter * _apart(student, taught)
     if len(logits) > 1:
-        found = found + intra * _apart(student.T, taught.T)
-    return with_labels(temperature**2 * found, logits, labels, alpha, label_smoothing)
+        distance = distance + intra * _apart(student.T, taught.T)
+    return with_labels(temperature**2 * distance, logits, labels, alpha, label_smoothing)
 
 
 def _apart(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

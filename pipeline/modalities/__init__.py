@@ -31,8 +31,8 @@ def get(name: str) -> "Modality":
             f"this version knows {', '.join(names())}",
             "install the version that this was made with",
         )
-    found: Modality = importlib.import_module(f"{__name__}.{name}").MODALITY
-    return found
+    modality: Modality = importlib.import_module(f"{__name__}.{name}").MODALITY
+    return modality
 
 
 def of_data_set(name: str) -> "Modality":
@@ -52,8 +52,8 @@ def of_record(record: dict[str, Any]) -> "Modality":
 def of_identity(identity: dict[str, Any]) -> "Modality | None":
     """The modality of a cache's samples, which have a digest of its name; None: this version knows none."""
     samples = identity.get("samples")
-    found = [name for name in names() if isinstance(samples, dict) and name in samples]
-    return get(found[0]) if found else None
+    known = [name for name in names() if isinstance(samples, dict) and name in samples]
+    return get(known[0]) if known else None
 
 
 def of_model(folder: Path) -> "Modality":

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SHEET_VIEWS = 64  # drawn on a sheet; more would be none to look at
-SHEET_CLASSES = 5  # likeliest classes told of each view
+SHEET_CLASSES = 5  # likeliest classes shown for each view
 # name -> (dtype, shape of one view's value)
 Fields = Mapping[str, tuple[str, tuple[int, ...]]]
 # What a model's input is, as JSON: for images {size, mean, std}
@@ -216,9 +216,9 @@ class Model(ABC):
         from stillroom.modalities.taps import given_to
 
         layers = self.layers()
-        with given_to([layers[name][0] for name in take]) as found:
+        with given_to([layers[name][0] for name in take]) as given:
             logits = (net or self.net)(inputs)
-        taken = {name: one.reshape(len(one), *layers[name][1]) for name, one in zip(take, found, strict=True)}
+        taken = {name: one.reshape(len(one), *layers[name][1]) for name, one in zip(take, given, strict=True)}
         return {"logits": logits, **taken}
 
     def run(
@@ -306,7 +306,7 @@ class Modality(ABC):
     SAMPLES: ClassVar[str] = "samples"  # what messages call them
     INPUTS: ClassVar[str] = "inputs"  # what messages and records call what is rendered
     VIEW: ClassVar[str] = "view"  # what messages call what another view shows
-    UNIT: ClassVar[str] = "unit"  # in which differences of what is rendered are told, as a word
+    UNIT: ClassVar[str] = "unit"  # of differences in what is rendered, as a word
     UNITS: ClassVar[str] = "units"  # and after a number
     # Mean difference of the probes, in these units, beyond which a machine renders other views
     PROBE_BOUND: ClassVar[float]

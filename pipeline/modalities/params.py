@@ -63,10 +63,12 @@ def _yaml(text: str) -> Any:
             return YAML(typ="safe").load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        position = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         why = (error.problem or error.context or "").splitlines()[0]
-        hint = "; indent with spaces" if "\\t" in why else ""
-        raise ValueError(f"{place}{why}{hint}") from None
+        lines = text.splitlines()[mark.line : mark.line + 1] if mark else []
+        tabs = any("\t" in line[: len(line) - len(line.lstrip())] for line in lines)
+        hint = "; indent with spaces" if tabs else ""
+        raise ValueError(f"{position}{why}{hint}") from None
     except Exception as error:  # it hands on what a value runs into: a date that is none, nesting too deep
         raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from None
 
@@ -80,17 +82,17 @@ def parse_override(text: str) -> tuple[list[str], Any]:
             f"--set {text!r} is not of the form section.key=value", fix="for example --set views.count=4"
         )
     try:
-        found = _yaml(value)
+        parsed = _yaml(value)
     except ValueError as error:
         raise ParamsError(
             f"--set {text!r}: {value!r} is not a YAML value", str(error), "put quotes around text"
         ) from None
     for named, ends in ((["student", "family_train"], 1), (["student", "model", "family_weights"], 0)):
         if path[: len(named)] == named and len(path) > len(named) + 1:
-            ends = 0 if isinstance(found, dict) else ends
+            ends = 0 if isinstance(parsed, dict) else ends
             stop = len(path) - ends
             path = [*named, ".".join(path[len(named) : stop]), *path[stop:]]
-    return path, found
+    return path, parsed
 
 
 def set_value(tree: dict[str, Any], path: list[str], value: Any) -> None:
@@ -128,8 +130,8 @@ def keys_and_recipes() -> list[str]:
 
 def sections(modality: str, data_set: str | None = None) -> type[Params]:
     """The parameters of a modality: each section with the keys that it adds, and that its data set adds."""
-    found = modalities.get(modality)
-    return _sections(modality, found.sections()["data"] if data_set is None else found.data_section(data_set))
+    kind = modalities.get(modality)
+    return _sections(modality, kind.sections()["data"] if data_set is None else kind.data_section(data_set))
 
 
 @cache

@@ -19,29 +19,29 @@ def given_to(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
     Yields:
         a list that holds them, in the modules' order, when the block is left.
     """
-    places = [_tap(module) for module in modules]
-    found: list[Tensor] = []
-    for place in places:
-        place.open = True
+    taps = [_tap(module) for module in modules]
+    given: list[Tensor] = []
+    for tap in taps:
+        tap.open = True
     try:
-        yield found
-        found += [place.value for place in places]
+        yield given
+        given += [tap.value for tap in taps]
     finally:
-        for place in places:
-            place.open, place.value = False, None
+        for tap in taps:
+            tap.open, tap.value = False, None
 
 
 def _tap(module: nn.Module) -> threading.local:
     """Where a module's input is noted. Its hook stays: to place one is not safe while others run."""
     with _placing:
         if module not in _taps:
-            place = _taps[module] = threading.local()
+            tap = _taps[module] = threading.local()
 
             def note(
                 _: nn.Module, given: tuple[Any, ...]
             ) -> None:  # a function: copies of the module share it
-                if getattr(place, "open", False):
-                    place.value = given[0]
+                if getattr(tap, "open", False):
+                    tap.value = given[0]
 
             module.register_forward_pre_hook(note)
         return _taps[module]

@@ -1,4 +1,4 @@
-"""What a later stage would refuse, said before an earlier one spends its time."""
+"""What a later stage would refuse, reported before an earlier one spends its time."""
 
 from stillroom import losses, modalities
 from stillroom.cache import encodings
@@ -66,7 +66,7 @@ def smallest_part(count: int, train: Train, key: str) -> int:
 
 
 def late(train: Train, key: str) -> list[str]:
-    """What to say of a warm-up that does not end."""
+    """The message about a warm-up that does not end."""
     if 0 < train.epochs <= train.warmup_epochs:
         return [
             f"note: {key}.warmup_epochs is {train.warmup_epochs}, epochs {train.epochs}: "
@@ -79,7 +79,7 @@ def check_k(cache: Cache, classes: int) -> None:
     """Refuse to keep more logits than there are.
 
     Raises:
-        ParamsError: says how many.
+        ParamsError: `cache.k` is larger than the number of classes.
     """
     asked = encodings.described(cache)
     if asked["encoding"] == "topk" and asked["k"] > classes:

@@ -1,4 +1,4 @@
-"""What a cache is made from, said from the project's side, and the check of a cache against it."""
+"""What a cache is made from, as the project describes it, and the check of a cache against it."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -41,7 +41,7 @@ def of_data(train: Samples, views: Views) -> dict[str, Any]:
 
 
 def of_teacher(described: dict[str, Any]) -> dict[str, Any]:
-    """What `teacher.json` tells of an output: `teacher` and `input` in `identity["outputs"][NAME]`."""
+    """What `teacher.json` records of an output: `teacher` and `input` in `identity["outputs"][NAME]`."""
     teacher = {
         "arch": described["arch"],
         "overrides": described["overrides"],
@@ -49,8 +49,8 @@ def of_teacher(described: dict[str, Any]) -> dict[str, Any]:
         "classes": len(described["classes"]),
     }
     if "folds" in described:
-        told = described["folds"]
-        teacher["folds"] = {name: told[name] for name in ("count", "seed", "digest", "models")}
+        folds = described["folds"]
+        teacher["folds"] = {name: folds[name] for name in ("count", "seed", "digest", "models")}
     return {"teacher": teacher, "input": described["input"]}
 
 
@@ -76,17 +76,17 @@ def of_outputs(
     Raises:
         ParamsError: a teacher has no such features; names those that it has.
     """
-    found = {name: of_output(teacher, cache) for name, teacher in described.items()}
+    outputs = {name: of_output(teacher, cache) for name, teacher in described.items()}
     for name, one in cache.features.items():
         shape = models(one.of).shape_of(one.take, f"cache.teachers.{name}.take")
-        found[name] = {
+        outputs[name] = {
             "kind": "features",
             "take": one.take,
             "encoding": "float16",
             "shape": list(shape),
             **of_teacher(described[one.of]),
         }
-    return found
+    return outputs
 
 
 def read_teacher(file: Path) -> dict[str, Any]:
@@ -97,8 +97,8 @@ def read_teacher(file: Path) -> dict[str, Any]:
         AccessError: this user may not read it.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        of_teacher(found)
+        record = json.loads(file.read_text(encoding="utf-8"))
+        of_teacher(record)
     except FileNotFoundError:
         fix = "run `stillroom teacher`, or fetch it (`dvc pull teacher`)"
         raise CacheError(f"{file} is not there", fix=fix) from None
@@ -109,11 +109,11 @@ def read_teacher(file: Path) -> dict[str, Any]:
             f"{file} cannot be read", f"{type(error).__name__}: {error}", "run `stillroom teacher`"
         ) from None
     for name, value, sound in (
-        ("arch", found["arch"], isinstance(found["arch"], str)),
-        ("overrides", found["overrides"], isinstance(found["overrides"], dict)),
-        ("classes", found["classes"], isinstance(found["classes"], list) and len(found["classes"]) > 0),
-        ("digest", found["digest"], isinstance(found["digest"], str)),
-        ("folds", found.get("folds"), _sound_folds(found.get("folds"))),
+        ("arch", record["arch"], isinstance(record["arch"], str)),
+        ("overrides", record["overrides"], isinstance(record["overrides"], dict)),
+        ("classes", record["classes"], isinstance(record["classes"], list) and len(record["classes"]) > 0),
+        ("digest", record["digest"], isinstance(record["digest"], str)),
+        ("folds", record.get("folds"), _sound_folds(record.get("folds"))),
     ):
         if not sound:
             raise CacheError(
@@ -121,22 +121,22 @@ def read_teacher(file: Path) -> dict[str, Any]:
                 f"{name} = {value!r:.80}",
                 "put the right file back, or run `stillroom teacher`",
             )
-    wrong = modalities.of_record(found).check_spec(found["input"])
+    wrong = modalities.of_record(record).check_spec(record["input"])
     if wrong:
         raise CacheError(f"{file} is damaged", wrong, "put the right file back, or run `stillroom teacher`")
-    return dict(found)
+    return dict(record)
 
 
-def _sound_folds(told: Any) -> bool:
+def _sound_folds(folds: Any) -> bool:
     """Whether this is what `teacher.json` says of folds."""
-    if told is None:
+    if folds is None:
         return True
-    models = told["models"]
+    models = folds["models"]
     return (
-        all(isinstance(told[name], int) and told[name] >= 0 for name in ("count", "seed"))
-        and isinstance(told["digest"], str)
+        all(isinstance(folds[name], int) and folds[name] >= 0 for name in ("count", "seed"))
+        and isinstance(folds["digest"], str)
         and isinstance(models, list)
-        and len(models) == told["count"] > 1
+        and len(models) == folds["count"] > 1
         and all(isinstance(one, str) for one in models)
     )
 
@@ -226,7 +226,7 @@ def input_of(manifest: Manifest) -> Spec:
 
 
 def ignored(manifest: Manifest, params: Params) -> list[str]:
-    """What to say of parameters that ask for another cache, where that is no reason to refuse this one."""
+    """The message about parameters that ask for another cache, where that is no reason to refuse this one."""
     lines = []
     arch = manifest.identity["outputs"].get("logits", {}).get("teacher", {}).get("arch")
     if "logits" in params.cache.teachers and arch != params.teacher.arch:
@@ -257,7 +257,7 @@ def ignored(manifest: Manifest, params: Params) -> list[str]:
 
 
 def other_teacher(described: dict[str, Any], teacher: Teacher) -> list[str]:
-    """What to say where the teacher that is there was made from other parameters."""
+    """The message where the teacher that is there was made from other parameters."""
     made = described.get("config")
     asked = teacher.model_dump(mode="json")
     if not isinstance(made, dict):
@@ -284,7 +284,7 @@ def check_growth(manifest: Manifest, identity: dict[str, Any], views: int) -> No
 
     Args:
         manifest: of the cache that is there.
-        identity, views: of the one that is to take its place.
+        identity, views: of the one that is to replace it.
 
     Raises:
         CacheError: names each field that differs, and what to do.

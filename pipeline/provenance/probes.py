@@ -42,12 +42,12 @@ def make_probes(samples: Samples, views: Views, spec: Spec) -> list[dict[str, An
     modality = modalities.get(samples.modality)
     policy = modality.policy(views.recipe)
     step = max(1, len(samples) // PROBES)
-    found = []
+    probes = []
     for sample in samples.rows[::step][:PROBES]:
         drawn = policy.draw(views.seed, sample, 0)  # unmixed: mixing is whole numbers, the same everywhere
         rendered = _rendered(modality, samples, sample, drawn, spec)
         packed = modality.pack([drawn], policy.KEEPS)
-        found.append(
+        probes.append(
             {
                 "key": sample.key,
                 "view": 0,
@@ -57,7 +57,7 @@ def make_probes(samples: Samples, views: Views, spec: Spec) -> list[dict[str, An
                 "grid": base64.b64encode(modality.excerpt(rendered).tobytes()).decode("ascii"),
             }
         )
-    return found
+    return probes
 
 
 def difference(store: Store, samples: Samples) -> Difference:
@@ -100,23 +100,23 @@ def check_probes(store: Store, samples: Samples) -> str:
     """Refuse a machine that renders other views than the cache's writer did.
 
     Returns:
-        what to say where they differ by less than the bound; empty where they are equal.
+        the message where they differ by less than the bound; empty where they are equal.
 
     Raises:
         CacheError: they differ by more than the modality's `PROBE_BOUND`.
     """
     modality = modalities.get(samples.modality)
-    found = difference(store, samples)
-    if not found.differing:
+    compared = difference(store, samples)
+    if not compared.differing:
         return ""
     names = [*modality.environment(), "machine"]
     made = ", ".join(f"{name} {store.manifest.environment.get(name)}" for name in names)
     warning = (
-        f"{found.differing} of {found.probes} probes render to other {modality.INPUTS} here than where the "
-        f"cache was made ({made}): by {found.largest:g} {modality.UNITS} at most, {found.mean:.2f} in the "
-        "mean"
+        f"{compared.differing} of {compared.probes} probes render to other {modality.INPUTS} here than where "
+        f"the cache was made ({made}): by {compared.largest:g} {modality.UNITS} at most, {compared.mean:.2f} "
+        "in the mean"
     )
-    if found.mean > modality.PROBE_BOUND:
+    if compared.mean > modality.PROBE_BOUND:
         raise CacheError(
             warning,
             f"a mean above {modality.PROBE_BOUND} {modality.UNIT}s is another {modality.VIEW}: the logits do "

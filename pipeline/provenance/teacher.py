@@ -70,14 +70,14 @@ def folds_of(described: dict[str, Any], train: Samples) -> Folds | None:
     Raises:
         CacheError: these samples fall into other folds than those that it was fitted to.
     """
-    told = described.get("folds")
-    if told is None:
+    recorded = described.get("folds")
+    if recorded is None:
         return None
-    folds = divide(train, told["count"], told["seed"])
-    if folds.digest != told["digest"]:
+    folds = divide(train, recorded["count"], recorded["seed"])
+    if folds.digest != recorded["digest"]:
         raise CacheError(
             "the teacher was fitted in other folds than these training samples fall into",
-            f"digest {told['digest'][:16]}... in teacher.json, {folds.digest[:16]}... of the samples here: "
+            f"digest {recorded['digest'][:16]}... in teacher.json, {folds.digest[:16]}... of the samples here: "
             "keys, labels or groups changed, and a model could be asked of what it was fitted to",
             "put the old samples back, or run `stillroom teacher`",
         )
@@ -101,10 +101,10 @@ def with_folds(train: Samples, described: dict[str, dict[str, Any]], policy: Pol
     folds = {name: folds_of(one, train) for name, one in described.items()}
     kinds = {None if one is None else one.digest: one for one in folds.values()}
     if len(kinds) > 1:
-        told = (f"{name}: {'none' if one is None else one.count}" for name, one in sorted(folds.items()))
+        counts = (f"{name}: {'none' if one is None else one.count}" for name, one in sorted(folds.items()))
         raise ParamsError(
             "views are mixed, and the teachers of one cache have not the same folds",
-            f"{', '.join(told)}; a sample is mixed with one of its fold, so that its teacher knows neither",
+            f"{', '.join(counts)}; a sample is mixed with one of its fold, so that its teacher knows neither",
             "fit all of them with the same teacher.folds and teacher.seed, or mix nothing (views.recipe)",
         )
     (one,) = kinds.values()
@@ -150,11 +150,11 @@ def load_one(file: Path, described: dict[str, Any], digest: str) -> Model:
     modality = modalities.of_record(described)
     architecture = Architecture(described["arch"], described["overrides"], described["input"])
     model = modality.create(architecture, len(described["classes"]), weights=str(file))
-    found = weights_digest(model.net)
-    if found != digest:
+    digest_here = weights_digest(model.net)
+    if digest_here != digest:
         raise WeightsError(
             f"{file} does not hold the weights that teacher.json describes",
-            f"digest expected {digest[:16]}..., found {found[:16]}...",
+            f"digest expected {digest[:16]}..., digest_here {digest_here[:16]}...",
             "run `stillroom teacher` again, or put the right weights back",
         )
     return model

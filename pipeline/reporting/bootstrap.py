@@ -45,11 +45,11 @@ class Resamples:
 
     def weights(self, first: int, last: int) -> np.ndarray:
         """How often each image is in the resamples first..last-1: uint16 [last - first, N]."""
-        found = np.empty((last - first, self._images), np.uint16)
-        for place, number in enumerate(range(first, last)):
+        counts = np.empty((last - first, self._images), np.uint16)
+        for index, number in enumerate(range(first, last)):
             drawn = words(self._seed, "bootstrap", number, self._images) % np.uint64(self._images)
-            found[place] = np.bincount(drawn.astype(np.int64), minlength=self._images)
-        return found
+            counts[index] = np.bincount(drawn.astype(np.int64), minlength=self._images)
+        return counts
 
     def seeds(self, count: int) -> np.ndarray:
         """Which of `count` seeds each resample holds: int64 [resamples, count]."""
@@ -90,7 +90,7 @@ class Ranking:
         """
         accuracy = weights @ self._right / weights.sum(axis=1)
         precisions = np.empty((len(self._classes), len(weights)))
-        for place, (order, positive, ends, distinct) in enumerate(self._classes):
+        for index, (order, positive, ends, distinct) in enumerate(self._classes):
             ranked = weights[:, order]
             above = np.cumsum(ranked, axis=1, dtype=np.int32)[:, ends]
             own = ranked[:, positive].astype(np.float64)
@@ -99,12 +99,12 @@ class Ranking:
                 hits = np.take_along_axis(hits, _last_of_run(ends)[None].repeat(len(hits), 0), axis=1)
             total = own.sum(axis=1)
             with np.errstate(invalid="ignore", divide="ignore"):
-                precisions[place] = (own * hits / np.maximum(above, 1)).sum(axis=1) / total
+                precisions[index] = (own * hits / np.maximum(above, 1)).sum(axis=1) / total
         return 100 * np.stack([accuracy, np.nanmean(precisions, axis=0)])
 
 
 def _last_of_run(ends: np.ndarray) -> np.ndarray:
-    """For each place the last one with the same value, in a sorted array."""
+    """For each position the last one with the same value, in a sorted array."""
     return np.searchsorted(ends, ends, side="right") - 1
 
 
@@ -118,12 +118,12 @@ def score(logits: Sequence[np.ndarray], labels: np.ndarray, resamples: Resamples
     """
     rankings = [Ranking(one, labels) for one in logits]
     whole = np.ones((1, len(labels)), np.uint16)
-    found = [[ranking.scores(whole)] for ranking in rankings]
+    scores = [[ranking.scores(whole)] for ranking in rankings]
     for first in range(0, resamples.count, CHUNK):
         weights = resamples.weights(first, min(first + CHUNK, resamples.count))
-        for parts, ranking in zip(found, rankings, strict=True):
+        for parts, ranking in zip(scores, rankings, strict=True):
             parts.append(ranking.scores(weights))
-    return np.stack([np.concatenate(parts, axis=1) for parts in found])
+    return np.stack([np.concatenate(parts, axis=1) for parts in scores])
 
 
 def gain(one: np.ndarray, other: np.ndarray, resamples: Resamples) -> Gain:
@@ -135,7 +135,7 @@ def gain(one: np.ndarray, other: np.ndarray, resamples: Resamples) -> Gain:
     apart = other - one  # [seeds, 2, R + 1]
     chosen = resamples.seeds(len(apart))  # [R, seeds]
     drawn = np.stack(
-        [apart[chosen[:, place], :, 1 + np.arange(resamples.count)] for place in range(len(apart))]
+        [apart[chosen[:, index], :, 1 + np.arange(resamples.count)] for index in range(len(apart))]
     )
     return _gain(apart[:, :, 0].mean(axis=0), drawn.mean(axis=0).T)
 

@@ -87,7 +87,7 @@ def _logits(store: Store, output: str, progress: Progress) -> dict[str, Any]:
     answers = np.empty((len(compared), layout.samples), np.uint32)
     for view in range(layout.views):
         plane, hits = store.logits(view, output), 0
-        place = len([other for other in compared if other < view])
+        position = len([other for other in compared if other < view])
         for start in range(0, layout.samples, rows):
             part = plane[start : start + rows].astype(np.float64)
             part -= part.max(axis=1, keepdims=True)
@@ -101,7 +101,7 @@ def _logits(store: Store, output: str, progress: Progress) -> dict[str, Any]:
             hits += int(hit.sum())
             calibration.add(1 / total, hit)
             if view in compared:
-                answers[place, start : start + rows] = answer
+                answers[position, start : start + rows] = answer
         right.append(100 * hits / layout.samples)
         progress.advance()
     count = layout.views * layout.samples

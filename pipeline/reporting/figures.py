@@ -372,8 +372,8 @@ def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
 
 def _text(x: str, y: float, text: str, kind: str, anchor: str, dx: float = 0) -> str:
     shift = f' dx="{dx:g}"' if dx else ""
-    place = f'x="{x}" y="{y:g}"{shift} text-anchor="{anchor}"'
-    return f'<text class="{escape(kind.strip())}" {place}>{escape(text)}</text>'
+    attributes = f'x="{x}" y="{y:g}"{shift} text-anchor="{anchor}"'
+    return f'<text class="{escape(kind.strip())}" {attributes}>{escape(text)}</text>'
 
 
 def _widen(values: Sequence[float]) -> tuple[float, float]:

@@ -43,13 +43,13 @@ def tables(runs: Runs, results: dict[str, Any], classes: tuple[str, ...]) -> dic
 def metrics(results: dict[str, Any]) -> dict[str, Any]:
     """The few numbers that an experiment is judged by, in percent and points on the test split."""
     teacher, arm = results["teacher"], results["arm"]
-    found: dict[str, Any] = {"teacher": {metric: teacher[metric] for metric, _ in METRICS}}
+    numbers: dict[str, Any] = {"teacher": {metric: teacher[metric] for metric, _ in METRICS}}
     if results["mean_gain"] is not None:
-        found["mean_gain"] = {metric: results[f"mean_{gain}"] for metric, gain in METRICS}
+        numbers["mean_gain"] = {metric: results[f"mean_{gain}"] for metric, gain in METRICS}
     for line in results["summary"]:
         values = {"ce": line["accuracy_ce"], arm: line[f"accuracy_{arm}"], "gain": line["gain"]}
-        found[line["family"]] = {name: value for name, value in values.items() if value is not None}
-    return {name: {key: round(value, 4) for key, value in values.items()} for name, values in found.items()}
+        numbers[line["family"]] = {name: value for name, value in values.items() if value is not None}
+    return {name: {key: round(value, 4) for key, value in values.items()} for name, values in numbers.items()}
 
 
 def write(folder: Path, runs: Runs, results: dict[str, Any], classes: tuple[str, ...]) -> None:
@@ -83,11 +83,11 @@ def _terms(runs: Runs) -> Iterable[Row]:
 
 def _gains(results: dict[str, Any]) -> Iterable[Row]:
     for line in results["summary"]:
-        for arm, found in line["gains"].items():
+        for arm, gains in line["gains"].items():
             for metric, _ in METRICS:
-                if found[metric] is not None:
-                    low, high = found[f"{metric}_interval"] or ("", "")
-                    yield family_name(line["family"]), arm, metric, found[metric], low, high
+                if gains[metric] is not None:
+                    low, high = gains[f"{metric}_interval"] or ("", "")
+                    yield family_name(line["family"]), arm, metric, gains[metric], low, high
 
 
 def _precisions(runs: Runs) -> Iterable[Row]:

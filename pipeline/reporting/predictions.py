@@ -1,4 +1,4 @@
-"""What each model said of the test split: the predictions beside its record, checked against it."""
+"""What each model predicted for the test split: the predictions beside its record, checked against it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from stillroom.samples import Samples
 
 
 def with_predictions(runs: Runs, artifacts: Path, test: Samples) -> Runs:
-    """Add what each model said of the test split, where it was kept.
+    """Add what each model predicted for the test split, where it was kept.
 
     Raises:
         DataError: a model was tested on another split, whether its predictions are here or not; predictions
@@ -36,8 +36,8 @@ def with_predictions(runs: Runs, artifacts: Path, test: Samples) -> Runs:
             accuracy = 100 * float((logits.argmax(axis=1) == labels).mean())
             measured = model.metrics.accuracy
             if abs(accuracy - measured) > 1e-3:
-                found = f"it gives an accuracy of {accuracy:.4f}%"
-                raise ValueError(f"{found}, metrics.json says {measured:.4f}%")
+                computed = f"it gives an accuracy of {accuracy:.4f}%"
+                raise ValueError(f"{computed}, metrics.json says {measured:.4f}%")
         except (ValueError, OSError, SafetensorError) as error:
             faults[f"{file}: {error}"] = remedy
             return None

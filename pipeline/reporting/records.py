@@ -137,8 +137,8 @@ class Runs:
     Attributes:
         cache_bytes: the sum of the sizes of the cache's files.
         labels: int64 [N] of the test split; None where no table was given.
-        logits: float32 [N, C], what a student said of the test split, by (family, arm, seed); of those that
-            kept it.
+        logits: float32 [N, C], what a student predicted for the test split, by (family, arm, seed); of
+            those that kept it.
         teacher_logits: likewise the teacher's, or None.
     """
 

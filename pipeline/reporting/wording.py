@@ -83,8 +83,8 @@ def method(results: dict[str, Any]) -> str:
 
 def word(results: dict[str, Any], what: str) -> str:
     """What the modality calls its `samples` or `inputs`; results of earlier versions are of images."""
-    found: str = results.get("words", {"samples": "images", "inputs": "pixels"})[what]
-    return found
+    noun: str = results.get("words", {"samples": "images", "inputs": "pixels"})[what]
+    return noun
 
 
 def between(gain: float | None, interval: Sequence[float] | None) -> str:

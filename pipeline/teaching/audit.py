@@ -88,8 +88,8 @@ def audit(
     entry = identity["outputs"][output]
     codec, shape = encoding_for(entry), tuple(entry["shape"])
     total = layout.views * layout.samples
-    places = words(seed, "audit", 0, min(count, total)) % np.uint64(total)
-    chosen = sorted({divmod(int(place), layout.samples) for place in places})
+    positions = words(seed, "audit", 0, min(count, total)) % np.uint64(total)
+    chosen = sorted({divmod(int(position), layout.samples) for position in positions})
     modality = modalities.get(samples.modality)
     recipe = modality.policy(identity["views"]["recipe"], "manifest.json")
     drawing = identity["views"]["seed"]
@@ -151,6 +151,6 @@ def audit(
         another_view=float(np.median(np.abs(held - np.stack(others)).reshape(len(jobs), -1).max(axis=1)))
         if others
         else None,
-        beyond=sorted(beyond, key=lambda found: -found[2]),
+        beyond=sorted(beyond, key=lambda one: -one[2]),
         ok=not beyond and probes.mean <= modality.PROBE_BOUND,
     )

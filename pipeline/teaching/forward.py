@@ -47,16 +47,16 @@ class Forward:
         Returns:
             float32 [sum of B, C], raw `logits`, and [sum of B, ...] of each layer that is taken.
         """
-        found: list[dict[str, np.ndarray]] = []
+        parts: list[dict[str, np.ndarray]] = []
 
         def keep(outputs: dict[str, np.ndarray]) -> None:
-            found.append(outputs)
+            parts.append(outputs)
             progress.advance(len(outputs["logits"]))
 
         if not self._cpu:
             for raw in batches:
                 keep(self._one(raw))
-            return _joined(found)
+            return _joined(parts)
         threads = torch.get_num_threads()
         waiting: deque[Future[Any]] = deque()
         try:
@@ -73,7 +73,7 @@ class Forward:
                     raise
         finally:
             torch.set_num_threads(threads)
-        return _joined(found)
+        return _joined(parts)
 
     def _one(self, raw: torch.Tensor) -> dict[str, np.ndarray]:
         return outputs_of(self._model, raw, self._amp, self._take)
@@ -129,5 +129,5 @@ class Asking:
         return {name: one[back] for name, one in _joined(parts).items()}
 
 
-def _joined(found: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([one[name] for one in parts]) for name in parts[0]}

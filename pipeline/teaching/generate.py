@@ -34,8 +34,8 @@ def array_specs(identity: dict[str, Any], modality: Modality) -> dict[str, Array
 def divide(staging: Staging, views: int, ranks: Ranks, progress: Progress) -> list[Block]:
     """The blocks that this process has to compute: every n-th of those that are neither staged nor published.
 
-    The first process looks, adopts what an earlier cache holds, and tells the others, so that all divide the
-    same list.
+    The first process looks, adopts what an earlier cache holds, and sends the list to the others, so that all
+    divide the same one.
 
     Args:
         staging: an open staging folder, in every process.

@@ -132,16 +132,16 @@ def measure(
             ),
         ),
     }
-    found: dict[str, list[float]] = {name: [] for name in parts}
+    seconds: dict[str, list[float]] = {name: [] for name in parts}
     began = time.perf_counter()
     for turn in range(TURNS):
         # there and back: what slows down or speeds up meanwhile does so for all
         for name in list(parts)[:: 1 if turn % 2 == 0 else -1]:
             count, part = parts[name]
-            found[name].append(_seconds(partial(part, turn)) / count)
+            seconds[name].append(_seconds(partial(part, turn)) / count)
         if time.perf_counter() - began > MOST:
             break
-    return Rate(decode, **{name: statistics.median(values) for name, values in found.items()})
+    return Rate(decode, **{name: statistics.median(values) for name, values in seconds.items()})
 
 
 def _seconds(work: Callable[[], object], warm_up: bool = False) -> float:

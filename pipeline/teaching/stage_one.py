@@ -44,8 +44,8 @@ class Request:
         train: the training samples.
         described: by output of `cache.folders`, what its `teacher.json` says.
         identity: of the cache.
-        earlier: the cache that lies in its place, where something of it is of use.
-        notes: what to tell before the work begins.
+        earlier: the cache that it would replace, where something of it is of use.
+        notes: messages to show before the work begins.
     """
 
     params: Params
@@ -76,7 +76,7 @@ class Request:
             (teacher, identity of a cache of these outputs alone) each.
         """
         held = self.earlier.manifest.identity["outputs"] if self.earlier else {}
-        found = []
+        passes = []
         for teacher in self.params.cache.folders:
             wanted = {name: self.identity["outputs"][name] for name in self.params.cache.outputs_of(teacher)}
             old = {
@@ -85,8 +85,8 @@ class Request:
                 if name in held and canonical(held[name]) == canonical(one)
             }
             new = {name: one for name, one in wanted.items() if name not in old}
-            found += [(teacher, {**self.identity, "outputs": outputs}) for outputs in (old, new) if outputs]
-        return found
+            passes += [(teacher, {**self.identity, "outputs": outputs}) for outputs in (old, new) if outputs]
+        return passes
 
 
 def read_teachers(params: Params) -> dict[str, dict[str, Any]]:

@@ -28,8 +28,8 @@ class Batch:
     Attributes:
         inputs: rendered views [b, ...], of this process's rows `own`; all rows where there is one process.
         labels: of all rows: int64 [B], or float32 [B, C] where views are mixed (rows sum to 1).
-        targets: what teachers say of all rows: `logits` float32 [B, C], `features` float32 [B, ...]; empty
-            without a teacher.
+        targets: the teachers' outputs for all rows: `logits` float32 [B, C], `features` float32 [B, ...];
+            empty without a teacher.
         own: which of the B rows this process renders.
         share: of the optimiser's batch that these B rows are.
         last: whether the optimiser steps after it.
@@ -86,9 +86,9 @@ class Batches(ABC):
 
     def whole(self) -> Self:
         """The same batches, uncut, for this process alone."""
-        found = copy.copy(self)
-        found._partition = Partition()
-        return found
+        uncut = copy.copy(self)
+        uncut._partition = Partition()
+        return uncut
 
     def order(self, epoch: int) -> list[np.ndarray]:
         """Row numbers of each batch of an epoch."""
@@ -162,7 +162,7 @@ class CachedBatches(Batches):
             their probabilities softened by `temperature`, as logits (`losses._ensemble`).
         view_order: `cycle`: epoch e replays plane e mod V. `shuffle`: each turn of V epochs takes the planes
             in an order of its own.
-        teachers: None: what they said is read. Else as if there were no cache: epoch e looks at view e, which
+        teachers: None: their outputs are read. Else as if there were no cache: epoch e looks at view e, which
             is drawn (as the cache's is, where it holds so many), and these teachers are asked of it in the
             loop.
         amp: the teachers' precision.
@@ -217,8 +217,8 @@ class CachedBatches(Batches):
 
 def replayed(epoch: int, views: int, order: str, seed: int) -> int:
     """The plane, in [0, `views`), that an epoch replays: see `CachedBatches` for `order`."""
-    turn, place = divmod(epoch, views)
-    return place if order == "cycle" else int(permutation(seed, "views", turn, views)[place])
+    turn, position = divmod(epoch, views)
+    return position if order == "cycle" else int(permutation(seed, "views", turn, views)[position])
 
 
 def mixed_labels(labels: np.ndarray, partners: np.ndarray, shares: np.ndarray, classes: int) -> np.ndarray:
@@ -232,8 +232,8 @@ def mixed_labels(labels: np.ndarray, partners: np.ndarray, shares: np.ndarray, c
     Returns:
         float32 [B, C], rows sum to 1.
     """
-    found = np.zeros((len(labels), classes), np.float32)
+    mixed = np.zeros((len(labels), classes), np.float32)
     rows, weights = np.arange(len(labels)), shares
-    found[rows, labels] = 1 - weights
-    found[rows, partners] += weights
-    return found
+    mixed[rows, labels] = 1 - weights
+    mixed[rows, partners] += weights
+    return mixed

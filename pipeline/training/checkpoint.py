@@ -24,14 +24,14 @@ def seconds_between() -> float:
     """
     text = os.environ.get("STILLROOM_CHECKPOINT_SECONDS", str(EVERY))
     try:
-        found = float(text)
+        seconds = float(text)
     except ValueError:
-        found = -1
-    if not 0 <= found < float("inf"):
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
         raise ParamsError(
             f"STILLROOM_CHECKPOINT_SECONDS={text!r} is no number of seconds", fix="set it to 0 or more"
         )
-    return found
+    return seconds
 
 
 class Checkpoint:
@@ -56,7 +56,7 @@ class Checkpoint:
         self._mine = [self._file]
 
     def load(self, progress: Progress) -> dict[str, Any] | None:
-        """What `save` kept of this very run, or None; a damaged file is as good as none, and said.
+        """What `save` kept of this very run, or None; a damaged file counts as none, and is reported.
 
         So is what other runs of this name have left: nobody else would find it.
         """
@@ -65,7 +65,7 @@ class Checkpoint:
             state = self._read(self._earlier, progress)
             if state is not None:
                 self._mine.append(self._earlier)
-        self._tell_others(progress)
+        self._report_others(progress)
         return state
 
     def _read(self, file: Path, progress: Progress) -> dict[str, Any] | None:
@@ -80,9 +80,9 @@ class Checkpoint:
             return None
         return dict(state) if run == self._run else None
 
-    def _tell_others(self, progress: Progress) -> None:
-        found = [*self._folder.glob(f"{glob.escape(self._name)}.{DIGITS * '[0-9a-f]'}.checkpoint")]
-        others = [file for file in (*found, self._earlier) if file not in self._mine and file.exists()]
+    def _report_others(self, progress: Progress) -> None:
+        checkpoints = [*self._folder.glob(f"{glob.escape(self._name)}.{DIGITS * '[0-9a-f]'}.checkpoint")]
+        others = [file for file in (*checkpoints, self._earlier) if file not in self._mine and file.exists()]
         if others:
             size = sum(file.stat().st_size for file in others) / 2**20
             many = "1 checkpoint" if len(others) == 1 else f"{len(others)} checkpoints"
@@ -97,7 +97,7 @@ class Checkpoint:
         return time.monotonic() - self._saved >= self._every
 
     def save(self, state: dict[str, Any]) -> None:
-        """Put a new state in the old one's place.
+        """Replace the old state by a new one.
 
         Raises:
             StillroomError: the disk is full, or not writable.
@@ -116,6 +116,6 @@ class Checkpoint:
         self._saved = time.monotonic()
 
     def remove(self) -> None:
-        """When the run's result is in its place."""
+        """To be called when the run's result is published."""
         for file in self._mine:
             file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The views of a cache with what a teacher said of them, for any training loop."""
+"""The views of a cache with the outputs of a teacher for them, for any training loop."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -96,8 +96,8 @@ def _read(file: Path) -> torch.Tensor | None:
     """What an earlier run kept; a damaged file is as good as none."""
     try:
         with safe_open(file, "pt") as stream:
-            found: torch.Tensor = stream.get_tensor("features")
-            return found
+            features: torch.Tensor = stream.get_tensor("features")
+            return features
     except (OSError, SafetensorError):
         return None
 

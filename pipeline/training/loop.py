@@ -65,7 +65,7 @@ def fit(
 
     Args:
         model: on the device where it is to be trained.
-        source: the batches, cut as `config.accumulate` and `ranks` say.
+        source: the batches, cut as `config.accumulate` and `ranks` require.
         loss: see `Loss`. On several processes each computes it for the whole batch, so that a loss which
             looks across the batch is the same as on one.
         config: optimiser, schedule and length.
@@ -255,7 +255,7 @@ class _Run:
             self.save()
 
     def finish(self) -> None:
-        """Put the average of the weights, where there is one, in their place."""
+        """Replace the weights by their average, where there is one."""
         if self._average is not None:
             self._model.net.load_state_dict(self._average.module.state_dict())
 

@@ -12,7 +12,7 @@ from stillroom.samples import Samples
 
 
 def described(model: Model, samples: Samples) -> dict[str, Any]:
-    """What `student.json` and `teacher.json` say of how to make the model again."""
+    """What `student.json` and `teacher.json` record of how to make the model again."""
     return {
         **({} if samples.modality == "images" else {"modality": samples.modality}),  # the key came later
         "arch": model.arch,
@@ -23,13 +23,13 @@ def described(model: Model, samples: Samples) -> dict[str, Any]:
 
 
 def tested(test: Samples) -> dict[str, str]:
-    """What they say of the test split that the model was measured on."""
+    """What they record of the test split that the model was measured on."""
     return {name: digest for name, digest in test.digests().items() if name != "classes"}
 
 
 def write_predictions(folder: Path, logits: np.ndarray, test: Samples) -> None:
-    """Keep what a model said of the test split: `predictions.safetensors`, and `plots/confusion.csv` for
-    plots.
+    """Keep a model's predictions on the test split: `predictions.safetensors`, and `plots/confusion.csv`
+    for plots.
 
     Args:
         logits: float32 [N, C], rows as in `test`.
@@ -46,11 +46,11 @@ def write_predictions(folder: Path, logits: np.ndarray, test: Samples) -> None:
 
 
 def weights_lines(model: Model) -> list[str]:
-    """What to say of a model's weights file: which tensors it did not give."""
+    """The messages about a model's weights file: which tensors it did not give."""
     loaded = model.loaded
     if loaded.source == "none":
         return []
-    found = [f"weights: {loaded.source}"]
+    lines = [f"weights: {loaded.source}"]
     for what, names in (
         ("missing in the file, made fresh", loaded.missing),
         ("of another shape, made fresh", loaded.remade),
@@ -58,5 +58,5 @@ def weights_lines(model: Model) -> list[str]:
     ):
         if names:
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            found.append(f"  {what}: {', '.join(names[:8])}{more}")
-    return found
+            lines.append(f"  {what}: {', '.join(names[:8])}{more}")
+    return lines

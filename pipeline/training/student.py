@@ -49,7 +49,7 @@ class Job:
         family, arm, seed: which student.
         samples: the whole table.
         store: the cache, open.
-        online: each epoch looks at a view of its own, and what the teachers say of it is computed in the
+        online: each epoch looks at a view of its own, and the teachers' outputs for it are computed in the
             loop, as if there were no cache. False: both are read from the cache.
     """
 
@@ -197,7 +197,7 @@ def _prepare(job: Job, chosen: losses.Loss, progress: Progress) -> tuple[Model, 
 
 
 def _record(job: Job, model: Model, chosen: losses.Loss) -> dict[str, Any]:
-    """What `student.json` says of the student itself and of its cache."""
+    """What `student.json` records of the student itself and of its cache."""
     manifest = job.store.manifest
     return {
         "format": "stillroom-student/1",
@@ -213,7 +213,7 @@ def _record(job: Job, model: Model, chosen: losses.Loss) -> dict[str, Any]:
 
 
 def _batches(job: Job, model: Model, chosen: losses.Loss, ranks: Ranks) -> CachedBatches:
-    """The views of the cache, with what the teachers said, or say now."""
+    """The views of the cache, with the outputs of the teachers, cached or computed now."""
     config, train = job.train_config, job.samples.in_splits("train")
     if job.online:
         recipe = job.store.manifest.identity["views"]["recipe"]
@@ -241,15 +241,15 @@ def _asked(job: Job, chosen: losses.Loss, ranks: Ranks) -> list[Asked]:
     """The teachers of a loss, each on its device; one that gives both logits and features runs once."""
     cache, held = job.params.cache, job.store.manifest.identity["outputs"]
     folders = {name: cache.folder_of(name) or Path() for name in chosen.reads}
-    found = []
+    teachers = []
     for folder in dict.fromkeys(folders.values()):
         given = [name for name, one in folders.items() if one == folder]
         described = read_teacher(folder / "teacher.json")
         teacher = load_teacher(folder, described, job.samples.in_splits("train")).to(device(ranks.local))
         layer = source_of(held[chosen.features]) if chosen.features in given else None
         fold = None if teacher.folds is None else teacher.folds.of_row
-        found.append(Asked(teacher.models, fold, any(name in chosen.outputs for name in given), layer))
-    return found
+        teachers.append(Asked(teacher.models, fold, any(name in chosen.outputs for name in given), layer))
+    return teachers
 
 
 def _layer(job: Job, chosen: losses.Loss, model: Model) -> str | None:

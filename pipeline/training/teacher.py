@@ -142,7 +142,7 @@ class _Run:
         self.settings = [self.config.model_dump(), self.modality.asked(params.views), self.policy.describe()]
         self.kept: list[Kept] = []
         self._features: Features | None = None
-        self._told = False
+        self._weights_reported = False
 
     def fit(self, fit_: _Fit, progress: Progress, on_epoch: Log, local: int) -> _Fitted:
         """Fit one, or take up what an earlier run has fitted of it."""
@@ -154,10 +154,10 @@ class _Run:
             drop_path=config.train.drop_path,
             seed=config.seed,
         )
-        if not self._told:
+        if not self._weights_reported:
             for line in weights_lines(model):
                 progress.note(line)
-            self._told = True
+            self._weights_reported = True
         if config.train.freeze == "trunk":
             return self._fit_head(fit_, model, progress, local)
         if config.train.epochs == 0:
@@ -224,9 +224,9 @@ def _write(
 ) -> dict[str, Any]:
     """Measure the models, write what belongs into the folder, and give the scores on the test split."""
     test, labels = run.test, np.array(run.test.labels())
-    said = [run.logits(one.model, test, progress, "test split") for one in fitted]
+    answers = [run.logits(one.model, test, progress, "test split") for one in fitted]
     whole = folds is None or run.config.folds_and_whole
-    logits = said[-1] if whole else together(said)
+    logits = answers[-1] if whole else together(answers)
     scores = summarise(logits, labels, run.samples.classes)
     main = fitted[-1 if whole else 0]
     if whole:
@@ -236,7 +236,7 @@ def _write(
         models = fitted[: folds.count]
         for fold, one in enumerate(models):
             save_weights(one.model.net, folder / fold_file(fold))
-        divided = {"folds": _divided(run, models, folds, said, labels, progress)}
+        divided = {"folds": _divided(run, models, folds, answers, labels, progress)}
         divided["folds"]["whole"] = weights_digest(main.model.net) if whole else None
         digest = _digest([folds.describe(), divided["folds"]["models"]])
     write_predictions(folder, logits, test)
@@ -264,7 +264,7 @@ def _divided(
     run: _Run,
     models: list[_Fitted],
     folds: Folds,
-    said: list[np.ndarray],
+    answers: list[np.ndarray],
     labels: np.ndarray,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -277,17 +277,17 @@ def _divided(
     for fold, one in enumerate(models):
         own, next_ = folds.rows(fold), folds.rows((fold + 1) % folds.count)
         rows = np.concatenate([own, next_])
-        answers = run.logits(one.model, train.at(rows.tolist()), progress, f"fold {fold}")
+        part = run.logits(one.model, train.at(rows.tolist()), progress, f"fold {fold}")
         order = np.argsort(np.argsort(rows))  # a table is sorted by key
-        out[own], seen[next_] = answers[order[: len(own)]], answers[order[len(own) :]]
-    told = np.array(train.labels())
+        out[own], seen[next_] = part[order[: len(own)]], part[order[len(own) :]]
+    true = np.array(train.labels())
     return {
         **folds.describe(),
         "models": [weights_digest(one.model.net) for one in models],
         "samples": [len(train) - len(folds.rows(fold)) for fold in range(folds.count)],
-        "accuracy": [round(accuracy(one, labels), 4) for one in said[: folds.count]],
-        "out_of_fold": known(out, told, train.classes),
-        "in_fold": known(seen, told, train.classes),
+        "accuracy": [round(accuracy(one, labels), 4) for one in answers[: folds.count]],
+        "out_of_fold": known(out, true, train.classes),
+        "in_fold": known(seen, true, train.classes),
         **({"heads": [one.record["head"] for one in models]} if "head" in models[0].record else {}),
     }
 

@@ -165,10 +165,10 @@ def _serve(
         except BrokenPipeError:
             raise
         except Exception as error:
-            line.send(_told(error))
+            line.send(_raised_by_parent(error))
 
 
-def _told(error: Exception) -> Exception:
+def _raised_by_parent(error: Exception) -> Exception:
     """What a worker's parent raises."""
     if isinstance(error, StillroomError):
         return error

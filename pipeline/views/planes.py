@@ -17,7 +17,7 @@ Together = Callable[[list[torch.Tensor]], torch.Tensor]
 
 @dataclass(frozen=True)
 class Asked:
-    """A teacher in the loop, and what is asked of it.
+    """A teacher in the loop, and which of its outputs are used.
 
     Attributes:
         models: on its device; of a cross-fitted teacher one for each fold.
@@ -114,7 +114,7 @@ class Stored(Plane):
     def __init__(self, views: Views, outputs: Mapping[str, torch.Tensor]) -> None:
         """
         Args:
-            outputs: what the teachers said of all samples, [N, ...] each; empty for an arm without teacher.
+            outputs: of the teachers, for all samples, [N, ...] each; empty for an arm without teacher.
         """
         super().__init__(views)
         self._outputs = outputs
@@ -153,7 +153,7 @@ class Online(Plane):
     @torch.no_grad()  # not inference_mode: a loss may keep a target for its backward pass
     def targets(self, rows: np.ndarray, own: slice, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """`logits` of the own rows, and their `features` where they are asked for."""
-        logits, found = [], {}
+        logits, features = [], {}
         for teacher in self._teachers:
             spec, raw = teacher.models[0].spec, inputs
             if self._modality.rendering(spec) != self._rendering:
@@ -164,5 +164,5 @@ class Online(Plane):
             if teacher.logits:
                 logits.append(outputs["logits"].float())
             if teacher.layer is not None:
-                found["features"] = outputs[teacher.layer].float()
-        return found | ({"logits": self._together(logits)} if logits else {})
+                features["features"] = outputs[teacher.layer].float()
+        return features | ({"logits": self._together(logits)} if logits else {})

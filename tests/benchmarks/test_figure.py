@@ -23,6 +23,7 @@ def test_a_goal_is_of_the_ratio_or_without_one_of_the_value(
     assert figure.met is met and figure.to_json()["met"] is met
 
 
+@pytest.mark.slow
 def test_works_take_turns_and_the_first_call_is_not_counted() -> None:
     calls: list[tuple[str, int]] = []
     found = alternate(2, lambda turn: calls.append(("a", turn)), lambda turn: calls.append(("b", turn)))

@@ -132,6 +132,7 @@ def test_a_file_that_knows_its_length_is_refused_by_it(cache: Path, kind: str, m
     assert {entry["reason"] for entry in damaged(cache, file, DAMAGES[kind])} == {expected}
 
 
+@pytest.mark.slow
 def test_every_bit_of_the_metadata_counts(cache: Path) -> None:
     random = np.random.default_rng(3)
     for file in open_store(cache).metadata_files():
@@ -143,6 +144,7 @@ def test_every_bit_of_the_metadata_counts(cache: Path) -> None:
             assert file in {entry["file"] for entry in found}, (file, bit)
 
 
+@pytest.mark.slow
 def test_what_verifies_is_read_by_other_programs_too(cache: Path) -> None:
     """A bit that changes nothing for us must change nothing for them."""
     random = np.random.default_rng(11)

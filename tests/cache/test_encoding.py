@@ -53,6 +53,7 @@ def test_the_arrays_are_those_announced_and_decode_to_float32(output: dict, valu
 
 @each
 @given(values=arrays(np.float32, (6, 7), elements=st.floats(-40, 40, width=32)), row=st.integers(0, 5))
+@pytest.mark.slow
 def test_a_row_is_stored_alike_whatever_the_others_are(output: dict, values: np.ndarray, row: int) -> None:
     """Or a block's digest would depend on how blocks are cut."""
     codec = encoding_for(output)
@@ -78,6 +79,7 @@ def test_rows_are_encoded_a_few_at_a_time(output: dict, monkeypatch: pytest.Monk
 
 @each
 @given(values=arrays(np.float32, (5, 7), elements=st.floats(-60, 60, width=32)))
+@pytest.mark.slow
 def test_no_class_passes_the_largest(output: dict, values: np.ndarray) -> None:
     first = values.argmax(axis=1)[:, None]
     decoded = again(output, values)

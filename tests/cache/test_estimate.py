@@ -100,6 +100,7 @@ def test_raw_bytes_are_those_of_the_arrays_asked_for(backend: str) -> None:
     ("views", "samples", "block"),
     [(1, 40, 1024), (2, 50, 40), (1, 700, 1), (2, 1030, 1024), (12, 4000, 1024)],
 )
+@pytest.mark.slow
 def test_nothing_is_larger_than_foretold_even_what_cannot_be_compressed(
     tmp_path: Path, backend: str, views: int, samples: int, block: int
 ) -> None:

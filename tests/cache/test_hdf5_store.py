@@ -93,6 +93,7 @@ class TestHdf5Store(StoreContract):
             assert (fault["file"], fault["reason"]) == ("store.h5", f"{name} is a link to somewhere else")
             (cache / "store.h5").write_bytes(good)
 
+    @pytest.mark.slow
     def test_a_chunk_that_expands_without_end_takes_no_memory(self, cache: Path) -> None:
         """A gigabyte of zeros; the library itself would inflate it whole."""
         path = self.data_file(cache)[1]

@@ -104,6 +104,7 @@ def test_a_damaged_local_copy_is_fetched_again(web: Web) -> None:
     np.testing.assert_array_equal(again.rows.keys, rows.keys)
 
 
+@pytest.mark.slow
 def test_a_lost_connection_is_tried_again(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STILLROOM_FETCH_SECONDS", "600")
     file = f"cache/{open_store(web.folder / 'cache').file('logits', 0, 0)}"
@@ -112,6 +113,7 @@ def test_a_lost_connection_is_tried_again(web: Web, monkeypatch: pytest.MonkeyPa
     assert web.asked[file] == web.asked[f"cache/{NAME}"] == 3
 
 
+@pytest.mark.slow
 def test_a_lost_server_ends_in_one_message_and_what_was_fetched_stays(web: Web) -> None:
     store = open_store(f"{web.url}/cache")
     store.logits(0)
@@ -194,6 +196,7 @@ def test_the_folder_stays_within_its_bound(web: Web, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.slow
 def test_processes_share_what_is_fetched(web: Web, method: str) -> None:
     store = open_store(f"{web.url}/cache")
     store.logits(0)  # the connection is open before the fork

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from stillroom.modalities import load_samples
-from tests.conftest import ROOT, environment
+from tests.conftest import ROOT, copy_project, environment
 from tests.docs.blocks import PAGES, Block, Command, blocks, parse, spans
 
 pytestmark = pytest.mark.slow  # they start commands
@@ -68,7 +68,9 @@ def run(command: Command, folder: Path) -> str:
 def used(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project in which every single command of the README was run."""
     folder = tmp_path_factory.mktemp("used") / "project"
-    shutil.copytree(finished, folder, symlinks=True)
+    copy_project(finished, folder)
+    params = folder / "params.yaml"  # the smallest Swin wants 64 pixels
+    params.write_text(params.read_text().replace("{size: micro}", "{size: micro, image_size: 64}"))
     samples = load_samples(folder / "artifacts/data")
     for name in ("photo.jpg", "IMAGE"):
         shutil.copy(samples.file(samples.rows[0]), folder / name)

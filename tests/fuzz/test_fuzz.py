@@ -1,5 +1,7 @@
 """Some hundred of the mutated inputs; `python -m tests.fuzz.images` and its siblings try any number."""
 
+import pytest
+
 from tests.fuzz import images, tables
 
 
@@ -8,5 +10,6 @@ def test_mutated_images_give_pixels_or_a_reason() -> None:
     assert faults == [] and 50 < read < 600
 
 
+@pytest.mark.slow
 def test_mutated_tables_are_read_or_refused() -> None:
     assert tables.run(500, seed=7) == []

@@ -312,6 +312,7 @@ def own(tmp_path: Path) -> Callable[[str, str], str]:
     return run
 
 
+@pytest.mark.slow
 def test_a_loss_of_ones_own_is_one_function(own: Callable[[str, str], str]) -> None:
     said = own(
         "def half(logits, labels, teacher, *, factor, temperature=3.0, label_smoothing=0.0):\n"

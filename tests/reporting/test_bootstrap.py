@@ -83,6 +83,7 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     assert widths[1] > 2 * widths[0]
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_true_gain_nineteen_times_of_twenty() -> None:
     """400 simulated experiments of 150 images whose true gain is known."""
     random = np.random.default_rng(5)
@@ -109,6 +110,7 @@ def test_a_mean_over_families_keeps_their_common_images() -> None:
     assert (both.accuracy, both.accuracy_interval) == (found.accuracy, found.accuracy_interval)
 
 
+@pytest.mark.slow
 def test_the_interval_of_map_holds_the_gain_of_a_large_population() -> None:
     """150 experiments of 400 images: somewhat below 95%, since a repeated image flatters a ranking."""
     random = np.random.default_rng(7)
@@ -128,6 +130,7 @@ def test_the_interval_of_map_holds_the_gain_of_a_large_population() -> None:
     assert 0.88 < held < 1 and true > 5
 
 
+@pytest.mark.slow
 def test_the_interval_of_five_seeds_holds_the_gain_of_all_seeds() -> None:
     """200 experiments in which a seed moves a model by 4 points and the images, 150, are drawn anew."""
     random = np.random.default_rng(8)

@@ -127,11 +127,11 @@ def test_a_transformer_teacher_takes_another_size_than_its_own(project: Path) ->
         "teacher.weights=given.safetensors",
         "teacher.train.epochs=0",
     )
-    assert "vit_tiny_patch16_224 at 64 pixels" in run_in(project, "stillroom", "plan", *changes).stdout
+    assert "vit_tiny_patch16_224 at 32 pixels" in run_in(project, "stillroom", "plan", *changes).stdout
     run_in(project, "stillroom", "teacher", *changes)
     model, described = load(project / "artifacts/teacher")
-    assert described.overrides == {**small, "img_size": 64} and described.input.size == 64
-    assert model.net(torch.zeros(1, 3, 64, 64)).shape == (1, 40)
+    assert described.overrides == {**small, "img_size": 32} and described.input.size == 32
+    assert model.net(torch.zeros(1, 3, 32, 32)).shape == (1, 40)
     run_in(project, "stillroom", "cache", "--replace", *changes)
 
 
@@ -146,7 +146,7 @@ def test_a_teacher_that_cannot_take_a_size_is_refused_with_sizes_that_work(proje
     shutil.rmtree(project / "artifacts/teacher")
     for command in ("teacher", "plan"):
         done = run_in(project, "stillroom", command, *changes, code=2)
-        assert "the teacher vit_tiny_patch16_224 cannot take 64 x 64 pixels" in done.stderr
+        assert "the teacher vit_tiny_patch16_224 cannot take 32 x 32 pixels" in done.stderr
         assert "set views.size to 96" in done.stderr
 
 
@@ -161,7 +161,7 @@ def test_another_size_than_the_cache_s_is_refused_with_and_without_a_teacher(
         shutil.rmtree(project / "artifacts/teacher")
     command = ["student", "--family", "vit", "--arm", "kd", *options("views.size=96")]
     done = run_in(project, "stillroom", *command, code=1)
-    assert "outputs.logits.input.size: 96 here, 64 in the cache" in done.stderr
+    assert "outputs.logits.input.size: 96 here, 32 in the cache" in done.stderr
     assert "set views.size" in done.stderr
 
 
@@ -169,7 +169,7 @@ def test_another_size_than_the_cache_s_is_refused_with_and_without_a_teacher(
 def test_another_size_than_the_teacher_s_is_refused(project: Path, command: list[str]) -> None:
     before = untouched(project)
     done = run_in(project, "stillroom", *command, *options("views.size=96"), code=2)
-    assert "views.size = 96, and the teacher sees 64" in done.stderr and untouched(project) == before
+    assert "views.size = 96, and the teacher sees 32" in done.stderr and untouched(project) == before
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_another_teacher_does_not_replace_the_cache_unasked(project: Path) -> No
 def test_another_size_is_refused_with_what_to_set(project: Path) -> None:
     shutil.rmtree(project / "artifacts/teacher")  # a teammate has none
     said = run_in(project, *KD, "--set", "views.size=96", code=1).stderr
-    assert "outputs.logits.input.size: 96 here, 64 in the cache" in said and "set views.size" in said
+    assert "outputs.logits.input.size: 96 here, 32 in the cache" in said and "set views.size" in said
 
 
 def test_more_blocks_than_a_manifest_can_list_are_refused_before_the_work(project: Path) -> None:

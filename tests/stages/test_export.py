@@ -32,12 +32,12 @@ def test_export_writes_what_was_checked(project: Path) -> None:
     assert os.listdir(project / "made") == ["vit.onnx"]
     session = onnxruntime.InferenceSession(project / "made/vit.onnx")
     about = session.get_modelmeta().custom_metadata_map
-    assert json.loads(about["size"]) == 64 and len(json.loads(about["classes"])) == 40
+    assert json.loads(about["size"]) == 32 and len(json.loads(about["classes"])) == 40
     model, described = load(project / "artifacts/students/vit-kd-0")
     assert json.loads(about["classes"]) == described.classes
     test = load_samples(project / "artifacts/data").in_splits("test")
     pixels = Pixels(test)
-    squares = np.stack([render(pixels[row], centre(row.size), 64) for row in test.rows[:3]])
+    squares = np.stack([render(pixels[row], centre(row.size), 32) for row in test.rows[:3]])
     images = to_input(torch.from_numpy(squares), json.loads(about["mean"]), json.loads(about["std"]))
     for count in (1, 3):
         with torch.inference_mode():

@@ -56,7 +56,7 @@ def test_times_follow_from_what_was_measured(project: Path) -> None:
     pays = found["pays_after_student_epochs"]
     assert pays == math.ceil(found["seconds"] / found["online_seconds_per_epoch"])
     [teacher] = found["teachers"]
-    assert (teacher["arch"], teacher["size"], teacher["trained"]) == ("convnext_atto", 64, True)
+    assert (teacher["arch"], teacher["size"], teacher["trained"]) == ("convnext_atto", 32, True)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -181,10 +181,10 @@ def test_weights_of_another_model_and_damaged_ones_are_refused(finished: Path, v
         ({"config": {"train": {"amp": "fp8"}}}, "config.train.amp"),
         ({"overrides": {"patch_size": 0}}, "timm makes no"),
         ({"overrides": {"act_layer": "no such"}}, "timm makes no"),
-        ({"overrides": {"patch_size": 8, "img_size": 64, "global_pool": ""}}, "no logits"),
+        ({"overrides": {"patch_size": 8, "img_size": 32, "global_pool": ""}}, "no logits"),
         ({"overrides": {"num_classes": 3}}, "num_classes"),
         # far more memory than there is: refused before it is asked for
-        ({"overrides": {"patch_size": 8, "img_size": 64, "embed_dim": 3 * 10**7}}, "does not fit"),
+        ({"overrides": {"patch_size": 8, "img_size": 32, "embed_dim": 3 * 10**7}}, "does not fit"),
     ],
 )
 def test_a_description_that_is_none_of_a_model_is_refused(vit: Path, change: dict, word: str) -> None:

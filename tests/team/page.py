@@ -84,8 +84,8 @@ class Team:
         """Run a command of the page and give what it prints."""
         command = line.command.replace(GIT, '"$GIT"').replace(REMOTE, '"$REMOTE"')
         if self.quick and "preset sketch40" in command:
-            epochs = 1 if "swin" in command else 2  # Swin is the slowest
-            less = ["teacher.train.epochs=1", f"student.train.epochs={epochs}"]
+            less = ["teacher.train.epochs=1", "student.train.epochs=1", "views.size=32"]
+            less += ["student.model.image_size=64"] if "swin" in command else []
             less += ["'teacher.overrides={patch_size: 4, depths: [1, 1, 1, 1], dims: [8, 16, 24, 32]}'"]
             less += ["student.train.warmup_epochs=0"]
             less += ["data.test_per_class=1"]

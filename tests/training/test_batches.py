@@ -102,6 +102,7 @@ def cached(
 
 @pytest.mark.parametrize("backend", ["zarr", "hdf5"])
 @pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.slow
 def test_every_logit_meets_the_pixels_it_was_made_from(
     samples: Samples, tmp_path: Path, backend: str, workers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ def test_half_precision_and_no_clipping_train_too(source: FreshBatches) -> None:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler on a CPU")
+@pytest.mark.slow
 def test_a_compiled_model_trains_alike_and_keeps_its_names(source: FreshBatches) -> None:
     plain, compiled = model(), model()
     one, two = train(source, plain, epochs=2), train(source, compiled, epochs=2, compile=True)

@@ -26,7 +26,7 @@ def look_at_machine(findings: Findings) -> None:
         facts["workers"] = worker_count()
     except StillroomError as error:
         findings.problem(error.what, error.why, error.fix, stops=True)
-    with suppress(Exception):  # said above
+    with suppress(Exception):  # reported above
         import torch
 
         facts["threads"] = min(torch.get_num_threads(), here.used)
@@ -69,23 +69,23 @@ def look_at_shared_memory(findings: Findings) -> None:
 
 def look_at_folder(findings: Findings, artifacts: Path) -> None:
     """What the file system at the artifacts can do is tried, in a folder that goes again."""
-    place = next(folder for folder in (artifacts / ".staging", artifacts, Path()) if folder.is_dir())
-    facts: dict[str, Any] = {"path": str(place), "free": None, "locks": None, "rename": None, "links": []}
+    path = next(folder for folder in (artifacts / ".staging", artifacts, Path()) if folder.is_dir())
+    facts: dict[str, Any] = {"path": str(path), "free": None, "locks": None, "rename": None, "links": []}
     findings.facts["artifacts"] = facts
     with suppress(OSError):
-        facts["free"] = shutil.disk_usage(place).free
+        facts["free"] = shutil.disk_usage(path).free
         if facts["free"] < LITTLE:
             findings.problem(
-                f"{readable_size(facts['free'])} of disk are free in {place}",
+                f"{readable_size(facts['free'])} of disk are free in {path}",
                 "checkpoints and caches go there (`stillroom plan` says how large a cache will be)",
                 "free the disk, or put artifacts on a larger one",
             )
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".stillroom-doctor-", dir=place))
+        folder = Path(tempfile.mkdtemp(prefix=".stillroom-doctor-", dir=path))
     except OSError as error:
         facts["locks"] = facts["rename"] = False
         findings.problem(
-            f"nothing can be written in {place.resolve()}",
+            f"nothing can be written in {path.resolve()}",
             error.strerror or str(error),
             "make the folder writable, or free the disk",
             stops=True,
@@ -95,7 +95,7 @@ def look_at_folder(findings: Findings, artifacts: Path) -> None:
         _try_files(findings, facts, folder)
     except OSError as error:
         findings.problem(
-            f"files in {place.resolve()} cannot be written and renamed",
+            f"files in {path.resolve()} cannot be written and renamed",
             error.strerror or str(error),
             "put the project on another file system",
             stops=True,

@@ -83,7 +83,7 @@ def look_at_torch(findings: Findings) -> None:
 def look_at_images(findings: Findings) -> None:
     """The codecs that Pillow has."""
     codecs: dict[str, str | None] = {}
-    with suppress(Exception):  # said above
+    with suppress(Exception):  # reported above
         from PIL import features
 
         codecs["jpeg-turbo"] = features.version_feature("libjpeg_turbo")

@@ -28,12 +28,12 @@ def lines(findings: Findings) -> list[tuple[str, str]]:
     if facts["shm"]:
         size, free = (readable_size(facts["shm"][name]) for name in ("size", "free"))
         texts.append(("/dev/shm", f"{size}, {free} free (views need none)"))
-    place = facts["artifacts"]
-    free = "unknown" if place["free"] is None else readable_size(place["free"])
+    disk = facts["artifacts"]
+    free = "unknown" if disk["free"] is None else readable_size(disk["free"])
     locks = {True: "locks work", "off": "locks are off", False: "no locks", None: "locks not tried"}
-    able = "files can be renamed" if place["rename"] else "files cannot be renamed"
-    links = f"{' and '.join(place['links']) or 'no'} links"
-    texts.append(("artifacts", f"{free} free in {place['path']}; {locks[place['locks']]}, {able}, {links}"))
+    able = "files can be renamed" if disk["rename"] else "files cannot be renamed"
+    links = f"{' and '.join(disk['links']) or 'no'} links"
+    texts.append(("artifacts", f"{free} free in {disk['path']}; {locks[disk['locks']]}, {able}, {links}"))
     project = facts["project"]
     texts.append(
         (

@@ -142,11 +142,11 @@ def described(cache: Cache, source: str = "params") -> dict[str, Any]:
     kind = registry.entry(__name__, str(name), Encoding)
     takes = parameters(kind)
     registry.check_keys(asked, takes, f"{source}: unknown key cache.encoding.")
-    found = takes | ({"k": cache.k} if "k" in takes else {}) | asked
-    lacking = [one for one, value in found.items() if value is dataclasses.MISSING]
+    settings = takes | ({"k": cache.k} if "k" in takes else {}) | asked
+    lacking = [one for one, value in settings.items() if value is dataclasses.MISSING]
     if lacking:
         raise ParamsError(f"{where} lacks {', '.join(lacking)}", fix=f"{{name: {name}, {lacking[0]}: ...}}")
-    entry = {"encoding": str(name), **found}
+    entry = {"encoding": str(name), **settings}
     try:
         kind.of(entry)
     except CacheError as error:

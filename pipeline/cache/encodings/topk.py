@@ -21,7 +21,7 @@ class TopK(Encoding):
     little less, where that value would pass the k-th. Storing the k largest alone, as TinyViT does (Wu et al.
     2022), and normalising them again is biased towards them (Anshumann et al. 2025, "Sparse logit sampling").
     What is lost is how the others differ among themselves; at T > 1 that matters more, as
-    `divergence.measure` tells.
+    `divergence.measure` shows.
     """
 
     k: int
@@ -97,9 +97,9 @@ class TopK(Encoding):
 
 
 def _largest(values: np.ndarray, k: int) -> np.ndarray:
-    """The places of the k largest of each row, int64 [n, k], descending; of equal ones the first first."""
+    """The positions of the k largest of each row, int64 [n, k], descending; of equal ones the first first."""
     rows, classes = values.shape
-    # To find the k-th value and then what reaches it takes half the time of finding places (argpartition).
+    # To find the k-th value and then what reaches it takes half the time of finding positions (argpartition).
     border = np.partition(values, -k, axis=1)[:, -k, None]
     reaching = values >= border
     if np.count_nonzero(reaching) > rows * k:  # more than one is equal to the k-th: those first in a row stay

@@ -56,8 +56,8 @@ def kl(truth: np.ndarray, stored: np.ndarray) -> dict[str, dict[str, float]]:
         return {}
     rows = max(1, _VALUES // truth.shape[1])
     parts = [_divergences(truth[i : i + rows], stored[i : i + rows]) for i in range(0, len(truth), rows)]
-    found = zip(*parts, strict=True)
-    at = {name: np.concatenate(cut) for name, cut in zip(("T=1", "T=4"), found, strict=True)}
+    columns = zip(*parts, strict=True)
+    at = {name: np.concatenate(cut) for name, cut in zip(("T=1", "T=4"), columns, strict=True)}
     return {name: {"mean": float(values.mean()), "max": float(values.max())} for name, values in at.items()}
 
 
@@ -97,10 +97,10 @@ def merge(parts: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, dict[str, fl
     rows: dict[str, int] = {}
     merged: dict[str, dict[str, float]] = {}
     for count, measured in parts:
-        for name, found in measured.items():
+        for name, stats in measured.items():
             before = merged.setdefault(name, {"mean": 0.0, "max": 0.0})
             total = rows.get(name, 0) + count
-            before["mean"] += (found["mean"] - before["mean"]) * count / total
-            before["max"] = max(before["max"], found["max"])
+            before["mean"] += (stats["mean"] - before["mean"]) * count / total
+            before["max"] = max(before["max"], stats["max"])
             rows[name] = total
     return merged

@@ -42,7 +42,7 @@ def short(cache_id: str) -> str:
     return cache_id[:SHORT]
 
 
-def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+def differences(expected: dict[str, Any], stored: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """Compare what the caller knows with what a cache says.
 
     `expected` may leave out sections (`teacher`) and fields of a section (`teacher.digest`): a student does
@@ -50,35 +50,35 @@ def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[tuple[s
     is compared whole, so a surplus entry inside one is a difference too.
 
     Returns:
-        (dotted field, expected value, found value), sorted by field; `ABSENT` where one side has none.
+        (dotted field, expected value, stored value), sorted by field; `ABSENT` where one side has none.
     """
-    expected, found = json.loads(canonical(expected)), json.loads(canonical(found))
-    return list(_walk((), expected, found))
+    expected, stored = json.loads(canonical(expected)), json.loads(canonical(stored))
+    return list(_walk((), expected, stored))
 
 
-def _walk(path: tuple[str, ...], expected: Any, found: Any) -> Any:
-    if isinstance(expected, dict) and isinstance(found, dict):
+def _walk(path: tuple[str, ...], expected: Any, stored: Any) -> Any:
+    if isinstance(expected, dict) and isinstance(stored, dict):
         partial = len(path) < (3 if path[:1] == ("outputs",) else 2)
-        names = expected.keys() if partial else expected.keys() | found.keys()
+        names = expected.keys() if partial else expected.keys() | stored.keys()
         for name in sorted(names):
-            yield from _walk((*path, name), expected.get(name, ABSENT), found.get(name, ABSENT))
-    elif expected is ABSENT or found is ABSENT or canonical(expected) != canonical(found):
-        yield ".".join(path), expected, found
+            yield from _walk((*path, name), expected.get(name, ABSENT), stored.get(name, ABSENT))
+    elif expected is ABSENT or stored is ABSENT or canonical(expected) != canonical(stored):
+        yield ".".join(path), expected, stored
 
 
-def check(expected: dict[str, Any], found: dict[str, Any], fixes: dict[str, str]) -> None:
+def check(expected: dict[str, Any], stored: dict[str, Any], fixes: dict[str, str]) -> None:
     """Refuse a cache that was made from something else than what the caller has.
 
     Args:
         expected: what the caller knows; may be partial (see `differences`).
-        found: the identity in the manifest.
+        stored: the identity in the manifest.
         fixes: what to do, by dotted field or the start of one (`teacher`, `samples.images`); the longest that
             fits is shown, "" fits every field.
 
     Raises:
         CacheError: names every field that differs, with both values and what to do about it.
     """
-    faults = differences(expected, found)
+    faults = differences(expected, stored)
     if not faults:
         return
     lines = [f"    {field}: {_show(want)} here, {_show(have)} in the cache" for field, want, have in faults]

@@ -84,7 +84,7 @@ def check_digest(value: Any, name: str) -> str:
 
 
 def check_layout(tree: dict[str, Any], identity: dict[str, Any]) -> Layout:
-    """The layout that a manifest tells, which must be that of its identity.
+    """The layout that a manifest describes, which must be that of its identity.
 
     Raises:
         ValueError: a field is not what it must be, or fields do not fit each other.

@@ -1,4 +1,4 @@
-"""The files of a store: each is checked before it is believed, and what is wrong is said by block."""
+"""The files of a store: each is checked before it is believed, and damage is reported by block."""
 
 import hashlib
 import os

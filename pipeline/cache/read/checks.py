@@ -17,11 +17,11 @@ _WORTHWHILE = 2**22  # bytes of a plane from which on threads gain
 _TURN = 64  # planes handed to the threads at a time
 
 
-def verify(place: Path | str, progress: Progress | None = None) -> list[dict[str, Any]]:
+def verify(location: Path | str, progress: Progress | None = None) -> list[dict[str, Any]]:
     """Check a cache against its manifest: every block, keys, labels, metadata, and that no file is too many.
 
     Args:
-        place: the folder of the cache, or its address.
+        location: the folder of the cache, or its address.
 
     Returns:
         The damage, empty if there is none: `block` ({"views": [v, v+1], "samples": [start, stop]}, or None
@@ -31,12 +31,12 @@ def verify(place: Path | str, progress: Progress | None = None) -> list[dict[str
         CacheError: there is no such folder.
     """
     progress = progress or Progress()
-    if not is_address(place) and not Path(place).is_dir():
-        raise CacheError(f"{place} is no folder", fix=fetch(place))
+    if not is_address(location) and not Path(location).is_dir():
+        raise CacheError(f"{location} is no folder", fix=fetch(location))
     try:
-        store = open_store(place)
+        store = open_store(location)
     except CacheError as error:
-        if is_address(place):
+        if is_address(location):
             raise
         return [_entry(Damage(None, NAME, f"{error.what}; {error.why}"))]
     if store.remote:  # what lies there is asked about, not what was fetched of it earlier

@@ -43,9 +43,9 @@ _FINAL_ERRORS = {
 Result = TypeVar("Result")
 
 
-def is_address(place: object) -> bool:
+def is_address(location: object) -> bool:
     """Whether it is an address such as `s3://bucket/cache`, and no local path."""
-    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", str(place)))
+    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", str(location)))
 
 
 class _UnfetchedError(Exception):

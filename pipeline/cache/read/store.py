@@ -27,7 +27,7 @@ class Store(CheckedFiles):
         folder: where it lies, absolute; of a remote cache, where its fetched files lie.
         manifest: what it says of itself.
         remote: where the files that are not in the folder are fetched from; None for a local cache.
-        place: where it lies, for messages.
+        location: its folder or address, for messages.
     """
 
     threads = min(4, cores().used)  # that may read at once and gain by it
@@ -156,12 +156,12 @@ class Store(CheckedFiles):
             CacheError: there is none.
         """
         entries = self.manifest.identity["outputs"]
-        found = sorted(name for name, entry in entries.items() if kind_of(entry) == "logits")
-        if not found:
+        names = sorted(name for name, entry in entries.items() if kind_of(entry) == "logits")
+        if not names:
             raise CacheError(
                 f"{self.location} holds no logits", f"its outputs are {', '.join(sorted(entries))}"
             )
-        return sorted(found, key=lambda name: name != "logits")
+        return sorted(names, key=lambda name: name != "logits")
 
     def logits(self, view: int, output: str = "logits") -> np.ndarray:
         """One view of an output of any kind, decoded: float32 [N, *shape]; of logits [N, C].

@@ -176,7 +176,7 @@ def _open(path: str) -> Iterator[tuple[h5py.h5f.FileID, FileIO]]:
     By h5py's low-level interface: a plane is small, and the other takes longer than to read it.
 
     Raises:
-        UnsoundError: it is no HDF5 file, or not as long as it says.
+        UnsoundError: it is no HDF5 file, or not as long as its header gives.
     """
     with open(path, "rb", buffering=0) as stream:
         head, size = stream.read(_HEAD), os.fstat(stream.fileno()).st_size
@@ -242,7 +242,7 @@ def _read(
 ) -> Iterator[_Rows]:
     """A dataset's blocks, if it is what `_write` writes, in this very file; each is good until the next.
 
-    Only places and sizes are taken from the library. It would inflate a chunk to whatever that holds.
+    Only offsets and sizes are taken from the library. It would inflate a chunk to whatever that holds.
     """
     how = data.get_create_plist()
     kind = how.get_layout()
@@ -314,13 +314,13 @@ _Source = tuple[str, str, bool, tuple[int, ...], tuple[int, ...]]
 
 def _sources(how: h5py.h5p.PropDCID) -> set[_Source]:
     """What a virtual dataset shows, by the property list it was created with."""
-    found = set()
+    sources = set()
     for number in range(how.get_virtual_count()):
         first, last = how.get_virtual_vspace(number).get_select_bounds()
         whole = how.get_virtual_srcspace(number).get_select_type() == h5py.h5s.SEL_ALL
         file, data = how.get_virtual_filename(number), how.get_virtual_dsetname(number)
-        found.add((file, data, whole, tuple(first), tuple(last)))
-    return found
+        sources.add((file, data, whole, tuple(first), tuple(last)))
+    return sources
 
 
 def _wanted(layout: Layout, name: str) -> set[_Source]:

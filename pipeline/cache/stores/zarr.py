@@ -67,17 +67,17 @@ class ZarrStore(Store):
 
     def _foreign(self, file: str) -> str:
         node = file.removesuffix(_METADATA).rstrip("/")
-        found = json.loads((self.folder / file).read_bytes())
+        metadata = json.loads((self.folder / file).read_bytes())
         if self._nodes().get(node) != "array":
-            sound = (found["node_type"], found["zarr_format"]) == ("group", 3)
+            sound = (metadata["node_type"], metadata["zarr_format"]) == ("group", 3)
             return "" if sound else "is not the metadata of a Zarr v3 group"
         shape, dtype, chunks, shards = _shape(self.layout, self.manifest.key_bytes, node)
-        codecs = found["codecs"]
-        inner = codecs[0]["configuration"] if shards else found["chunk_grid"]["configuration"]
+        codecs = metadata["codecs"]
+        inner = codecs[0]["configuration"] if shards else metadata["chunk_grid"]["configuration"]
         seen = {
-            "shape": found["shape"],
-            "data_type": found["data_type"],
-            "files": found["chunk_grid"]["configuration"]["chunk_shape"],
+            "shape": metadata["shape"],
+            "data_type": metadata["data_type"],
+            "files": metadata["chunk_grid"]["configuration"]["chunk_shape"],
             "chunks": inner["chunk_shape"],
             "codecs": [codec["name"] for codec in (*codecs, *(inner["codecs"] if shards else ()))],
         }
@@ -180,11 +180,11 @@ def _file(layout: Layout, name: str, view: int, part: int) -> str:
 
 
 # The reader. Zarr's own takes milliseconds a shard and trusts what a file says of its size; this one knows
-# what the writer writes: chunks one after the other, each a Zstandard frame, then their places and a
+# what the writer writes: chunks one after the other, each a Zstandard frame, then their offsets and a
 # checksum of those.
 
-_PLACES = np.dtype([("offset", "<u8"), ("size", "<u8")])
-_NOWHERE = (2**64 - 1, 2**64 - 1)  # place and size of a chunk that lies beyond the end of the array
+_INDEX = np.dtype([("offset", "<u8"), ("size", "<u8")])
+_NOWHERE = (2**64 - 1, 2**64 - 1)  # offset and size of a chunk that lies beyond the end of the array
 
 
 def _size_limit(size: int) -> int:
@@ -206,7 +206,7 @@ def _chunks(file: str, size: int, blocks: int, used: int) -> list[memoryview]:
     Raises:
         UnsoundError: a byte of the file is not where the writer puts it.
     """
-    tail = blocks * _PLACES.itemsize + 4
+    tail = blocks * _INDEX.itemsize + 4
     content = memoryview(_content(file, blocks * _size_limit(size) + tail))
     end = len(content) - tail
     if end < used:
@@ -214,12 +214,12 @@ def _chunks(file: str, size: int, blocks: int, used: int) -> list[memoryview]:
     if google_crc32c.value(bytes(content[end:-4])) != int.from_bytes(content[-4:], "little"):
         raise UnsoundError(f"{UNDECODABLE} (checksum of its index)")
     chunks, at = [], 0
-    for number, place in enumerate(np.frombuffer(content[end:-4], _PLACES).tolist()):
-        if number < used and place == _NOWHERE:
+    for number, entry in enumerate(np.frombuffer(content[end:-4], _INDEX).tolist()):
+        if number < used and entry == _NOWHERE:
             raise UnsoundError(f"{UNDECODABLE} (chunk {number} is not there)")
-        if number >= used and place == _NOWHERE:
+        if number >= used and entry == _NOWHERE:
             continue
-        offset, length = place
+        offset, length = entry
         if number >= used or offset != at or length > end - at:
             raise UnsoundError(f"{UNDECODABLE} (place of chunk {number})")
         at += length

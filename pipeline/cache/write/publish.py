@@ -103,7 +103,7 @@ def assemble(
         mark = temporary.with_suffix(".lock")
         held = os.open(mark, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            claim(held, mark)  # tells `_sweep` that somebody is at work here
+            claim(held, mark)  # shows `_sweep` that somebody is at work here
             temporary.mkdir()
             progress.start(
                 "publishing", layout.views * sum(len(layout.parts(name)) for name in layout.arrays), "parts"
@@ -264,10 +264,10 @@ def _keep_others(old: Path, target: Path, progress: Progress) -> None:
     if not kept:
         return
     number = 1
-    while (place := target.with_name(f"{target.name}.others{number}")).exists():
+    while (path := target.with_name(f"{target.name}.others{number}")).exists():
         number += 1
-    carry(old, place, ours)
-    progress.note(f"no part of the cache, and moved to {place}:\n{listing(kept, 6)}")
+    carry(old, path, ours)
+    progress.note(f"no part of the cache, and moved to {path}:\n{listing(kept, 6)}")
 
 
 def _surely(clear: Callable[[Path], None], folder: Path) -> None:

@@ -196,8 +196,8 @@ class Staging:
         for name, spec in self.arrays.items():
             shape = (block.stop - block.start, *spec.shape)
             if arrays[name].shape != shape or arrays[name].dtype != np.dtype(spec.dtype):
-                found = f"{arrays[name].dtype.str} {arrays[name].shape}"
-                raise ValueError(f"{block}: {name} is {found}, expected {spec.dtype} {shape}")
+                actual = f"{arrays[name].dtype.str} {arrays[name].shape}"
+                raise ValueError(f"{block}: {name} is {actual}, expected {spec.dtype} {shape}")
             values[name] = np.ascontiguousarray(arrays[name], dtype=spec.dtype)
         try:
             self._files.write(block, values, measured or {})

@@ -114,7 +114,7 @@ class Images(Modality):
 
         report = summary.read(folder) or summary.of_samples(samples)
         groups = [report.get("duplicates", {}).get(kind, {"groups": []}) for kind in ("splits", "classes")]
-        equal = [keys for found in groups for keys in found["groups"]]
+        equal = [keys for entry in groups for keys in entry["groups"]]
         return DataAccount(self.SAMPLES, summary.lines(report), equal, report.get("leaks", 0))
 
     def sample(self, entry: dict[str, Any], classes: int) -> Sample:
@@ -183,8 +183,8 @@ class Images(Modality):
         """Evenly spread pixels, uint8 [E, E, 3]; E is 16, or S where that is less."""
         side = len(rendered)
         count = min(16, side)
-        places = (np.arange(count) * side) // count
-        return np.ascontiguousarray(rendered[np.ix_(places, places)])
+        positions = (np.arange(count) * side) // count
+        return np.ascontiguousarray(rendered[np.ix_(positions, positions)])
 
     def item(self, rendered: np.ndarray, spec: Spec) -> "tuple[str, torch.Tensor]":
         """`pixel_values`, float32 [3, S, S]."""
@@ -212,9 +212,9 @@ class Images(Modality):
 
         views, config = params.views, params.teacher
         assert isinstance(views, settings.Views)
-        found = data_config(config.arch, config.overrides)
-        size = views.size or found["input_size"][-1]
-        spec = {"size": size, "mean": list(found["mean"]), "std": list(found["std"])}
+        input_config = data_config(config.arch, config.overrides)
+        size = views.size or input_config["input_size"][-1]
+        spec = {"size": size, "mean": list(input_config["mean"]), "std": list(input_config["std"])}
         return Architecture(config.arch, sized(config.arch, config.overrides, size), spec)
 
     def student(self, family: str, model: StudentModel, seen: Spec) -> Architecture:

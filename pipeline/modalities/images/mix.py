@@ -32,12 +32,12 @@ def mixed(recipe: Policy, seed: int, samples: Samples, row: Sample, view: int, d
     chance, which, other, weight, x, y = uniforms(seed, row.key, view, FIRST + 6)[FIRST:].tolist()
     if chance >= recipe.mixup_prob:
         return drawn
-    own = samples.row_of(row.key)
-    companions = samples.companions(own)
+    position = samples.row_of(row.key)
+    companions = samples.companions(position)
     if len(companions) < 2:
         return drawn
     number = math.floor(other * (len(companions) - 1))
-    number += companions[number] >= own
+    number += companions[number] >= position
     partner = int(companions[number])
     cuts = recipe.cutmix > 0 and (recipe.mixup == 0 or which < recipe.mixup_switch_prob)
     share = _beta(recipe.cutmix if cuts else recipe.mixup, weight)
@@ -74,9 +74,9 @@ def blend(own: np.ndarray, partner: np.ndarray, view: View) -> np.ndarray:
     if any(view.mix_cut):
         size = len(own)
         x0, y0, x1, y1 = ((edge * size + CELLS // 2) // CELLS for edge in view.mix_cut)
-        found = own.copy()
-        found[y0:y1, x0:x1] = partner[y0:y1, x0:x1]
-        return found
+        pasted = own.copy()
+        pasted[y0:y1, x0:x1] = partner[y0:y1, x0:x1]
+        return pasted
     share = np.int32(view.mix_share)
     summed = own.astype(np.int32) * (SHARES - share) + partner.astype(np.int32) * share
     return ((summed + SHARES // 2) >> 16).astype(np.uint8)

@@ -58,11 +58,11 @@ class Pixels:
                 error.strerror or str(error),
                 "put it back, or set data.path to where the images lie",
             ) from None
-        found = hashlib.sha256(content).hexdigest()
-        if found != row.sha256:
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != row.sha256:
             raise DataError(
                 f"{file}: the image of {row.key} was replaced",
-                f"sha256 expected {row.sha256[:16]}..., found {found[:16]}...",
+                f"sha256 expected {row.sha256[:16]}..., found {digest[:16]}...",
                 "put the old file back, or run `stillroom prepare` and `stillroom cache` for the new one",
             )
         try:

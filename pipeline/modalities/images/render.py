@@ -62,8 +62,8 @@ def resize(crop: np.ndarray, size: int) -> torch.Tensor:
     # A copy, since torch takes no read-only memory. Only with these strides of a batch of one does it take
     # its path for interleaved channels.
     batch = torch.from_numpy(np.array(crop))[None].permute(0, 3, 1, 2)
-    found = F.interpolate(batch, (size, size), mode="bicubic", antialias=True)
-    return found[0].permute(1, 2, 0)
+    resized = F.interpolate(batch, (size, size), mode="bicubic", antialias=True)
+    return resized[0].permute(1, 2, 0)
 
 
 def filtered(pixels: np.ndarray, which: int, level: int) -> np.ndarray:
@@ -111,7 +111,7 @@ def recolour(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     for i in range(0, 3 * together, 3):
         weights[i : i + 3, i : i + 3] = matrix
     given = pixels.reshape(-1, 3 * together)
-    found = np.empty_like(given)
+    coloured = np.empty_like(given)
     before = np.empty((ROWS, 3 * together), np.float32)
     after = np.empty_like(before)
     for start in range(0, len(given), ROWS):
@@ -121,8 +121,8 @@ def recolour(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
         values = np.matmul(before[:count], weights, out=after[:count])
         values += (128 - contrast) + 0.5  # 0.5: the cast below truncates
         values.clip(0, 255, values)
-        found[part] = values
-    return found.reshape(pixels.shape)
+        coloured[part] = values
+    return coloured.reshape(pixels.shape)
 
 
 def to_input(pixels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:

@@ -32,7 +32,7 @@ class Sample(samples.Sample):
         Raises:
             KeyError, TypeError, ValueError: it is not one that `prepare` writes.
         """
-        found, box = samples.checked(entry, classes), entry["box"]
+        fields, box = samples.checked(entry, classes), entry["box"]
         width, height = entry["size"]
         sound = (
             all(type(side) is int and 0 < side < 2**31 for side in (width, height)),
@@ -40,4 +40,4 @@ class Sample(samples.Sample):
         )
         if not all(sound):
             raise samples.unsound(entry["key"])
-        return cls(**found, box=tuple(box) if box else None, size=(width, height))
+        return cls(**fields, box=tuple(box) if box else None, size=(width, height))

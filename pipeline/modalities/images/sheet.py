@@ -73,9 +73,9 @@ def contact_sheet(
 def _bars(
     draw: ImageDraw.ImageDraw, x: int, y: int, probabilities: np.ndarray, classes: Sequence[str], label: int
 ) -> None:
-    for place, index in enumerate(np.argsort(-probabilities, kind="stable")[:SHEET_CLASSES].tolist()):
+    for position, index in enumerate(np.argsort(-probabilities, kind="stable")[:SHEET_CLASSES].tolist()):
         share = float(probabilities[index])
-        at = y + place * LINE_HEIGHT
+        at = y + position * LINE_HEIGHT
         true = index == label
         draw.rectangle((x, at + 1, x + max(1, round(share * SIDE)), at + LINE_HEIGHT - 3), LINE)
         percent = f"{100 * share:.0f}" if share >= 0.005 else "<1"

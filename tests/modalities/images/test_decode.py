@@ -73,6 +73,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
+@pytest.mark.slow
 def test_packed_texts_never_fill_the_memory() -> None:
     """Two hundred texts that unpack to 100 MB each: 20 GB; a file of 20 MB."""
     texts = [chunk(b"zTXt", b"k%d\0\0" % i + zlib.compress(bytes(100_000_000), 9)) for i in range(2)] * 100

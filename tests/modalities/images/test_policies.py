@@ -503,6 +503,7 @@ def test_parameters_of_a_later_version_are_refused(samples: Samples) -> None:
         Stored({"flip": arrays["flip"]}, samples)
 
 
+@pytest.mark.slow
 def test_a_policy_of_ones_own_is_one_small_class(tmp_path: Path) -> None:
     """A file more: its parameters are checked, it is drawn, cached and replayed, and nothing else changed."""
     env = copy_library(tmp_path)

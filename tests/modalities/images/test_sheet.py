@@ -21,6 +21,7 @@ def sheet(count: int, size: tuple[int, int] = (120, 90)) -> Image.Image:
     return contact_sheet(image, views, squares, shares, CLASSES, 0, "key_001", "net, cache 0123")
 
 
+@pytest.mark.slow
 def test_more_views_take_more_rows_up_to_a_bound() -> None:
     heights = [sheet(count).height for count in (4, 7, 8, 9, SHEET_VIEWS, SHEET_VIEWS + 30)]
     assert heights[0] < heights[1] == heights[2] < heights[3] < heights[4] == heights[5]

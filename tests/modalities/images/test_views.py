@@ -194,6 +194,7 @@ def test_the_resize_is_pillows_antialiased_bicubic_but_for_rounding(
     assert abs(found.astype(int) - np.asarray(crop)).max() <= 3
 
 
+@pytest.mark.slow
 def test_pixels_are_the_same_on_processors_of_several_ages() -> None:
     """torch's kernels for AVX-512, for AVX2 and for neither: a team's machines are not alike."""
     code = """

@@ -28,8 +28,8 @@ def names() -> list[str]:
 
 def section(name: str) -> type[settings.Data]:
     """What `params.yaml` may say of a data set, which must be there."""
-    found: type[settings.Data] = getattr(_module(name), "Data", settings.Data)
-    return found
+    data_section: type[settings.Data] = getattr(_module(name), "Data", settings.Data)
+    return data_section
 
 
 def load(data: settings.Data, folder: Path, progress: Progress, account: "Account") -> Samples:
@@ -38,8 +38,8 @@ def load(data: settings.Data, folder: Path, progress: Progress, account: "Accoun
     Args:
         data: the `data` section of the parameters, of the class that `section` says.
         folder: what `prepare` writes: a data set that is drawn may write its files into it.
-        progress: told of downloads, drawing and the scan of the images.
-        account: told of what is come across.
+        progress: gets the steps of downloads, of drawing and of the scan of the images.
+        account: gets the formats, and what is passed over or skipped.
 
     Raises:
         ParamsError: a key is given that the data set does not look at: nobody would heed it, in silence.
@@ -53,8 +53,8 @@ def load(data: settings.Data, folder: Path, progress: Progress, account: "Accoun
                 fix=f"remove data.{name}, or set data.name to folder",
             )
     read: Any = module.load
-    found: Samples = read(data, folder, progress, account)
-    return found
+    samples: Samples = read(data, folder, progress, account)
+    return samples
 
 
 def _module(name: str) -> ModuleType:

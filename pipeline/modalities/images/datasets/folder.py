@@ -69,7 +69,7 @@ def read(
     """Read a folder of images, in one of the two layouts of this module.
 
     An image is known by its suffix (`decode.SUFFIXES`), in any case. Hidden files and folders are skipped;
-    `account` is told of other files that are passed over. A key is the path from `root`
+    `account` gets the other files, which are passed over. A key is the path from `root`
     without its suffix (`train/cat/007`), and the class order is the sorted order of the class names. A class
     whose name is written with composed accents in one place and with combining ones in another is one class.
 
@@ -79,9 +79,9 @@ def read(
 
     Args:
         root: the folder.
-        progress: told of the scan.
+        progress: gets the steps of the scan.
         options: see `Options`.
-        account: told of what is not read.
+        account: gets the formats, and what is not read.
 
     Raises:
         DataError: neither layout or both, no image, fewer than two classes, a class that is not in both train
@@ -149,22 +149,22 @@ def _split_folders(root: Path, options: Options) -> dict[str, str]:
             f"it has {', '.join(here) or 'none'}",
             "name the folders of the splits as they are written there",
         )
-    found = {name: split for name in here if (split := options.meaning(name)) is not None}
+    splits = {name: split for name in here if (split := options.meaning(name)) is not None}
     unsure = [name for name in here if name.casefold() in AMBIGUOUS and not options.splits]
-    if found and unsure:
-        named = ", ".join(f"{name}: {split}" for name, split in found.items())
+    if splits and unsure:
+        named = ", ".join(f"{name}: {split}" for name, split in splits.items())
         raise ParamsError(
             f"{root / unsure[0]}: it may mean the validation split or the test split",
             fix=f"say which: --set 'data.splits={{{named}, {unsure[0]}: test}}', or leave it out there",
         )
-    for split in found.values():
-        twice = [name for name in found if found[name] == split]
+    for split in splits.values():
+        twice = [name for name in splits if splits[name] == split]
         if len(twice) > 1:
             raise ParamsError(
                 f"{root} has the folders {' and '.join(twice)}, and both mean {split}",
                 fix=f"say which folders count: --set 'data.splits={{{twice[0]}: {split}, ...}}'",
             )
-    return found
+    return splits
 
 
 def _by_folders(
@@ -176,7 +176,7 @@ def _by_folders(
     account.pass_over(
         "neither a split nor in one", [_counted(path) for path in _listed(root) if path.name not in folders]
     )
-    found = []  # (split, class, path)
+    rows = []  # (split, class, path)
     unread: dict[str, list[Path]] = defaultdict(list)
     names = []
     for name, split in folders.items():
@@ -192,12 +192,12 @@ def _by_folders(
             )
         account.pass_over("in no class folder", loose)
         images, others = _class_files(root, classes)
-        found += [(split, file.parent.name, file.relative_to(root).as_posix()) for file in images]
+        rows += [(split, file.parent.name, file.relative_to(root).as_posix()) for file in images]
         names += [path.name for path in classes]
         for file in others:
             unread[composed(file.parent.name)].append(file)
-    _account_unread(root, unread, Counter(composed(name) for _, name, _ in found), options, account)
-    return _entries(found, _one_form(names), root)
+    _account_unread(root, unread, Counter(composed(name) for _, name, _ in rows), options, account)
+    return _entries(rows, _one_form(names), root)
 
 
 def _no_split(root: Path, folders: dict[str, str], missing: list[str]) -> DataError:
@@ -217,29 +217,29 @@ def _no_split(root: Path, folders: dict[str, str], missing: list[str]) -> DataEr
 def _by_table(
     root: Path, table: Path, options: Options, account: Account
 ) -> tuple[list[Entry], tuple[str, ...]]:
-    found = _rows(table, options)
-    if not found:
+    rows = _rows(table, options)
+    if not rows:
         raise DataError(
             f"{table} names no image", fix="give every image a line: CLASS/IMAGE,train or CLASS/IMAGE,test"
         )
     folders = [path for path in _listed(root) if path.is_dir()]
-    named = {composed(name) for _, name, _ in found}
+    named = {composed(name) for _, name, _ in rows}
     files, _ = _class_files(root, [path for path in folders if composed(path.name) in named])
     there = {file.relative_to(root).as_posix() for file in files}
     by_look = {composed(path): path for path in there}
     # the table and the file system may write an accent in two ways
-    found = [
+    rows = [
         (split, name, path if (root / path).is_file() else by_look.get(composed(path), path))
-        for split, name, path in found
+        for split, name, path in rows
     ]
     beside = [_counted(path) for path in folders if composed(path.name) not in named]
-    account.pass_over(f"not in {table.name}", [*(there - {path for _, _, path in found}), *beside])
-    return _entries(found, _one_form([path.split("/")[0] for _, _, path in found]), root)
+    account.pass_over(f"not in {table.name}", [*(there - {path for _, _, path in rows}), *beside])
+    return _entries(rows, _one_form([path.split("/")[0] for _, _, path in rows]), root)
 
 
 def _rows(table: Path, options: Options) -> list[tuple[str, str, str]]:
     """(split, class, path) of each line of a table."""
-    found, faults = [], []
+    rows, faults = [], []
     known = ", ".join(options.splits or ("train", "val", "test"))
     try:
         with table.open(encoding="utf-8-sig", newline="") as source:
@@ -260,7 +260,7 @@ def _rows(table: Path, options: Options) -> list[tuple[str, str, str]]:
                 elif split is None:
                     faults.append(f"line {reader.line_num}: unknown split {word!r}, expected {known}")
                 else:
-                    found.append((split, parts[0], path))
+                    rows.append((split, parts[0], path))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table} cannot be read", str(error), "save it as CSV in UTF-8") from None
     if faults:
@@ -270,14 +270,14 @@ def _rows(table: Path, options: Options) -> list[tuple[str, str, str]]:
             if any("unknown split" in fault for fault in faults)
             else "mend these lines",
         )
-    return found
+    return rows
 
 
 def _entries(
-    found: list[tuple[str, str, str]], forms: dict[str, str], root: Path
+    rows: list[tuple[str, str, str]], forms: dict[str, str], root: Path
 ) -> tuple[list[Entry], tuple[str, ...]]:
     """Entries of (split, class, path), and the class names in their order."""
-    if not found:
+    if not rows:
         raise DataError(
             f"{root} has no image in a class folder", f"{LAYOUT}, which end in {', '.join(SUFFIXES)}"
         )
@@ -285,7 +285,7 @@ def _entries(
     labels = {name: label for label, name in enumerate(classes)}
     return [
         Entry(_key(path), path, split, labels[forms[composed(path.split("/")[-2])]])
-        for split, _, path in found
+        for split, _, path in rows
     ], classes
 
 
@@ -294,7 +294,7 @@ def _one_form(names: list[str]) -> dict[str, str]:
     forms: dict[str, set[str]] = defaultdict(set)
     for name in names:
         forms[composed(name)].add(name)
-    return {look: next(iter(found)) if len(found) == 1 else look for look, found in forms.items()}
+    return {look: next(iter(spellings)) if len(spellings) == 1 else look for look, spellings in forms.items()}
 
 
 def _class_files(root: Path, folders: list[Path]) -> tuple[list[Path], list[Path]]:

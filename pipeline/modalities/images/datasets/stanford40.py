@@ -112,16 +112,16 @@ def read(
 
     The class order is the sorted order of the names in `actions.txt`. A box is (xmin, ymin, xmax, ymax) in
     pixels, cut to the image. It is None where there is no annotation, or where the annotation was made on an
-    image of another size (its `<size>` says so); `progress` is told how many were left out.
+    image of another size (its `<size>` says so); `progress` gets a note of how many.
 
     Args:
         root: the folder.
         official: check names, counts and split digests against the published data set, and want every
             annotation.
-        progress: told of unpacking and of the scan.
+        progress: gets the steps of unpacking and of the scan.
         dataset: the name in the table.
         skip: a list of images to leave out (`scan.leave_out`); not with `official`.
-        account: told of the formats and of what was left out.
+        account: gets the formats, and what was left out.
 
     Raises:
         DataError: something is missing, malformed or unreadable, or an official check failed. All faults of a
@@ -198,7 +198,7 @@ def download(
         folder: where to.
         base: the address that the file names are put behind. None: the environment variable
             `STILLROOM_STANFORD40_URL` (for mirrors), or else `ADDRESS`.
-        progress: told of bytes and of unpacking.
+        progress: gets the steps of downloads and of unpacking.
         pause: seconds before the second attempt of a failed request.
 
     Raises:
@@ -305,17 +305,17 @@ def _check_official(root: Path, actions: tuple[str, ...], entries: list[Entry]) 
     for split, expected in SPLIT_SHA256.items():
         # line ends are no content: git writes LF where the published file has CRLF
         lines = (root / "ImageSplits" / f"{split}.txt").read_bytes().splitlines()
-        found = hashlib.sha256(b"".join(line + b"\r\n" for line in lines)).hexdigest()
-        if found != expected:
-            faults.append(f"{split}.txt: expected sha256 {expected}, found {found} (with CRLF line ends)")
+        digest = hashlib.sha256(b"".join(line + b"\r\n" for line in lines)).hexdigest()
+        if digest != expected:
+            faults.append(f"{split}.txt: expected sha256 {expected}, found {digest} (with CRLF line ends)")
     names = {split: [entry.path for entry in entries if entry.split == split] for split in SPLIT_SHA256}
     for split, count in (("train", TRAIN_IMAGES), ("test", TEST_IMAGES)):
         if len(names[split]) != count:
             faults.append(f"{split}.txt: expected {count:,} images, found {len(names[split]):,}")
     for label, name in enumerate(CLASSES):
-        found_here = sum(entry.label == label and entry.split == "train" for entry in entries)
-        if found_here != TRAIN_PER_CLASS:
-            faults.append(f"train.txt: expected {TRAIN_PER_CLASS} images of {name}, found {found_here}")
+        in_train = sum(entry.label == label and entry.split == "train" for entry in entries)
+        if in_train != TRAIN_PER_CLASS:
+            faults.append(f"train.txt: expected {TRAIN_PER_CLASS} images of {name}, found {in_train}")
     both = sorted(set(names["train"]) & set(names["test"]))
     if both:
         faults.append(f"expected no image in both splits, found {len(both)}: {', '.join(both[:5])}")

@@ -198,12 +198,12 @@ def _create(arch: str, num_classes: int, overrides: dict[str, Any], drop_path: f
 
 def _hub_file(arch: str) -> Path:
     """timm's pretrained weights as a safetensors file, from the hub or from what it kept on this machine."""
-    found = timm.models.get_pretrained_cfg(arch)
-    if found is None or not found.hf_hub_id:
+    config = timm.models.get_pretrained_cfg(arch)
+    if config is None or not config.hf_hub_id:
         raise WeightsError(
             f"timm knows no hub weights of {arch}", fix="set the weights to `none` or to a file"
         )
-    repository = str(found.hf_hub_id)
+    repository = str(config.hf_hub_id)
     try:
         # never the repository's pickled twin, which timm would fall back to
         return Path(hf_hub_download(repository, "model.safetensors", etag_timeout=5))

@@ -215,16 +215,16 @@ def check_sizes(params: Params, seen: int) -> None:
         return None
 
     families = params.student.families
-    faults = [found for found in (fault(family, side) for family in families) if found is not None]
+    faults = [error for error in (fault(family, side) for family in families) if error is not None]
     if len(faults) < 2:
-        for found in faults:
-            raise found
+        for error in faults:
+            raise error
         return
     arch = FAMILIES["vit"].names["micro"]
     works = [near for near in near_sizes(arch, side) if not any(fault(one, near) for one in families)][:2]
     key = "student.model.image_size" if model.image_size else "views.size"
     raise ParamsError(
-        "; ".join(found.what for found in faults),
-        "; ".join(dict.fromkeys(found.why for found in faults)),
+        "; ".join(error.what for error in faults),
+        "; ".join(dict.fromkeys(error.why for error in faults)),
         f"set {key} to {' or '.join(map(str, sorted(works)))}" if works else "train them by themselves",
     )

@@ -29,11 +29,11 @@ def prepare(data: Data, folder: Path, progress: Progress) -> Prepared:
         data: the `data` section of the parameters.
         folder: what `prepare` writes; the drawn set goes to `folder/sketch40`, the others leave it untouched.
             The table itself is the caller's to write, with `samples.save(folder)`.
-        progress: told of downloads, drawing and the scan of the images.
+        progress: gets the steps of downloads, of drawing and of the scan of the images.
 
     Raises:
         ParamsError: `data.name` is `folder` and there is no `data.path`, a key is given that the data set
-            does not take, or the validation split is told twice.
+            does not take, or the validation split is given twice.
         DataError: the images, splits or annotations are missing, unreadable or not what they should be.
     """
     from stillroom.modalities.images.preparation.validation import hold_out

@@ -39,7 +39,7 @@ def fetch(url: str, file: Path, progress: Progress, *, by_hand: str, pause: floa
     Args:
         url: http or https.
         file: where to; its folder is made.
-        progress: told of bytes; those of an earlier call count as done.
+        progress: gets a step per byte; those of an earlier call count as done.
         by_hand: what the user can do instead, for the error.
         pause: seconds before the second attempt, doubled for each further one.
 
@@ -94,17 +94,17 @@ def _attempt(url: str, part: Path, note: Path, progress: Progress, name: str) ->
             raise _BrokenError(f"the server answers {status} {response.reason}")
         if status not in (200, 206):
             raise _RefusedError(f"the server answers {status} {response.reason}")
-        found = _version(response)
-        if status == 206 and not (known and _same(found, known) and _range_start(response) == have):
+        version = _version(response)
+        if status == 206 and not (known and _same(version, known) and _range_start(response) == have):
             _discard(part, note)
             raise _BrokenError("the file has changed on the server since the download began")
-        if (found["length"] or 0) > MAX_BYTES:
-            raise _RefusedError(f"the file has {found['length']:,} bytes, the limit is {MAX_BYTES:,}")
+        if (version["length"] or 0) > MAX_BYTES:
+            raise _RefusedError(f"the file has {version['length']:,} bytes, the limit is {MAX_BYTES:,}")
         if status == 200:
             have = 0
             part.write_bytes(b"")  # before the note: old bytes must never stand beside a new version
-            note.write_text(json.dumps(found), encoding="utf-8")
-        progress.start(f"download {name}", found["length"] or 0, "bytes")
+            note.write_text(json.dumps(version), encoding="utf-8")
+        progress.start(f"download {name}", version["length"] or 0, "bytes")
         progress.advance(have)
         with part.open("ab") as sink:
             for piece in response.iter_content(CHUNK):
@@ -113,10 +113,10 @@ def _attempt(url: str, part: Path, note: Path, progress: Progress, name: str) ->
                     raise _RefusedError(f"the file has more than {MAX_BYTES:,} bytes")
                 sink.write(piece)
                 progress.advance(len(piece))
-    if found["length"] is not None and have != found["length"]:  # urllib3 before 2.0 does not tell
-        if have > found["length"]:
+    if version["length"] is not None and have != version["length"]:  # urllib3 before 2.0 raises nothing
+        if have > version["length"]:
             _discard(part, note)
-        raise _BrokenError(f"the connection ended after {have:,} of {found['length']:,} bytes")
+        raise _BrokenError(f"the connection ended after {have:,} of {version['length']:,} bytes")
 
 
 def _known(part: Path, note: Path) -> dict[str, Any] | None:
@@ -148,10 +148,10 @@ def _version(response: requests.Response) -> dict[str, Any]:
     }
 
 
-def _same(found: dict[str, Any], known: dict[str, Any]) -> bool:
+def _same(version: dict[str, Any], known: dict[str, Any]) -> bool:
     """Whether a 206 is of the known version: it states the length, and may omit Last-Modified (RFC 9110)."""
-    stated = all(found[name] in (None, known[name]) for name in ("etag", "modified"))
-    return stated and found["length"] == known["length"]
+    stated = all(version[name] in (None, known[name]) for name in ("etag", "modified"))
+    return stated and version["length"] == known["length"]
 
 
 def _range_start(response: requests.Response) -> int | None:

@@ -31,14 +31,14 @@ class Duplicates:
         return sum(len(keys) * (len(keys) - 1) // 2 for keys in self.groups[kind])
 
     def lines(self, limit: int = 5) -> list[str]:
-        """What to say of them, a kind a line and some groups below it."""
-        found = []
+        """Lines that describe them for the user: a line per kind, with some of its groups below."""
+        lines = []
         for kind, what in KINDS.items():
             if self.groups[kind]:
                 pairs = self.count(kind)
-                found.append(f"{pairs:,} {'pair' if pairs == 1 else 'pairs'} of equal files {what}:")
-                found.append(listing([" = ".join(keys) for keys in self.groups[kind]], limit))
-        return found
+                lines.append(f"{pairs:,} {'pair' if pairs == 1 else 'pairs'} of equal files {what}:")
+                lines.append(listing([" = ".join(keys) for keys in self.groups[kind]], limit))
+        return lines
 
 
 def find(samples: Samples) -> Duplicates:
@@ -50,7 +50,7 @@ def find(samples: Samples) -> Duplicates:
     for rows in by_digest.values():
         if len(rows) > 1:
             groups[_kind(rows)].append([row.key for row in rows])
-    return Duplicates({kind: sorted(found) for kind, found in groups.items()})
+    return Duplicates({kind: sorted(same) for kind, same in groups.items()})
 
 
 def _kind(rows: list[Sample]) -> str:
@@ -75,16 +75,16 @@ def settle(samples: Samples, policy: str, official: bool) -> tuple[Samples, Dupl
     Raises:
         DataError: see `policy`; or nothing of a class would be left in train or test.
     """
-    found = find(samples)
-    bad = found.count("splits") + found.count("classes")
+    duplicates = find(samples)
+    bad = duplicates.count("splits") + duplicates.count("classes")
     if policy == "refuse" and bad:
         raise DataError(
-            "\n".join(["the data set has equal files", *found.lines(20)]),
+            "\n".join(["the data set has equal files", *duplicates.lines(20)]),
             "data.duplicates is refuse",
             "remove one file of each pair, or set data.duplicates to drop or warn",
         )
-    if policy != "drop" or not any(found.groups.values()):
-        return samples, found
+    if policy != "drop" or not any(duplicates.groups.values()):
+        return samples, duplicates
     if official:
         raise DataError(
             "data.duplicates = drop would drop images of the published data set",
@@ -92,9 +92,9 @@ def settle(samples: Samples, policy: str, official: bool) -> tuple[Samples, Dupl
             "set data.duplicates to warn, or data.official to false",
         )
     rows = {row.key: row for row in samples.rows}
-    dropped = {key for keys in found.groups["classes"] for key in keys}
+    dropped = {key for keys in duplicates.groups["classes"] for key in keys}
     for kind in ("splits", "same"):
-        for keys in found.groups[kind]:
+        for keys in duplicates.groups[kind]:
             stays = min(keys, key=lambda key: (("test", "val", "train").index(rows[key].split), key))
             dropped |= set(keys) - {stays}
     kept = replace(samples, rows=tuple(row for row in samples.rows if row.key not in dropped))
@@ -110,4 +110,4 @@ def settle(samples: Samples, policy: str, official: bool) -> tuple[Samples, Dupl
             "data.duplicates is drop",
             "remove the wrong copies by hand, or set data.duplicates to warn",
         )
-    return kept, replace(found, dropped=tuple(sorted(dropped)))
+    return kept, replace(duplicates, dropped=tuple(sorted(dropped)))

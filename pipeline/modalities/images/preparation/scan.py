@@ -53,8 +53,8 @@ def scan(
     Args:
         entries: what the data set's reader found, in any order.
         root: the folder that their paths start from.
-        progress: told of every image.
-        account: told of the formats.
+        progress: gets a step per image.
+        account: gets the format of every image.
 
     Returns:
         One row an entry, in the same order, with (width, height) after EXIF orientation and the sha256 of the
@@ -72,11 +72,11 @@ def scan(
     progress.start("scan", len(entries), "images")
     with ThreadPoolExecutor(workers) as pool:
         opened = pool.map(lambda entry: _open(root / entry.path), entries)
-        for entry, found in zip(entries, opened, strict=True):
-            if isinstance(found, str):
-                faults.append(f"{entry.path}: {found}")
+        for entry, result in zip(entries, opened, strict=True):
+            if isinstance(result, str):
+                faults.append(f"{entry.path}: {result}")
             else:
-                size, sha256, kind = found
+                size, sha256, kind = result
                 rows.append(Sample(entry.key, entry.path, entry.split, entry.label, entry.box, size, sha256))
                 if account is not None:
                     account.formats[entry.key] = kind
@@ -100,7 +100,7 @@ def leave_out(entries: list[Entry], skip: Path | None, root: Path, account: Acco
         skip: a text file, UTF-8: a path from `root` a line, as messages name it; blank lines and lines that
             begin with # are nothing. None: no such list.
         root: the data set's folder, for the message.
-        account: told of what was left out.
+        account: gets what was left out.
 
     Raises:
         DataError: the file cannot be read, or a line names no file of the data set.
@@ -152,9 +152,7 @@ def require_distinct(entries: list[Entry]) -> None:
     paths: dict[str, list[str]] = defaultdict(list)
     for entry in entries:
         paths[entry.key].append(f"{entry.path} ({entry.split})")
-    twice = [
-        f"{key}: {' and '.join(sorted(found))}" for key, found in sorted(paths.items()) if len(found) > 1
-    ]
+    twice = [f"{key}: {' and '.join(sorted(uses))}" for key, uses in sorted(paths.items()) if len(uses) > 1]
     if twice:
         raise DataError(
             f"{len(twice)} {'key is' if len(twice) == 1 else 'keys are'} used twice:\n{listing(twice)}",

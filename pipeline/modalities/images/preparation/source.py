@@ -50,15 +50,15 @@ def look(data: Data, memory: Path) -> dict[str, Any]:
         total.update(len(name).to_bytes(4, "little") + name)
         try:
             status = file.stat()
-            place = str(file.absolute())
+            path = str(file.absolute())
             stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-            before = known.get(place)
+            before = known.get(path)
             same = before is not None and before[:-1] == stamp
             digest = before[-1] if before is not None and same else _digest(file)
         except OSError:  # `prepare` says so, if it is an image
             continue
         if time.time_ns() - status.st_ctime_ns > SETTLED:
-            kept[place] = [*stamp, digest]
+            kept[path] = [*stamp, digest]
         total.update(bytes.fromhex(digest))
     with suppress(OSError):  # it only saves time
         memory.parent.mkdir(parents=True, exist_ok=True)
@@ -71,22 +71,22 @@ def _files(root: Path) -> list[Path]:
     """All files under a folder, sorted; links to files count, links to folders are not followed. Folders that
     cannot be listed count too, as if they were a file.
     """
-    found, closed = [], []
+    files, closed = [], []
     own = Path("artifacts").resolve()
     for folder, inside, names in os.walk(root, onerror=lambda error: closed.append(Path(error.filename))):
         inside[:] = [
             name for name in inside if not name.startswith(".") and Path(folder, name).resolve() != own
         ]
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
-    return sorted([*closed, *(file for file in found if file.is_file())])
+        files += [Path(folder, name) for name in names if not name.startswith(".")]
+    return sorted([*closed, *(file for file in files if file.is_file())])
 
 
 def _remembered(memory: Path) -> dict[str, list[Any]]:
     try:
-        found = json.loads(memory.read_text(encoding="utf-8", errors="surrogateescape"))
+        digests = json.loads(memory.read_text(encoding="utf-8", errors="surrogateescape"))
         return {
             name: value
-            for name, value in found.items()
+            for name, value in digests.items()
             if len(value) == 5 and len(bytes.fromhex(value[4])) == 32
         }
     except (AttributeError, OSError, RecursionError, TypeError, ValueError):

@@ -40,7 +40,7 @@ def describe(prepared: Prepared, table: Path) -> dict[str, Any]:
 
 
 def of_samples(samples: Samples) -> dict[str, Any]:
-    """What the table alone tells."""
+    """A report of what the table alone shows."""
     splits = {}
     for split in SPLITS:
         counts = Counter(samples.classes[row.label] for row in samples.rows if row.split == split)
@@ -68,37 +68,37 @@ def write(report: dict[str, Any], folder: Path) -> None:
 def read(folder: Path) -> dict[str, Any] | None:
     """The `report.json` of a samples table, or None where there is none that belongs to it."""
     try:
-        found = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        report = json.loads((folder / NAME).read_text(encoding="utf-8"))
         table = hashlib.sha256((folder / "samples.json").read_bytes()).hexdigest()
-        lines(found)  # raises where something is missing
-        return dict(found) if found["format"] == FORMAT and found["table"] == table else None
+        lines(report)  # raises where something is missing
+        return dict(report) if report["format"] == FORMAT and report["table"] == table else None
     except (AttributeError, IndexError, KeyError, OSError, RecursionError, TypeError, ValueError):
         return None
 
 
 def lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     """A short table of a report: (name, value)."""
-    found = []
+    rows = []
     for split, entry in report["splits"].items():
         ranked = sorted(entry["classes"].items(), key=lambda item: (item[1], item[0]))
         few, many = ranked[0], ranked[-1]
         span = (
             f"{few[1]} each" if few[1] == many[1] else f"{few[1]} ({few[0]}) to {many[1]} ({many[0]}) a class"
         )
-        found.append((split, f"{entry['images']:,} images of {len(ranked)} classes, {span}"))
+        rows.append((split, f"{entry['images']:,} images of {len(ranked)} classes, {span}"))
     small, middle, large = (
         "{} x {}".format(*report["sizes"][name]) for name in ("smallest", "median", "largest")
     )
-    found.append(("sizes", small if small == large else f"{small} to {large} pixels, median {middle}"))
+    rows.append(("sizes", small if small == large else f"{small} to {large} pixels, median {middle}"))
     if report.get("formats"):
-        found.append(("formats", ", ".join(f"{kind} {count:,}" for kind, count in report["formats"].items())))
+        rows.append(("formats", ", ".join(f"{kind} {count:,}" for kind, count in report["formats"].items())))
     for why, entry in report.get("passed_over", {}).items():
         entries = "1 entry" if entry["count"] == 1 else f"{entry['count']:,} entries"
-        found.append(("not read", f"{entries} {why} ({_shown(entry['names'], entry['count'])})"))
+        rows.append(("not read", f"{entries} {why} ({_shown(entry['names'], entry['count'])})"))
     for name, key in (("skipped", "skip"), ("dropped", "duplicates")):
         entry = report.get(name, {"count": 0})
         if entry["count"]:
-            found.append(
+            rows.append(
                 (name, f"{entry['count']:,} by data.{key} ({_shown(entry['names'], entry['count'])})")
             )
     for kind, what in KINDS.items():
@@ -106,19 +106,19 @@ def lines(report: dict[str, Any]) -> list[tuple[str, str]]:
         if entry["pairs"]:
             pairs = "1 pair" if entry["pairs"] == 1 else f"{entry['pairs']:,} pairs"
             some = _shown([" = ".join(keys) for keys in entry["groups"]], len(entry["groups"]))
-            found.append(("equal files", f"{pairs} {what} ({some})"))
-    return found
+            rows.append(("equal files", f"{pairs} {what} ({some})"))
+    return rows
 
 
 def _leaks(prepared: Prepared) -> int:
     """How many test images have an equal file in another split."""
     split = {row.key: row.split for row in prepared.samples.rows}
     groups = [*prepared.duplicates.groups["splits"], *prepared.duplicates.groups["classes"]]
-    found = 0
+    leaks = 0
     for keys in groups:
-        places = [split[key] for key in keys if key in split]
-        found += places.count("test") if len(set(places)) > 1 else 0
-    return found
+        splits = [split[key] for key in keys if key in split]
+        leaks += splits.count("test") if len(set(splits)) > 1 else 0
+    return leaks
 
 
 def _some(names: list[str]) -> dict[str, Any]:

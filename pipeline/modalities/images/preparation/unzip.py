@@ -48,8 +48,8 @@ def unzip(file: Path, folder: Path, progress: Progress) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             progress.start(f"unpack {file.name}", len(members), "files")
-            for info, place in members:
-                target = temporary / place
+            for info, path in members:
+                target = temporary / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 # zipfile reads no more than the size that was summed up above, and checks the CRC at the end
                 with archive.open(info) as source, target.open("xb") as sink:
@@ -78,8 +78,8 @@ def unzip(file: Path, folder: Path, progress: Progress) -> None:
 
 
 def _members(file: Path, archive: zipfile.ZipFile, name: str) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
-    """The files of a zip with the place of each inside `name`."""
-    found = []
+    """The files of a zip with the path of each inside `name`."""
+    members = []
     faults = []
     for info in archive.infolist():
         path = PurePosixPath(info.filename)
@@ -88,17 +88,17 @@ def _members(file: Path, archive: zipfile.ZipFile, name: str) -> list[tuple[zipf
         elif stat.S_ISLNK(info.external_attr >> 16):
             faults.append(f"{info.filename!r}: is a link")
         elif not info.is_dir() and "__MACOSX" not in path.parts and not path.name.startswith("."):
-            found.append((info, path))
+            members.append((info, path))
     if faults:
         raise DataError(
             f"{file} is not a plain archive:\n{listing(faults)}",
             "unpacking it could write outside its folder",
             "get the file again from its official address",
         )
-    if found and all(path.parts[0] == name and len(path.parts) > 1 for _, path in found):
-        found = [(info, path.relative_to(name)) for info, path in found]
-    if len({path for _, path in found}) < len(found):
+    if members and all(path.parts[0] == name and len(path.parts) > 1 for _, path in members):
+        members = [(info, path.relative_to(name)) for info, path in members]
+    if len({path for _, path in members}) < len(members):
         raise DataError(
             f"{file} holds two members of one name", fix="get the file again from its official address"
         )
-    return found
+    return members

@@ -51,6 +51,7 @@ def mean_colours(samples: Samples, split: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array(means), np.array([row.label for row in rows])
 
 
+@pytest.mark.slow
 def test_two_processes_draw_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "other"):
         subprocess.run([sys.executable, "-c", DIGEST_ONE_SET, str(tmp_path / name)], check=True)
@@ -74,6 +75,7 @@ def test_no_global_random_state_is_read_or_moved() -> None:
     assert sketch40.picture(0, "running", 1, 32)[0].tobytes() == one
 
 
+@pytest.mark.slow
 def test_a_picture_does_not_depend_on_how_many_are_drawn(root: Path, tmp_path: Path) -> None:
     more = tmp_path / "more"
     sketch40.draw(

@@ -17,6 +17,7 @@ MICRO = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_head
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("size", ["micro", "tiny"])
+@pytest.mark.slow
 def test_every_family_learns_at_every_size_it_says_it_takes(family: str, size: str) -> None:
     """And the sizes that it refuses are refused with ones that work."""
     taken = 0
@@ -38,6 +39,7 @@ def test_every_family_learns_at_every_size_it_says_it_takes(family: str, size: s
     assert taken >= 2
 
 
+@pytest.mark.slow
 def test_the_paper_sizes_are_timm_models_at_224() -> None:
     for family in FAMILIES:
         for size in ("tiny", "small", "base"):
@@ -139,6 +141,7 @@ def test_any_timm_model_is_a_student_by_its_own_name(name: str, size: int, argum
     assert model.net.eval()(torch.zeros(1, 3, size, size)).shape == (1, 5)
 
 
+@pytest.mark.slow
 def test_a_size_that_a_model_cannot_take_is_met_with_sizes_that_work() -> None:
     with pytest.raises(ParamsError, match="twins_svt_small cannot take 20 x 20") as caught:
         student_arch("twins_svt_small", "tiny", 20)

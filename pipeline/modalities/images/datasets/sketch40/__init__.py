@@ -177,7 +177,7 @@ def draw(
         train_per_class: training pictures a class, at least 1.
         test_per_class: test pictures a class, at least 1.
         size: short side of a picture in pixels.
-        progress: told of every picture.
+        progress: gets a step per picture.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
     beside = f".{root.name}.{uuid.uuid4().hex[:8]}"
