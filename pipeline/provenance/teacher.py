@@ -77,8 +77,8 @@ def folds_of(described: dict[str, Any], train: Samples) -> Folds | None:
     if folds.digest != recorded["digest"]:
         raise CacheError(
             "the teacher was fitted in other folds than these training samples fall into",
-            f"digest {recorded['digest'][:16]}... in teacher.json, {folds.digest[:16]}... of the samples here: "
-            "keys, labels or groups changed, and a model could be asked of what it was fitted to",
+            f"digest {recorded['digest'][:16]}... in teacher.json, {folds.digest[:16]}... of the samples "
+            "here: keys, labels or groups changed, and a model could be asked of what it was fitted to",
             "put the old samples back, or run `stillroom teacher`",
         )
     return folds

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch.nn import functional as F
 
 from stillroom import modalities
+from stillroom.draw import FIT_VIEWS
 from stillroom.errors import ParamsError, StillroomError
 from stillroom.evaluation.forward import outputs_of
 from stillroom.files import whole_file
@@ -25,7 +26,7 @@ from stillroom.samples import Samples
 from stillroom.views.loader import batches, in_batches
 from stillroom.views.planes import drawn
 
-VIEWS = 2  # of the cache's views that the head is fitted to, beside the evaluation view
+VIEWS = 2  # that the head is fitted to, beside the evaluation view
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)  # tried in this order, each from where the one before ended
 ASIDE = 5  # one fifth of the samples chooses among them
 STEPS = 100  # of L-BFGS at most
@@ -36,7 +37,7 @@ class Features:
     """What a trunk makes of the training samples.
 
     Attributes:
-        values: float32 [1 + `VIEWS`, N, D]: of the evaluation view, then of the first views of the cache.
+        values: float32 [1 + `VIEWS`, N, D]: of the evaluation view, then of the others.
         file: where it is kept meanwhile, to be removed when the teacher is in its place.
     """
 
@@ -62,7 +63,7 @@ def features_of(
 
     Args:
         model: on its device; it is put into eval mode.
-        policy, seed: what draws the views of the cache.
+        policy, seed: what draws the views; no cache has them.
         file: named by a digest of all that decides what it holds.
 
     Raises:
@@ -75,7 +76,7 @@ def features_of(
     modality, reader = modalities.get(train.modality), modalities.get(train.modality).reader(train)
     requests = [ViewRequest(row, modality.evaluation(row)) for row in train.rows]
     for view in range(VIEWS):
-        requests += drawn(policy, seed, train, train.rows, view)
+        requests += drawn(policy, seed, train, train.rows, FIT_VIEWS + view)
     model.net.eval()
     progress.start("features", len(requests), "views")
     parts = []

@@ -198,7 +198,7 @@ class _Run:
         config = self.config
         _check_trunk(model)
         if self._features is None:
-            seed, train = self.params.views.seed, config.train
+            seed, train = config.seed, config.train
             trunk = [weights_digest(model.net), model.spec, self.policy.describe(), seed, train.amp]
             digest = _digest([trunk, self.train.digests()])
             file = self.staging / f"teacher.features.{digest[:DIGITS]}.safetensors"
