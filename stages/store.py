@@ -17,6 +17,7 @@ from stillroom_stages.store_text import print_audit, print_info
 
 if TYPE_CHECKING:
     from stillroom.params import Params
+    from stillroom.samples import Samples
 
 
 @click.group()
@@ -37,17 +38,30 @@ def info(path: Path | str, as_json: bool) -> None:
     """
     from stillroom.cache.read.backends import open_store
     from stillroom.progress import Progress
+    from stillroom.provenance.teacher import folds_in
     from stillroom.reporting.cache_summary import summarise
 
     opened = open_store(path)
+    folds = folds_in(opened, _train_at_hand())
     with shown() as console:
-        facts = summarise(opened, Progress() if as_json else console)
+        facts = summarise(opened, Progress() if as_json else console, folds)
     manifest = opened.manifest
     if as_json:
         more = {"identity": manifest.identity, "environment": manifest.environment}
         click.echo(json.dumps(facts | more, indent=2))
     else:
         print_info(path, facts, manifest)
+
+
+def _train_at_hand() -> "Samples | None":
+    """The training samples of this project, if it has any: a cache may be looked at anywhere."""
+    from stillroom import modalities
+    from stillroom.errors import StillroomError
+
+    try:
+        return modalities.load_samples(DATA, Path()).in_splits("train")
+    except StillroomError:
+        return None
 
 
 store.add_command(show)

@@ -41,6 +41,11 @@ def print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
         seen = modality.shown(entry.get("input", {})) if modality else f"{entry.get('input', '?')}"
         table.add_row(name, f"{kept}, by {layer}{teacher.get('arch', 'unknown')} at {seen}")
         table.add_row("  teacher", teacher.get("digest", "unknown")[:16])
+        if "folds" in teacher:
+            count = teacher["folds"]["count"]
+            table.add_row(
+                "  folds", f"{count}: each sample by a model that was fitted to the {count - 1} others"
+            )
         one = facts["outputs"].get(name)
         if one is None:
             continue
@@ -59,6 +64,14 @@ def print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
         )
         if one["agreement"] is not None:
             table.add_row("  agreement between views", f"{one['agreement']:.2f}% of pairs")
+        for fold, scores in enumerate(one.get("folds", ())):
+            right = "" if scores["accuracy"] is None else f"{scores['accuracy']:.2f}% right, "
+            error = scores["calibration_error"]
+            error = "" if error is None else f", calibration error {error:.2f}%"
+            table.add_row(
+                f"  fold {fold}, unseen",
+                f"{right}confidence {100 * scores['confidence']:.1f}%, {scores['entropy']:.3f} nats{error}",
+            )
         for temperature, kl in one["divergence"].items():
             table.add_row(
                 f"  KL to float32, {temperature}", f"{kl['mean']:.2e} mean, {kl['max']:.2e} largest"

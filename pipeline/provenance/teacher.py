@@ -1,6 +1,7 @@
 """The teacher that a folder with `teacher.json` and its weights holds: one model, or one for each fold."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from stillroom import modalities
+from stillroom.cache.read.store import Store
 from stillroom.errors import CacheError, ParamsError, WeightsError
 from stillroom.folds import Folds, divide
 from stillroom.modalities.base import Architecture, Model, Policy, Spec
@@ -109,6 +111,47 @@ def with_folds(train: Samples, described: dict[str, dict[str, Any]], policy: Pol
         )
     (one,) = kinds.values()
     return train if one is None else replace(train, fold=one.of_row)
+
+
+def folds_in(store: Store, train: Samples | None) -> dict[str, np.ndarray]:
+    """Which fold each row of a cache is in, int [N], for each of its outputs whose teacher is cross-fitted.
+
+    They follow from keys and labels, which a cache holds; where groups or equal files decided, from the
+    samples table alone. An output whose folds cannot be told is left out.
+
+    Args:
+        train: the training samples that are at hand, if there are any.
+    """
+    classes = tuple(str(number) for number in range(int(store.labels.max()) + 1))
+    bare = Samples(
+        "", classes, tuple(_Row(*row) for row in zip(store.keys, store.labels.tolist(), strict=True)), Path()
+    )
+    known = {}
+    for name, output in store.manifest.identity["outputs"].items():
+        folds = output.get("teacher", {}).get("folds")
+        for samples in (train, bare) if folds else ():
+            if samples is None or len(samples) != len(bare):
+                continue
+            with suppress(ParamsError):
+                divided = divide(samples, folds["count"], folds["seed"])
+                if divided.digest == folds["digest"]:
+                    known[name] = divided.of_row
+    return known
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What a cache holds of a sample."""
+
+    key: str
+    label: int
+    split: str = "train"
+    group: str = ""
+
+    @property
+    def sha256(self) -> str:
+        """As if no two files were equal."""
+        return self.key
 
 
 def load_teacher(folder: Path, described: dict[str, Any], train: Samples) -> Teacher:

@@ -1,6 +1,6 @@
 """What a cache holds, in numbers: its size, and how well its teachers do on the cached views."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,22 @@ AGREEING = 64  # views that are compared with each other at most, evenly chosen
 _VALUES = 2**22  # logits taken at a time
 
 
-def summarise(store: Store, progress: Progress | None = None) -> dict[str, Any]:
+def summarise(
+    store: Store, progress: Progress | None = None, folds: Mapping[str, np.ndarray] | None = None
+) -> dict[str, Any]:
     """Read a whole cache, a plane at a time.
+
+    Args:
+        folds: of outputs whose teacher is cross-fitted: which fold each row is in, int [N].
 
     Returns:
         `id`, `backend`, `views`, `samples`, `blocks`; `files` and `bytes` on disk, `bytes_per_view`; of each
         array its bytes a view before compression (`arrays`); and for each output of logits (`outputs`), over
         all cached views: `accuracy` and `accuracy_by_view` (percent), `confidence` (mean largest
         probability), `entropy` (mean, nats), `calibration_error` (percent), `agreement` between the views of
-        a sample (percent, None for one view), `divergence` (stored to computed, see `Manifest.quality`); of
-        an output of features `kind`, `length` (mean Euclidean), `zeros` (views of which all are zero) and
+        a sample (percent, None for one view), `divergence` (stored to computed, see `Manifest.quality`),
+        `folds` (of each fold, accuracy to calibration error: by a model that was not fitted to it); of an
+        output of features `kind`, `length` (mean Euclidean), `zeros` (views of which all are zero) and
         `divergence`.
 
     Raises:
@@ -52,7 +58,10 @@ def summarise(store: Store, progress: Progress | None = None) -> dict[str, Any]:
     }
     progress.start("reading", layout.views * len(summaries), "planes")
     for name, summary in summaries.items():
-        measured = summary(store, name, progress)
+        fold = (folds or {}).get(name)
+        measured = (
+            _logits(store, name, progress, fold) if summary is _logits else summary(store, name, progress)
+        )
         facts["outputs"][name] = measured | {"divergence": manifest.quality.get(name, {})}
     progress.finish()
     return facts
@@ -76,18 +85,45 @@ def _features(store: Store, output: str, progress: Progress) -> dict[str, Any]:
     return {"kind": "features", "length": round(total / count, 6), "zeros": zeros}
 
 
-def _logits(store: Store, output: str, progress: Progress) -> dict[str, Any]:
+class _Scores:
+    """Adds up how well a teacher does on some of its views."""
+
+    def __init__(self) -> None:
+        self.views, self.right, self.entropy, self.confidence = 0, 0, 0.0, 0.0
+        self.calibration = Calibration()
+
+    def add(self, entropy: np.ndarray, confidence: np.ndarray, right: np.ndarray) -> None:
+        """More views: float64 [n] nats, float64 [n] in (0, 1], bool [n]."""
+        self.views += len(right)
+        self.right += int(right.sum())
+        self.entropy += float(entropy.sum())
+        self.confidence += float(confidence.sum())
+        self.calibration.add(confidence, right)
+
+    def result(self, known: bool) -> dict[str, Any]:
+        """`accuracy` and `calibration_error` in percent (None where labels are not known), mean `confidence`
+        and `entropy` (nats).
+        """
+        return {
+            "accuracy": round(100 * self.right / self.views, 4) if known else None,
+            "confidence": round(self.confidence / self.views, 6),
+            "entropy": round(self.entropy / self.views, 6),
+            "calibration_error": round(self.calibration.result(), 4) if known else None,
+        }
+
+
+def _logits(store: Store, output: str, progress: Progress, fold: np.ndarray | None = None) -> dict[str, Any]:
     layout, labels = store.layout, store.labels
     classes = int(store.manifest.identity["outputs"][output]["shape"][0])
     known = bool(((labels >= 0) & (labels < classes)).all())
     rows = max(1, _VALUES // classes)
-    calibration = Calibration()
-    right, entropy, confidence = [], 0.0, 0.0
+    right, scores = [], _Scores()
+    by_fold = [] if fold is None else [_Scores() for _ in range(int(fold.max()) + 1)]
     compared = set(np.linspace(0, layout.views - 1, min(AGREEING, layout.views)).astype(int).tolist())
     answers = np.empty((len(compared), layout.samples), np.uint32)
     for view in range(layout.views):
         plane, hits = store.logits(view, output), 0
-        position = len([other for other in compared if other < view])
+        index = len([other for other in compared if other < view])
         for start in range(0, layout.samples, rows):
             part = plane[start : start + rows].astype(np.float64)
             part -= part.max(axis=1, keepdims=True)
@@ -95,22 +131,22 @@ def _logits(store: Store, output: str, progress: Progress) -> dict[str, Any]:
             total = raised.sum(axis=1)
             answer = part.argmax(axis=1)
             # the largest probability is exp(0) / total; -sum p log p = log(total) - sum p * part
-            entropy += float((np.log(total) - (raised * part).sum(axis=1) / total).sum())
-            confidence += float((1 / total).sum())
+            entropy = np.log(total) - (raised * part).sum(axis=1) / total
             hit = answer == labels[start : start + rows]
             hits += int(hit.sum())
-            calibration.add(1 / total, hit)
+            scores.add(entropy, 1 / total, hit)
+            for number, one in enumerate(by_fold):
+                assert fold is not None
+                own = fold[start : start + rows] == number
+                one.add(entropy[own], 1 / total[own], hit[own])
             if view in compared:
-                answers[position, start : start + rows] = answer
+                answers[index, start : start + rows] = answer
         right.append(100 * hits / layout.samples)
         progress.advance()
-    count = layout.views * layout.samples
     agreed = agreement(answers)
     return {
-        "accuracy": round(float(np.mean(right)), 4) if known else None,
+        **scores.result(known),
         "accuracy_by_view": [round(value, 4) for value in right] if known else None,
-        "confidence": round(confidence / count, 6),
-        "entropy": round(entropy / count, 6),
-        "calibration_error": round(calibration.result(), 4) if known else None,
         "agreement": None if agreed is None else round(agreed, 4),
+        **({"folds": [one.result(known) for one in by_fold]} if by_fold else {}),
     }
