@@ -303,6 +303,7 @@ class Kd(Distilled):
 
     alpha: Alpha = OWN
     temperature: Temperature = OWN
+    correction: Fraction = OWN
 
 
 class Soft(Distilled):

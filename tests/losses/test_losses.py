@@ -13,6 +13,7 @@ import torch
 from stillroom import losses
 from stillroom.errors import ParamsError
 from stillroom.losses._ensemble import ensemble
+from stillroom.losses.kd import first_order
 from tests.conftest import copy_library
 
 ROOT = Path(__file__).parents[2]
@@ -45,8 +46,20 @@ def cross_entropy(student: np.ndarray, labels: np.ndarray, smoothing: float) -> 
 
 
 # The teacher's part of each loss, from its paper, as (student, labels, teacher, parameters) -> value
-def expected_kd(s: np.ndarray, y: np.ndarray, t: np.ndarray, temperature: float = 4.0) -> float:
-    return temperature**2 * kl(softmax(t / temperature), softmax(s / temperature))
+def expected_kd(
+    s: np.ndarray, y: np.ndarray, t: np.ndarray, temperature: float = 4.0, correction: float = 0.0
+) -> float:
+    """Hinton et al. 2015; the correction is Dao et al. 2021's, of probabilities that are 1% at least."""
+    p, w, q = softmax(t), softmax(t / temperature), softmax(s / temperature)
+    sums = []
+    for i, label in enumerate(one_hot(y)):
+        mean = sum(w[i, k] * np.log(q[i, k]) for k in range(CLASSES))
+        terms = [
+            (label[j] / max(p[i, j], 0.01) - 1) * w[i, j] / temperature * (mean - np.log(q[i, j]))
+            for j in range(CLASSES)
+        ]
+        sums.append(sum(terms))
+    return float(temperature**2 * (kl(w, q) + correction * np.mean(sums)))
 
 
 def expected_dkd(
@@ -111,6 +124,8 @@ SETTINGS: list[tuple[str, dict[str, float]]] = [
     ("kd", {}),
     ("kd", {"temperature": 1.0}),
     ("kd", {"temperature": 10.0}),
+    ("kd", {"correction": 1.0}),
+    ("kd", {"temperature": 1.0, "correction": 0.25}),
     ("dkd", {}),
     ("dkd", {"temperature": 1.0, "target_weight": 3.0, "other_weight": 0.5}),
     ("dist", {}),
@@ -158,6 +173,28 @@ def test_a_loss_is_its_papers_formula(
     hard = cross_entropy(student, labels, smoothing)
     found = value(name, student, labels, teacher, alpha=alpha, label_smoothing=smoothing, **settings)
     assert float(found) == pytest.approx(alpha * taught + (1 - alpha) * hard, rel=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_the_correction_is_what_the_label_adds_to_first_order(drawn: tuple, temperature: float) -> None:
+    """<y - p, gradient of the cross-entropy by p>: the gradient by differences, of an unsure teacher."""
+    student, labels, teacher = drawn[0], drawn[1], drawn[2] / 6
+    p, step = softmax(teacher), 1e-6
+
+    def given(p: np.ndarray) -> np.ndarray:
+        w = p ** (1 / temperature) / (p ** (1 / temperature)).sum(axis=1, keepdims=True)
+        return -(w * log_softmax(student / temperature)).sum(axis=1)
+
+    slopes = np.stack(
+        [(given(p + step * e) - given(p - step * e)) / (2 * step) for e in np.eye(CLASSES)], axis=1
+    )
+    expected = ((one_hot(labels) - p) * slopes).sum(axis=1).mean()
+    kinds = torch.tensor(student), torch.tensor(labels), torch.tensor(teacher)
+    assert p.min() > 0.01 and float(first_order(*kinds, temperature)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_correction_of_nothing_changes_no_bit(drawn: tuple) -> None:
+    assert torch.equal(value("kd", *drawn), value("kd", *drawn, correction=0.0))
 
 
 def test_the_paper_weights_of_dkd_and_standardised(drawn: tuple) -> None:
