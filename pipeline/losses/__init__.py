@@ -124,7 +124,9 @@ class Loss:
 def _is_loss(function: Any) -> bool:
     """Whether it can be called as one."""
     try:
-        inspect.signature(function).bind(None, None, None, label_smoothing=0.0)
+        signature = inspect.signature(function)
+        own = {name for name, one in signature.parameters.items() if one.kind is one.KEYWORD_ONLY}
+        signature.bind(None, None, None, **dict.fromkeys(own | {"label_smoothing"}))
     except TypeError:
         return False
     return True
