@@ -96,18 +96,29 @@ def _encoding(value: Any) -> str | dict[str, Any]:
     return value
 
 
+def _path(path: str) -> str:
+    """A path that the system can hold."""
+    if "\0" in path:
+        raise ValueError("must hold no character 0")
+    if len(path) > 4000 or any(len(part.encode(errors="surrogatepass")) > 255 for part in path.split("/")):
+        raise ValueError("is longer than a path can be")
+    return path
+
+
 def _expanded(path: str) -> str:
     """A path with `~` as the shell reads it; quotes keep it from the shell."""
-    return os.path.expanduser(path)
+    return os.path.expanduser(_path(path))
 
 
 def _weights(value: str) -> str:
+    _path(value)
     if value.lower() in ("hub", "none") and value != value.lower():
         raise ValueError(f"must be {value.lower()}, in small letters, or a .safetensors file")
     return value
 
 
 def _cache_path(path: str) -> str:
+    _path(path)
     if path.startswith("~"):
         raise ValueError(f"must be written out, {os.path.expanduser(path)}: DVC reads it too, and knows no ~")
     return path.removesuffix("/manifest.json")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from types import ModuleType
 from typing import Any, TypeVar
 
-from stillroom.errors import ParamsError
+from stillroom.errors import ParamsError, StillroomError
 
 Kind = TypeVar("Kind")
 
@@ -39,8 +39,22 @@ def check(package: str, name: str, message: str, first: tuple[str, ...] = ()) ->
 
 
 def load(package: str, name: str) -> ModuleType:
-    """The module of an entry that is there."""
-    return importlib.import_module(f"{package}.{name}")
+    """The module of an entry that is there.
+
+    Raises:
+        StillroomError: it cannot be imported.
+    """
+    try:
+        return importlib.import_module(f"{package}.{name}")
+    except StillroomError:
+        raise
+    except Exception as error:  # whatever somebody's file runs into
+        folder = importlib.import_module(package).__path__[0]
+        raise StillroomError(
+            f"{folder}/{name}.py cannot be imported",
+            f"{type(error).__name__}: {error}",
+            "mend it, or take it away; a file that is no entry has a name that begins with _",
+        ) from error
 
 
 def entry(package: str, name: str, kind: Callable[..., Kind]) -> type[Kind]:
@@ -48,6 +62,7 @@ def entry(package: str, name: str, kind: Callable[..., Kind]) -> type[Kind]:
 
     Raises:
         ParamsError: the file defines none, or several.
+        StillroomError: it cannot be imported.
     """
     module = load(package, name)
     base: Any = kind
@@ -58,7 +73,7 @@ def entry(package: str, name: str, kind: Callable[..., Kind]) -> type[Kind]:
     ]
     if len(classes) != 1:
         raise ParamsError(
-            f"{module.__file__} defines {len(classes)} classes that are a {base.__name__}",
+            f"{module.__file__} defines {len(classes)} subclasses of {base.__name__}",
             fix="define one in it; a file that is no entry has a name that begins with _",
         )
     only: type[Kind] = classes[0]

@@ -123,7 +123,8 @@ def _section(kind: type[Section], path: Sequence[str]) -> type[Section]:
 
 def _elsewhere(path: list[str], value: Any, every: list[str]) -> list[str]:
     """Keys of other sections by the same name, those first that share most of the path."""
-    while isinstance(value, dict) and len(value) == 1:  # `kd.alpha` is `kd: {alpha: ...}`
+    # `kd.alpha` is `kd: {alpha: ...}`; what holds itself has no end
+    while isinstance(value, dict) and len(value) == 1 and len(path) < 16:
         [(inner, value)] = value.items()
         path = [*path, str(inner)]
     known = [key.split(".") for key in every]

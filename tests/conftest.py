@@ -144,10 +144,17 @@ def copy_library(folder: Path) -> dict[str, str]:
 def until(condition: Callable[[], object], process: subprocess.Popen | warm.Process | None = None) -> None:
     """Wait for something to come to pass, however slow the machine is, while a process lives."""
     end = time.monotonic() + warm.LONGEST
-    while not condition():
+    while not _holds(condition):
         assert process is None or process.poll() is None, "the process ended before"
         assert time.monotonic() < end, "it did not come to pass"
         time.sleep(0.005)
+
+
+def _holds(condition: Callable[[], object]) -> bool:
+    try:
+        return bool(condition())
+    except FileNotFoundError:  # a folder went away while it was looked through
+        return False
 
 
 def copy_project(source: Path, target: Path) -> Path:

@@ -1,5 +1,6 @@
 """params.yaml: every key and value is checked, and a typo is met with the nearest valid key."""
 
+import json
 import warnings
 from collections.abc import Callable
 from datetime import date
@@ -303,3 +304,21 @@ def test_a_key_with_a_letter_too_many_is_met_with_the_right_one(key: str) -> Non
         return
     assert isinstance(tree, dict)
     assert f"unknown key {key}x; did you mean {key}" in refused(tree)
+
+
+@pytest.mark.parametrize("key", ["data.path", "cache.path", "teacher.weights", "data.skip"])
+@pytest.mark.parametrize(
+    ("value", "named"), [("a\0b", "no character 0"), ("a" * 300, "longer than a path can be")]
+)
+def test_a_path_that_no_system_holds_is_refused(tmp_path: Path, key: str, value: str, named: str) -> None:
+    section, name = key.split(".")
+    (tmp_path / "params.yaml").write_text(json.dumps({section: {name: value}}))
+    with pytest.raises(ParamsError, match=named):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("text", ["&r\na: *r\n", "student: {losses: {ce: {a: &x {b: *x}}}}\n"])
+def test_a_section_that_holds_itself_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ParamsError, match="unknown key"):
+        load_params(tmp_path / "params.yaml")

@@ -119,3 +119,81 @@ def test_a_data_set_is_a_file(command: Command, project: Path) -> None:
     assert table["dataset"] == "few" and len(table["samples"]) == 2 * len(table["classes"]), said
     said = command("prepare", "--set", "data={name: few, path: photos, split_file: a.csv}", code=2).stderr
     assert "data.name = 'few' takes no such key" in said
+
+
+@pytest.mark.parametrize(
+    "text", ["def load(:", "import nosuchmodule", "1 / 0", "class Data:\n    x: Undefined = 3"]
+)
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("losses", ["student", "--family", "vit", "--arm", "zz"]),
+        ("cache/stores", ["cache", "--replace", "--set", "cache.store=zz"]),
+        ("cache/encodings", ["cache", "--replace", "--set", "cache.encoding=zz"]),
+        ("modalities/images/datasets", ["prepare", "--set", "data={name: zz}"]),
+        ("modalities/images/policies", ["cache", "--replace", "--set", "views.recipe={name: zz}"]),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_named(
+    command: Command, tmp_path: Path, place: str, words: list[str], text: str
+) -> None:
+    (tmp_path / "stillroom" / place / "zz.py").write_text(text)
+    said = command(*words, code=1).stderr
+    assert f"{place}/zz.py cannot be imported" in said and "why: " in said and "mend it" in said
+
+
+def test_a_broken_file_that_nobody_asks_for_does_no_harm(command: Command, tmp_path: Path) -> None:
+    for place in (
+        "losses",
+        "cache/stores",
+        "cache/encodings",
+        "modalities/images/datasets",
+        "modalities/images/policies",
+    ):
+        (tmp_path / "stillroom" / place / "zz.py").write_text("class (:")
+    said = command("cache", "--set", "views.recipe.scal=0.5", code=2).stderr
+    assert "did you mean views.recipe.scale?" in said
+    command("store", "info")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "holds no data set"),
+        ("def load(a): pass", "holds no data set"),
+        ("def load(data, folder, progress, account): return None", "load returned NoneType"),
+        ("class Data: pass\ndef load(data, folder, progress, account): pass", "Data is no subclass"),
+    ],
+)
+def test_a_data_set_that_is_none_is_refused(command: Command, tmp_path: Path, text: str, named: str) -> None:
+    (tmp_path / "stillroom/modalities/images/datasets/zz.py").write_text(text)
+    assert named in command("prepare", "--set", "data={name: zz}", code=1).stderr
+
+
+LOSS = "def zz(logits, labels, teacher, *, power: float = 2.0, label_smoothing=0.0):\n    return "
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (f"{LOSS}None", "returned no scalar"),
+        (f"{LOSS}1.0", "returned no scalar"),
+        (f"{LOSS}logits", "loss: Tensor["),
+        (f"{LOSS}{{}}", "it returned no term"),
+        (f"import torch\n{LOSS}torch.zeros(())", "does not depend on the student"),
+        (f"NEEDS = 3\n{LOSS}logits.sum()", "NEEDS = 3 names no outputs"),
+        (f"NEEDS = 'logits'\n{LOSS}logits.sum()", "NEEDS = 'logits' names no outputs"),
+        ("def zz(teacher, label_smoothing): return 0", "holds no loss"),
+    ],
+)
+def test_a_loss_that_is_none_is_refused(command: Command, tmp_path: Path, text: str, named: str) -> None:
+    (tmp_path / "stillroom/losses/zz.py").write_text(text)
+    assert named in command("student", "--family", "vit", "--arm", "zz", code=2).stderr
+
+
+def test_a_value_of_another_kind_than_a_loss_says_is_refused(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "stillroom/losses/zz.py").write_text(f"{LOSS}(logits - teacher).abs().pow(power).mean()")
+    arm = ("student", "--family", "vit", "--arm", "zz", "--set")
+    said = command(*arm, "student.losses.zz.power=abc", code=2).stderr
+    assert "student.losses.zz.power = 'abc': must be of the kind float" in said
+    command(*arm, "student.losses.zz.power=1")

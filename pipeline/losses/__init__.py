@@ -12,7 +12,7 @@ taken from the same layer.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from stillroom import registry
 from stillroom.errors import ParamsError
@@ -88,7 +88,29 @@ class Loss:
         if not self.by_name:
             given = (student["logits"], labels, teacher.get("logits"))
         terms = self.function(*given, label_smoothing=label_smoothing, **settings)
-        return dict(terms) if isinstance(terms, dict) else {"loss": terms}
+        named = dict(terms) if isinstance(terms, dict) else {"loss": terms}
+        self._check(named, student["logits"].requires_grad)
+        return named
+
+    def _check(self, terms: "dict[str, Any]", trains: bool) -> None:
+        """Refuse what cannot be made small."""
+        wrong = {
+            name: f"{type(term).__name__}{list(getattr(term, 'shape', ()))}"
+            for name, term in terms.items()
+            if not hasattr(term, "backward") or term.ndim
+        }
+        if wrong or not terms:
+            raise ParamsError(
+                f"the loss {self.function.__name__} returned no scalar",
+                "; ".join(f"{name}: {what}" for name, what in wrong.items()) or "it returned no term",
+                "return one tensor of shape [], or {name: such a tensor}",
+            )
+        if trains and not any(term.requires_grad for term in terms.values()):
+            raise ParamsError(
+                f"the loss {self.function.__name__} does not depend on the student",
+                "no term of it has a gradient",
+                "compute it from the logits that it is given",
+            )
 
     def described(self) -> dict[str, Any]:
         """What a record keeps of it."""
@@ -97,6 +119,29 @@ class Loss:
         }
         kept |= {"outputs": list(self.outputs)} if self.outputs else {}
         return kept | ({"features": self.features} if self.features is not None else {})
+
+
+def _is_loss(function: Any) -> bool:
+    """Whether it can be called as one."""
+    try:
+        signature = inspect.signature(function)
+        own = {name for name, one in signature.parameters.items() if one.kind is one.KEYWORD_ONLY}
+        signature.bind(None, None, None, **dict.fromkeys(own | {"label_smoothing"}))
+    except TypeError:
+        return False
+    return True
+
+
+def _check_kind(loss: str, key: str, value: Any, kind: Any) -> None:
+    """Refuse a value of another kind than the parameter's annotation says; `alpha` may be two numbers."""
+    kinds = {float: (int, float), int: (int,), bool: (bool,), str: (str,)}.get(kind)
+    pair = key == "alpha" and isinstance(value, tuple | list)
+    if kinds is None or pair or (isinstance(value, kinds) and isinstance(value, bool) <= (kind is bool)):
+        return
+    raise ParamsError(
+        f"student.losses.{loss}.{key} = {value!r:.80}: must be of the kind {kind.__name__}",
+        f"pipeline/losses/{loss}.py says so",
+    )
 
 
 def load(name: str, settings: dict[str, Any]) -> Loss:
@@ -113,14 +158,19 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
     module = registry.load(__name__, name)
     function = getattr(module, name, None)
     signature = inspect.signature(function).parameters if callable(function) else {}
-    if function is None or "teacher" not in signature or "label_smoothing" not in signature:
+    if function is None or not _is_loss(function) or "teacher" not in signature:
         raise ParamsError(
             f"pipeline/losses/{name}.py holds no loss",
             fix=f"define {name}(logits, labels, teacher, *, label_smoothing=0.0) in it, with its parameters "
             f"behind the star; a file that is no loss has a name that begins with _",
         )
     usual = ("logits",) if signature["teacher"].default is inspect.Parameter.empty else ()
-    needs = tuple(getattr(module, "NEEDS", usual))
+    needs = getattr(module, "NEEDS", usual)
+    if not isinstance(needs, tuple | list) or not all(isinstance(one, str) for one in needs):
+        raise ParamsError(
+            f"pipeline/losses/{name}.py: NEEDS = {needs!r:.80} names no outputs",
+            fix=f'write NEEDS = ("logits",); it may name {", ".join(GIVEN)}',
+        )
     by_name = next(iter(signature)) == "student"
     if set(needs) - set(GIVEN if by_name else GIVEN[:1]):
         raise ParamsError(
@@ -139,6 +189,8 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
         if parameter.kind is parameter.KEYWORD_ONLY and one != "label_smoothing"
     }
     registry.check_keys(settings, takes, f"unknown key student.losses.{name}.")
+    for key, value in settings.items():
+        _check_kind(name, key, value, get_type_hints(function).get(key))
     settings = takes | settings
     lacking = [one for one, value in settings.items() if value is inspect.Parameter.empty]
     if lacking:

@@ -18,7 +18,7 @@ def rich_table(results: dict[str, Any]) -> Table:
     """
     # 9 + 16 + 6 + 6 + 7 + 6 + 6 + 7 characters, and 2 between columns: 79.
     arm, known = results["arm"], results["bootstrap"] is not None
-    caption = "* 95% interval (paired bootstrap) without 0; results.md has them all" if known else None
+    caption = "* 95% interval (paired bootstrap) that excludes 0; results.md has them all" if known else None
     if not known and results["mean_gain"] is not None:
         caption = "no intervals: the students' predictions were not kept"
     table = Table(

@@ -67,6 +67,11 @@ class Job:
         return f"{self.family}-{self.arm}-{self.seed}{'-online' if self.online else ''}"
 
     @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.family} {self.arm} {self.seed}{' online' if self.online else ''}"
+
+    @property
     def train_config(self) -> StudentTrain:
         """How its family is trained."""
         return self.params.student.train_of(self.family)
@@ -119,7 +124,7 @@ def train_student(
     def logits_of(model: Model, rows: Samples, shown: Progress, what: str) -> np.ndarray:
         return evaluation_logits(model, rows, config.batch_size, config.amp, shown, what, ranks)
 
-    val, title = job.samples.in_splits("val"), f"{job.family} {job.arm} {job.seed}"
+    val, title = job.samples.in_splits("val"), job.title
 
     def evaluate(model: Model) -> dict[str, Any]:
         share = accuracy(logits_of(model, val, Progress(), ""), np.array(val.labels()))

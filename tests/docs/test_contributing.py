@@ -41,8 +41,8 @@ def test_every_link_into_a_page_has_its_heading() -> None:
 def test_the_guide_names_every_folder_and_the_arrows() -> None:
     folders = {f"pipeline/{file.parent.name}/" for file in (ROOT / "pipeline").glob("*/__init__.py")}
     assert set(re.findall(r"^\| `(pipeline/\w+/)` \|", GUIDE, re.MULTILINE)) == folders
-    (drawn,) = re.findall(r"```\nground .*?\n(.*?)```", GUIDE, re.DOTALL)
-    assert [set(line.split()) for line in drawn.splitlines()] == FLOORS[1:]
+    (drawn,) = re.findall(r"```\n(stages\n.*?)ground .*?\n```", GUIDE, re.DOTALL)
+    assert [set(line.split()) for line in reversed(drawn.splitlines())] == FLOORS[1:]
 
 
 def test_the_guide_answers_ten_questions() -> None:

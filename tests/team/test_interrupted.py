@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +11,8 @@ import psutil
 import pytest
 
 from tests import warm
-from tests.conftest import TINY, clean, environment, ran, run_in
+from tests.conftest import TINY, clean, environment, ran, run_in, until
 from tests.processes import kill_all
-from tests.warm import LONGEST
 
 STAGING = "artifacts/.staging"
 
@@ -38,11 +36,8 @@ class Repro:
         variables = environment() | {"STILLROOM_CHECKPOINT_SECONDS": "0"}
         self.process = warm.start(("dvc", "repro"), project, variables)
 
-    def wait_for(self, condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + LONGEST
-        while not condition():
-            assert self.process.poll() is None and time.monotonic() < end, self.said
-            time.sleep(0.01)
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        until(condition, self.process)
 
     @property
     def said(self) -> str:

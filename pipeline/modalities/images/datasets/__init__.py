@@ -4,12 +4,13 @@ A new file is a new value of `data.name`. Parameters of its own are the fields o
 subclass of `settings.Data`; `TAKES` names those of the shared keys `SOME` that it looks at.
 """
 
+import inspect
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from stillroom import registry
-from stillroom.errors import ParamsError
+from stillroom.errors import ParamsError, StillroomError
 from stillroom.modalities.images import settings
 from stillroom.progress import Progress
 from stillroom.samples import Samples
@@ -28,7 +29,12 @@ def names() -> list[str]:
 
 def section(name: str) -> type[settings.Data]:
     """What `params.yaml` may say of a data set, which must be there."""
-    data_section: type[settings.Data] = getattr(_module(name), "Data", settings.Data)
+    data_section: Any = getattr(_module(name), "Data", settings.Data)
+    if not (isinstance(data_section, type) and issubclass(data_section, settings.Data)):
+        raise StillroomError(
+            f"{_module(name).__file__}: Data is no subclass of stillroom.modalities.images.settings.Data",
+            fix="make it one: its fields are the keys of `data`",
+        )
     return data_section
 
 
@@ -44,6 +50,7 @@ def load(data: settings.Data, folder: Path, progress: Progress, account: "Accoun
     Raises:
         ParamsError: a key is given that the data set does not look at: nobody would heed it, in silence.
         DataError: the images, splits or annotations are missing, unreadable or not what they should be.
+        StillroomError: the file of the data set holds none.
     """
     module = _module(data.name)
     for name in SOME:
@@ -52,9 +59,27 @@ def load(data: settings.Data, folder: Path, progress: Progress, account: "Accoun
                 f"data.{name} = {getattr(data, name)!r}, but data.name = {data.name!r} takes no such key",
                 fix=f"remove data.{name}, or set data.name to folder",
             )
-    read: Any = module.load
-    samples: Samples = read(data, folder, progress, account)
+    read: Any = getattr(module, "load", None)
+    if not callable(read) or not _takes(read, 4):
+        raise StillroomError(
+            f"{module.__file__} holds no data set", fix="define load(data, folder, progress, account) in it"
+        )
+    samples = read(data, folder, progress, account)
+    if not isinstance(samples, Samples):
+        raise StillroomError(
+            f"{module.__file__}: load returned {type(samples).__name__}",
+            fix="return stillroom.samples.Samples",
+        )
     return samples
+
+
+def _takes(function: Any, count: int) -> bool:
+    """Whether a function can be called with so many arguments."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def _module(name: str) -> ModuleType:

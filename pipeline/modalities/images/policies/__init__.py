@@ -1,8 +1,10 @@
 """Policies, one a file: `NAME.py` holds one subclass of `Policy`, chosen by `views.recipe.name`."""
 
+from contextlib import suppress
 from typing import Any
 
 from stillroom import registry
+from stillroom.errors import StillroomError
 from stillroom.modalities.images.fields import Policy
 from stillroom.validation import validated
 
@@ -34,7 +36,9 @@ def make_recipe(config: dict[str, Any], source: str = "params") -> Policy:
 
 
 def keys() -> list[str]:
-    """What any of the policies takes, each key once."""
-    return list(
-        dict.fromkeys(key for name in names() for key in registry.entry(__name__, name, Policy).model_fields)
-    )
+    """What any of the policies takes, each key once; a file that holds none takes nothing."""
+    taken: dict[str, None] = {}
+    for name in names():
+        with suppress(StillroomError):
+            taken |= dict.fromkeys(registry.entry(__name__, name, Policy).model_fields)
+    return list(taken)
