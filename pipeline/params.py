@@ -107,18 +107,16 @@ def _path(path: str) -> str:
 
 def _expanded(path: str) -> str:
     """A path with `~` as the shell reads it; quotes keep it from the shell."""
-    return os.path.expanduser(_path(path))
+    return os.path.expanduser(path)
 
 
 def _weights(value: str) -> str:
-    _path(value)
     if value.lower() in ("hub", "none") and value != value.lower():
         raise ValueError(f"must be {value.lower()}, in small letters, or a .safetensors file")
     return value
 
 
 def _cache_path(path: str) -> str:
-    _path(path)
     if path.startswith("~"):
         raise ValueError(f"must be written out, {os.path.expanduser(path)}: DVC reads it too, and knows no ~")
     return path.removesuffix("/manifest.json")
@@ -131,8 +129,9 @@ Range = Annotated[tuple[float, float], BeforeValidator(_range)]
 Alpha = Annotated[float | tuple[float, float], BeforeValidator(_alpha)]
 Temperature = Annotated[float, Field(gt=0, le=100)]
 Outputs = Annotated[list[str], Field(min_length=1)]
-Folder = Annotated[str, Field(min_length=1), AfterValidator(_expanded)]
-Weights = Annotated[str, Field(min_length=1), AfterValidator(_weights)]
+PathText = Annotated[str, Field(min_length=1), AfterValidator(_path)]
+Folder = Annotated[PathText, AfterValidator(_expanded)]
+Weights = Annotated[PathText, AfterValidator(_weights)]
 Encoding = Annotated[str | dict[str, Any], PlainValidator(_encoding)]
 Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
 
@@ -236,7 +235,7 @@ class Cache(Section):
 
     # the cache that students and the report read: a folder, or an address (s3://, ssh://, https://) of one;
     # (or its manifest.json, which is all that DVC then looks at). `stillroom cache` writes artifacts/cache.
-    path: Annotated[str, Field(min_length=1), AfterValidator(_cache_path)] = "artifacts/cache"
+    path: Annotated[PathText, AfterValidator(_cache_path)] = "artifacts/cache"
     store: str = "zarr"  # or hdf5: a file of pipeline/cache/stores
     # or int8, topk: a file of pipeline/cache/encodings; {name: NAME, ...} with what that encoding takes
     encoding: Encoding = "float16"

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Collection, Iterable
 from types import ModuleType
@@ -46,8 +47,6 @@ def load(package: str, name: str) -> ModuleType:
     """
     try:
         return importlib.import_module(f"{package}.{name}")
-    except StillroomError:
-        raise
     except Exception as error:  # whatever somebody's file runs into
         folder = importlib.import_module(package).__path__[0]
         raise StillroomError(
@@ -78,6 +77,15 @@ def entry(package: str, name: str, kind: Callable[..., Kind]) -> type[Kind]:
         )
     only: type[Kind] = classes[0]
     return only
+
+
+def takes(function: Any, *given: Any, **named: Any) -> bool:
+    """Whether something can be called with these arguments."""
+    try:
+        inspect.signature(function).bind(*given, **named)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def check_keys(keys: Iterable[str], valid: Collection[str], message: str) -> None:

@@ -197,3 +197,9 @@ def test_a_value_of_another_kind_than_a_loss_says_is_refused(command: Command, t
     said = command(*arm, "student.losses.zz.power=abc", code=2).stderr
     assert "student.losses.zz.power = 'abc': must be of the kind float" in said
     command(*arm, "student.losses.zz.power=1")
+    text = "from __future__ import annotations\nfrom typing import TYPE_CHECKING\n"
+    text += "if TYPE_CHECKING:\n    import torch\n"
+    text += LOSS.replace("teacher,", "teacher: torch.Tensor,")
+    (tmp_path / "stillroom/losses/zz.py").write_text(f"{text}(logits - teacher).abs().pow(power).mean()")
+    assert "must be of the kind float" in command(*arm, "student.losses.zz.power=true", code=2).stderr
+    command(*arm, "student.losses.zz.power=1.5")

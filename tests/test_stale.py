@@ -1,4 +1,5 @@
-"""What makes a stage stale: `dvc.yaml` lists what the stage uses of the library, no less and no more.
+"""What makes a stage stale: `dvc.yaml` lists what the stage uses of the library, and hardly more: a folder is
+listed whole where the better part of it is used.
 
 What it uses is seen by running it: a file of which a function runs, or from which such a file takes a
 constant.

@@ -12,7 +12,9 @@ taken from the same layer.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from stillroom import registry
 from stillroom.errors import ParamsError
@@ -121,27 +123,21 @@ class Loss:
         return kept | ({"features": self.features} if self.features is not None else {})
 
 
-def _is_loss(function: Any) -> bool:
-    """Whether it can be called as one."""
-    try:
-        signature = inspect.signature(function)
-        own = {name for name, one in signature.parameters.items() if one.kind is one.KEYWORD_ONLY}
-        signature.bind(None, None, None, **dict.fromkeys(own | {"label_smoothing"}))
-    except TypeError:
-        return False
-    return True
+_KINDS = {"float": float, "int": int, "bool": bool, "str": str}  # annotations that a value is held to
 
 
-def _check_kind(loss: str, key: str, value: Any, kind: Any) -> None:
+def _check_kind(name: str, key: str, value: Any, annotation: Any) -> None:
     """Refuse a value of another kind than the parameter's annotation says; `alpha` may be two numbers."""
-    kinds = {float: (int, float), int: (int,), bool: (bool,), str: (str,)}.get(kind)
-    pair = key == "alpha" and isinstance(value, tuple | list)
-    if kinds is None or pair or (isinstance(value, kinds) and isinstance(value, bool) <= (kind is bool)):
+    kind = _KINDS.get(str(getattr(annotation, "__name__", annotation)))
+    if kind is None or (key == "alpha" and isinstance(value, tuple | list)):
         return
-    raise ParamsError(
-        f"student.losses.{loss}.{key} = {value!r:.80}: must be of the kind {kind.__name__}",
-        f"pipeline/losses/{loss}.py says so",
-    )
+    try:
+        TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError:
+        raise ParamsError(
+            f"student.losses.{name}.{key} = {value!r:.80}: must be of the kind {kind.__name__}",
+            f"pipeline/losses/{name}.py says so",
+        ) from None
 
 
 def load(name: str, settings: dict[str, Any]) -> Loss:
@@ -158,7 +154,13 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
     module = registry.load(__name__, name)
     function = getattr(module, name, None)
     signature = inspect.signature(function).parameters if callable(function) else {}
-    if function is None or not _is_loss(function) or "teacher" not in signature:
+    own = {
+        key: one
+        for key, one in signature.items()
+        if one.kind is one.KEYWORD_ONLY and key != "label_smoothing"
+    }
+    called = registry.takes(function, None, None, None, label_smoothing=0.0, **dict.fromkeys(own))
+    if function is None or not called or "teacher" not in signature:
         raise ParamsError(
             f"pipeline/losses/{name}.py holds no loss",
             fix=f"define {name}(logits, labels, teacher, *, label_smoothing=0.0) in it, with its parameters "
@@ -183,15 +185,10 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
     features = settings.pop("features", "features") if "features" in needs else None
     if not isinstance(features, str | None):
         raise ParamsError(f"student.losses.{name}.features = {features!r:.80} is no name of an output")
-    takes = {
-        one: parameter.default
-        for one, parameter in signature.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and one != "label_smoothing"
-    }
-    registry.check_keys(settings, takes, f"unknown key student.losses.{name}.")
+    registry.check_keys(settings, own, f"unknown key student.losses.{name}.")
     for key, value in settings.items():
-        _check_kind(name, key, value, get_type_hints(function).get(key))
-    settings = takes | settings
+        _check_kind(name, key, value, own[key].annotation)
+    settings = {key: one.default for key, one in own.items()} | settings
     lacking = [one for one, value in settings.items() if value is inspect.Parameter.empty]
     if lacking:
         raise ParamsError(f"student.losses.{name} lacks {', '.join(lacking)}")

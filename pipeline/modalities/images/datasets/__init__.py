@@ -4,7 +4,6 @@ A new file is a new value of `data.name`. Parameters of its own are the fields o
 subclass of `settings.Data`; `TAKES` names those of the shared keys `SOME` that it looks at.
 """
 
-import inspect
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -29,10 +28,11 @@ def names() -> list[str]:
 
 def section(name: str) -> type[settings.Data]:
     """What `params.yaml` may say of a data set, which must be there."""
-    data_section: Any = getattr(_module(name), "Data", settings.Data)
+    module = _module(name)
+    data_section: Any = getattr(module, "Data", settings.Data)
     if not (isinstance(data_section, type) and issubclass(data_section, settings.Data)):
         raise StillroomError(
-            f"{_module(name).__file__}: Data is no subclass of stillroom.modalities.images.settings.Data",
+            f"{module.__file__}: Data is no subclass of stillroom.modalities.images.settings.Data",
             fix="make it one: its fields are the keys of `data`",
         )
     return data_section
@@ -60,7 +60,7 @@ def load(data: settings.Data, folder: Path, progress: Progress, account: "Accoun
                 fix=f"remove data.{name}, or set data.name to folder",
             )
     read: Any = getattr(module, "load", None)
-    if not callable(read) or not _takes(read, 4):
+    if not registry.takes(read, data, folder, progress, account):
         raise StillroomError(
             f"{module.__file__} holds no data set", fix="define load(data, folder, progress, account) in it"
         )
@@ -71,15 +71,6 @@ def load(data: settings.Data, folder: Path, progress: Progress, account: "Accoun
             fix="return stillroom.samples.Samples",
         )
     return samples
-
-
-def _takes(function: Any, count: int) -> bool:
-    """Whether a function can be called with so many arguments."""
-    try:
-        inspect.signature(function).bind(*range(count))
-    except TypeError:
-        return False
-    return True
 
 
 def _module(name: str) -> ModuleType:
