@@ -93,9 +93,11 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
                 "sees": modality.shown(described["input"]),
                 "classes": len(described["classes"]),
                 "trained": (Path(cache.folders[name]) / "teacher.json").exists(),
+                "folds": described["folds"]["count"] if "folds" in described else None,
             }
             for name, described in teachers.items()
         ],
+        "fitting": _fitting(params, train, rates.get(_own(params))),
         "views": views,
         "samples": samples,
         "classes": len(train.classes),
@@ -156,6 +158,35 @@ def _students(params: "Params") -> tuple[list[str], int]:
     return list(dict.fromkeys(taught)) or known, epochs * len(arms) * len(student.seeds)
 
 
+def _own(params: "Params") -> str | None:
+    """The output whose teacher `stillroom teacher` will fit; None: it has, or teaches nothing here."""
+    outputs = [name for name, folder in params.cache.folders.items() if Path(folder) == TEACHER]
+    return outputs[0] if outputs and not (TEACHER / "teacher.json").exists() else None
+
+
+def _fitting(params: "Params", train: "Samples", rate: "Rate | None") -> dict[str, Any] | None:
+    """What `stillroom teacher` has to do; None: nothing.
+
+    `views` are the views that its models look at in all; a step of training takes a forward pass and about
+    two more for the gradients.
+    """
+    from stillroom.training.head import VIEWS
+
+    config, samples = params.teacher, len(train)
+    if _own(params) is None or (config.train.freeze == "none" and not config.train.epochs):
+        return None
+    divided = config.folds > 1
+    models = config.folds + config.folds_and_whole if divided else 1
+    # of all samples: K models without one fold each are K - 1 models' worth, and one may see all
+    passes = config.folds - 1 + config.folds_and_whole if divided else 1
+    if config.train.freeze == "trunk":
+        views, forwards = (1 + VIEWS) * samples, 1
+    else:
+        views, forwards = passes * config.train.epochs * samples, 3
+    seconds = None if rate is None else views * (rate.render + forwards * rate.forward)
+    return {"models": models, "views": views, "seconds_about": seconds}
+
+
 def _describe(folder: Path, params: "Params", train: "Samples") -> dict[str, Any]:
     """What `teacher.json` says, or will say of a teacher as `teacher` describes it."""
     from stillroom import modalities
@@ -170,7 +201,15 @@ def _describe(folder: Path, params: "Params", train: "Samples") -> dict[str, Any
         "digest": "0" * 64,
         "classes": list(train.classes),
         "input": architecture.spec,
+        **({"folds": _folds(params.teacher.folds, params.teacher.seed, train)} if params.teacher.folds > 1 else {}),
     }
+
+
+def _folds(count: int, seed: int, train: "Samples") -> dict[str, Any]:
+    """What `teacher.json` will say of its folds, as long as it does."""
+    from stillroom.folds import divide
+
+    return {**divide(train, count, seed).describe(), "models": ["0" * 64] * count}
 
 
 def _model(name: str, described: dict[str, Any], params: "Params", modality: "Modality") -> "Model":
@@ -244,6 +283,7 @@ def _show(facts: dict[str, Any], params: "Params") -> None:
     epochs, pays = facts["student_epochs"], facts["pays_after_student_epochs"]
     made = [
         f"{one['arch']} at {one['sees']}, "
+        + (f"{one['folds']} folds, " if one["folds"] else "")
         + (f"in {one['folder']}" if one["trained"] else f"untrained: there is none in {one['folder']} yet")
         for one in facts["teachers"]
     ]
@@ -262,6 +302,11 @@ def _show(facts: dict[str, Any], params: "Params") -> None:
         ),
         ("  of these", ", ".join(f"{name} {_bytes(value)}" for name, value in raw.items())),
     ]
+    fitting = facts["fitting"]
+    if fitting:
+        models = "a model" if fitting["models"] == 1 else f"{fitting['models']} models"
+        about = "" if fitting["seconds_about"] is None else f"about {duration(fitting['seconds_about'])} here: "
+        lines.append(("fitting", f"{about}{models}, {fitting['views']:,} views"))
     if per_view is None:
         lines.append(("students", f"{epochs} epochs of distillation in the matrix"))
     else:

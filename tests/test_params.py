@@ -133,6 +133,7 @@ def test_a_file_that_is_no_params_file_is_refused(tmp_path: Path, content: bytes
 def test_every_preset_is_valid_and_the_committed_params_are_the_embedded_preset() -> None:
     files = [file for file in resources.files("stillroom.presets").iterdir() if file.name.endswith(".yaml")]
     assert {file.name for file in files} == {
+        "born-again.yaml",
         "folder.yaml",
         "sketch40.yaml",
         "stanford40.yaml",

@@ -30,9 +30,9 @@ def _training(folder: Path, repeats: int, batch_size: int | None) -> list[Figure
     samples = photos(folder / "photos", (16 if gpu else 4) * size)
     store = made_up_cache(folder, samples, 8, RECIPE, encoding="float16")
     figures, seconds = steps(samples, store, size, repeats, amp)
-    whole, forward = stage_one(folder, samples, TEACHER, repeats, batch_size or 64, amp)
+    cached, forward = stage_one(folder, samples, TEACHER, repeats, batch_size or 64, amp)
     a_view = {name: one / size for name, one in seconds.items()}
-    return [*figures, whole, _experiment(a_view, forward, 1 / whole.value)]
+    return [*figures, *cached, _experiment(a_view, forward, 1 / cached[0].value)]
 
 
 def _experiment(a_view: dict[str, float], forward: float, cached: float) -> Figure:

@@ -45,7 +45,7 @@ ROW = 40  # dumbbell: height of a family in pixels
 SHORT = 9  # dumbbell: characters of a family that fit before the plot; a longer name stands above its line
 FAR = 2.0  # dumbbell: a teacher farther off than so many times the students' range is not on the axis
 LABEL = 15.0  # dumbbell: room of a number beside its mark on a narrow screen, in percent of the figure
-BARS = 40  # class_change draws at most this many classes
+BARS = 40  # class_change and class_memory draw at most this many classes
 NAME = 28  # class_change: characters of a class name that fit half of a narrow screen
 
 
@@ -331,8 +331,6 @@ def class_change(gains: Sequence[tuple[str, float]]) -> str:
         start, length = (50.0, unit * change) if change > 0 else (50 + unit * change, -unit * change)
         hover = f"<title>{escape(name)}: {minus(signed(change))}</title>"
         kind = "bar" if change > 0 else "bar loss"
-        label = name.replace("_", " ")
-        label = label if len(label) <= NAME else label[: NAME - 1].rstrip() + "…"
         # The name stands on the empty side of zero, so that no gutter is needed.
         label_side, value_side = ("end", "start") if change > 0 else ("start", "end")
         offset = 8 if change > 0 else -8
@@ -340,7 +338,7 @@ def class_change(gains: Sequence[tuple[str, float]]) -> str:
         parts.append(
             f'<g>{hover}<rect class="{kind}" x="{start:.2f}%" y="{y + 4}" width="{length:.2f}%"'
             f' height="{row - 7}" rx="1.5"/>'
-            + _text("50%", y + 15, label, "halo", label_side, dx=-offset)
+            + _text("50%", y + 15, _short(name), "halo", label_side, dx=-offset)
             + _text(
                 f"{end:.2f}%", y + 15, minus(signed(change, 1)), "muted small halo", value_side, dx=offset
             )
@@ -351,6 +349,54 @@ def class_change(gains: Sequence[tuple[str, float]]) -> str:
     return _figure(
         f"change of average precision by class: {up} up, {down} down, of {len(gains)}", bottom + 4, parts
     )
+
+
+def class_memory(pairs: Sequence[tuple[str, float, float]]) -> str:
+    """Accuracy a class of a cross-fitted teacher's models: on samples that they were not fitted to (ring), and
+    that they were (disc).
+
+    Args:
+        pairs: what `table.class_memory` returns, the largest difference first. Of more than 40 classes both
+            ends are drawn.
+    """
+    shown: list[tuple[str, float, float] | None] = list(pairs)
+    if len(pairs) > BARS:
+        shown = [*pairs[: BARS // 2], None, *pairs[-BARS // 2 :]]
+    row, top, left, width = 21, 26, 50.0, 47.0
+    bottom = top + row * len(shown)
+    parts = []
+    for tick in (0, 25, 50, 75, 100):
+        x = left + width * tick / 100
+        parts.append(_line(x, top - 4, x, bottom, "grid"))
+        parts.append(_text(f"{x:.2f}%", top - 11, f"{tick}", "muted small", "middle"))
+    for index, pair in enumerate(shown):
+        y = top + row * index + 11
+        if pair is None:
+            text = f"{len(pairs) - BARS} more classes between"
+            parts.append(_text("50%", y + 4, text, "halo muted small", "middle"))
+            continue
+        name, unseen, seen = pair
+        ring, disc = (left + width * value / 100 for value in (unseen, seen))
+        parts.append(
+            f"<g><title>{escape(name)}: {unseen:.1f} not fitted to, {seen:.1f} fitted to</title>"
+            + _text(f"{left:.2f}%", y + 4, _short(name), "", "end", dx=-12)
+            + _line(ring, y, disc, y, "link" if seen >= unseen else "link loss")
+            + f'<circle class="dot ce" cx="{ring:.2f}%" cy="{y}" r="5"/>'
+            + f'<circle class="dot kd" cx="{disc:.2f}%" cy="{y}" r="5"/></g>'
+        )
+    larger = sum(seen > unseen for _, unseen, seen in pairs)
+    return _figure(
+        f"accuracy of the folds' models by class: higher on samples that they were fitted to in {larger} of "
+        f"{len(pairs)} classes",
+        bottom + 4,
+        parts,
+    )
+
+
+def _short(name: str) -> str:
+    """A class's name as there is room for it."""
+    label = name.replace("_", " ")
+    return label if len(label) <= NAME else label[: NAME - 1].rstrip() + "…"
 
 
 def minus(text: str) -> str:

@@ -65,6 +65,24 @@ Tested = Annotated[dict[str, str], _with("keys", "labels")]
 Digests = Annotated[dict[str, str], _with("init", "order")]
 
 
+class Known(Record):
+    """How well the folds' models know samples of train: percent, nats (`entropy`), and [0, 1] (`confidence`)."""
+
+    accuracy: Percent
+    calibration_error: Percent
+    confidence: float
+    entropy: float
+    per_class: dict[str, Percent]
+
+
+class Folds(Record):
+    """Of a cross-fitted teacher: what its models make of samples that they were fitted to, and were not."""
+
+    count: int
+    in_fold: Known
+    out_of_fold: Known
+
+
 class Teacher(Record):
     """`teacher.json`, with the `metrics.json` beside it."""
 
@@ -82,6 +100,7 @@ class Teacher(Record):
     history: list[Epoch]
     test: Tested
     metrics: Metrics
+    folds: Folds | None = None
 
 
 class Student(Record):

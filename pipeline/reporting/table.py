@@ -9,7 +9,7 @@ import numpy as np
 from stillroom import modalities
 from stillroom.evaluation.agreement import agreement
 from stillroom.reporting import bootstrap
-from stillroom.reporting.records import Runs, Student
+from stillroom.reporting.records import Folds, Runs, Student
 
 METRICS = (("accuracy", "gain"), ("mAP", "mAP_gain"))  # and what results call a gain in it
 
@@ -185,6 +185,17 @@ def class_gains(students: Iterable[Student], arm: str = "kd") -> list[tuple[str,
                 changes.setdefault(name, []).append(mean)
     gains = [(name, round(fmean(values), 10)) for name, values in changes.items()]
     return sorted(gains, key=lambda pair: (-pair[1], pair[0]))
+
+
+def class_memory(folds: Folds) -> list[tuple[str, float, float]]:
+    """Accuracy of a cross-fitted teacher's models by class, in percent, on samples of train.
+
+    Returns:
+        (class, of those that a model was not fitted to, of those that it was), the largest difference first.
+    """
+    seen = folds.in_fold.per_class
+    pairs = [(name, unseen, seen.get(name, unseen)) for name, unseen in folds.out_of_fold.per_class.items()]
+    return sorted(pairs, key=lambda pair: (pair[1] - pair[2], pair[0]))
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -71,27 +71,6 @@ def test_read_cache(finished: Path, tmp_path: Path, backend: str) -> None:
         assert f"view {view}: right in {right:.1%}, the first sample cut at {box}\n" in said
 
 
-def test_linear_head(project: Path) -> None:
-    """The trunk stays as it is, the head learns, and `stillroom teacher` adopts both."""
-    shutil.copy(project / "artifacts/teacher/model.safetensors", project / "start.safetensors")
-    text = (project / "params.yaml").read_text().replace("train: {epochs: 1,", "train: {epochs: 0,")
-    (project / "params.yaml").write_text(
-        text.replace("teacher:\n", "teacher:\n  weights: head.safetensors\n")
-    )
-    said = example(project, "linear_head.py", "start.safetensors")
-    (share,) = re.findall(r"^head.safetensors: right in (\S+)% of 240 views", said)
-    assert float(share) > 50
-    start, made = load_file(project / "start.safetensors"), load_file(project / "head.safetensors")
-    head = {name for name in made if not torch.equal(made[name], start[name])}
-    assert made.keys() == start.keys() and head == {"head.fc.weight", "head.fc.bias"}
-    run_in(project, "stillroom", "teacher")
-    adopted = load_file(project / "artifacts/teacher/model.safetensors")
-    assert all(torch.equal(adopted[name], made[name]) for name in made)
-    run_in(project, "stillroom", "cache", "--replace")
-    store = stillroom.open_cache(project / "artifacts/cache")
-    assert np.mean([store.logits(view).argmax(1) == store.labels for view in (0, 1)]) > 0.5
-
-
 def test_apart(finished: Path) -> None:
     ce = "artifacts/students/vit-ce-0"
     gain, interval = example(finished, "apart.py", ce, VIT).split(maxsplit=1)

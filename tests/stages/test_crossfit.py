@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from stillroom import modalities
 from stillroom.cache.read.backends import open_store
 from stillroom.folds import divide
 from stillroom.modalities import load_samples
+from stillroom.modalities.params import load_params
 from stillroom.provenance.identity import read_teacher
 from stillroom.provenance.teacher import load_teacher
 from tests.conftest import TINY, clean, copy_project, ran, run_in
@@ -269,6 +271,31 @@ def test_a_head_alone_leaves_the_trunk_as_it_is(crossfit: Path) -> None:
 def test_a_head_on_an_untrained_trunk_is_refused(crossfit: Path) -> None:
     said = run_in(crossfit, "stillroom", "teacher", "--set", "teacher.train.freeze=trunk", code=1).stderr
     assert "untrained" in said and "teacher.weights" in said
+
+
+def test_the_page_shows_both(made: Path) -> None:
+    page = (made / "artifacts/report/index.html").read_text()
+    folds = described(made)["folds"]
+    assert f"{COUNT} models, each fitted without one fold" in page
+    assert all(f"{folds[name]['accuracy']:.2f} %" in page for name in ("in_fold", "out_of_fold"))
+
+
+def test_born_again_a_family_teaches_itself(tmp_path: Path) -> None:
+    """The preset's teacher and its student are the same network, from other initial weights."""
+    text = run_in(tmp_path, "stillroom", "preset", "born-again").stdout
+    (tmp_path / "params.yaml").write_text(text)
+    params = load_params(tmp_path / "params.yaml")
+    (family,) = params.student.families
+    images = modalities.get("images")
+    architecture = images.teacher(params)
+    own = images.student(family, params.student.model, architecture.spec)
+    nets = [
+        images.create(one, 40, seed=seed).net.state_dict()
+        for one, seed in ((architecture, params.teacher.seed), (own, params.student.seeds[0]))
+    ]
+    assert {name: one.shape for name, one in nets[0].items()} == {name: one.shape for name, one in nets[1].items()}
+    assert not all(nets[0][name].equal(nets[1][name]) for name in nets[0])
+    assert params.teacher.folds > 1 and "kd" in params.student.arms
 
 
 def test_dvc_sees_folds(crossfit: Path) -> None:

@@ -109,6 +109,29 @@ def test_a_plan_needs_no_teacher_yet_and_says_so(project: Path) -> None:
     assert said.isascii()  # plain where there is no terminal
 
 
+def test_folds_are_planned_as_what_they_cost(project: Path) -> None:
+    """K models without a fold each see K - 1 times all; a view of the cache is looked at once."""
+    folds = ("--set", "teacher.folds=2", "--set", "teacher.train.epochs=6")
+    assert planned(project, *folds)["fitting"] is None  # there is a teacher
+    single = planned(project, "--no-measure")
+    shutil.rmtree(project / "artifacts/teacher")
+    found = planned(project, *folds)
+    assert found["teachers"][0]["folds"] == 2
+    fitting, per_view = found["fitting"], found["seconds_per_view"]
+    assert (fitting["models"], fitting["views"]) == (2, 80 * 6)
+    about = 80 * 6 * (per_view["render"] + 3 * per_view["teacher"])
+    assert fitting["seconds_about"] == pytest.approx(about)
+    assert found["files"] == single["files"]
+    whole = planned(project, *folds, "--no-measure", "--set", "teacher.folds_and_whole=true")["fitting"]
+    assert whole == {"models": 3, "views": 2 * 80 * 6, "seconds_about": None}
+    trunk = planned(project, *folds, "--no-measure", "--set", "teacher.train.freeze=trunk")["fitting"]
+    assert trunk == {"models": 2, "views": 80 * 3, "seconds_about": None}
+    said = run_in(project, "stillroom", "plan", *folds).stdout
+    assert "2 folds" in said and "2 models, 480 views" in said
+    many = run_in(project, "stillroom", "plan", "--set", "teacher.folds=3", code=2).stderr
+    assert "teacher.folds = 3" in many
+
+
 def test_help_gives_the_formula(empty: Path) -> None:
     said = run_in(empty, "stillroom", "plan", "--help").stdout
     assert "views x (rendering + teacher) / teacher" in said
