@@ -106,7 +106,8 @@ def memory(folder: Path, pictures: int = 1000) -> Figure:
         f"with 16 views: {rounded(peaks[0] / 2**20)}",
         round(peaks[1] / peaks[0], 4),
         "<= 1.05",
-        note=f"the most that `stillroom student` held; micro ViT at 32 pixels, 24 epochs on {pictures:,} pictures",
+        note="the most that `stillroom student` held; micro ViT at 32 pixels, 24 epochs on "
+        f"{pictures:,} pictures",
     )
 
 
