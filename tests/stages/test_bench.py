@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from stillroom.benchmarks.stores import memory
 from tests.conftest import run_in
 
 KEYS = {"name", "value", "unit", "comparison", "ratio", "goal", "met"}
@@ -22,6 +23,20 @@ def test_figures_stand_beside_their_comparisons(tmp_path: Path) -> None:
         assert one["ratio"] == pytest.approx(one["value"] / other, rel=0.01)
     assert figures["bytes a view, float16, 40 classes"]["met"] is True
     assert list(tmp_path.iterdir()) == []
+
+
+def test_steps_and_stage_one_are_measured(tmp_path: Path) -> None:
+    command = ["bench", "--only", "training", "--repeats", "1", "--batch-size", "2", "--json"]
+    figures = json.loads(run_in(tmp_path, "stillroom", *command).stdout)["figures"]
+    names = [one["name"] for one in figures]
+    assert len(set(names)) == len(names) == 4
+    assert all(one.keys() >= KEYS and one["value"] > 0 and one["ratio"] > 0 for one in figures)
+
+
+@pytest.mark.slow
+def test_a_student_s_memory_is_measured(tmp_path: Path) -> None:
+    one = memory(tmp_path, pictures=40)
+    assert one.unit == "MiB" and 100 < one.value < 8000 and one.ratio == pytest.approx(1, abs=0.1)
 
 
 def test_in_a_finished_project_dvc_is_timed_too(project: Path) -> None:
