@@ -97,7 +97,7 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
             }
             for name, described in teachers.items()
         ],
-        "fitting": _fitting(params, train, rates.get(_own(params))),
+        "fitting": _fitting(params, train, rates),
         "views": views,
         "samples": samples,
         "classes": len(train.classes),
@@ -158,14 +158,8 @@ def _students(params: "Params") -> tuple[list[str], int]:
     return list(dict.fromkeys(taught)) or known, epochs * len(arms) * len(student.seeds)
 
 
-def _own(params: "Params") -> str | None:
-    """The output whose teacher `stillroom teacher` will fit; None: it has, or teaches nothing here."""
-    outputs = [name for name, folder in params.cache.folders.items() if Path(folder) == TEACHER]
-    return outputs[0] if outputs and not (TEACHER / "teacher.json").exists() else None
-
-
-def _fitting(params: "Params", train: "Samples", rate: "Rate | None") -> dict[str, Any] | None:
-    """What `stillroom teacher` has to do; None: nothing.
+def _fitting(params: "Params", train: "Samples", rates: "dict[str, Rate]") -> dict[str, Any] | None:
+    """What `stillroom teacher` has to do; None: nothing, there is a teacher or none that teaches here.
 
     `views` are the views that its models look at in all; a step of training takes a forward pass and about
     two more for the gradients.
@@ -173,7 +167,10 @@ def _fitting(params: "Params", train: "Samples", rate: "Rate | None") -> dict[st
     from stillroom.training.head import VIEWS
 
     config, samples = params.teacher, len(train)
-    if _own(params) is None or (config.train.freeze == "none" and not config.train.epochs):
+    outputs = [name for name, folder in params.cache.folders.items() if Path(folder) == TEACHER]
+    if not outputs or (TEACHER / "teacher.json").exists():
+        return None
+    if config.train.freeze == "none" and not config.train.epochs:
         return None
     divided = config.folds > 1
     models = config.folds + config.folds_and_whole if divided else 1
@@ -183,6 +180,7 @@ def _fitting(params: "Params", train: "Samples", rate: "Rate | None") -> dict[st
         views, forwards = (1 + VIEWS) * samples, 1
     else:
         views, forwards = passes * config.train.epochs * samples, 3
+    rate = rates.get(outputs[0])
     seconds = None if rate is None else views * (rate.render + forwards * rate.forward)
     return {"models": models, "views": views, "seconds_about": seconds}
 
@@ -201,7 +199,11 @@ def _describe(folder: Path, params: "Params", train: "Samples") -> dict[str, Any
         "digest": "0" * 64,
         "classes": list(train.classes),
         "input": architecture.spec,
-        **({"folds": _folds(params.teacher.folds, params.teacher.seed, train)} if params.teacher.folds > 1 else {}),
+        **(
+            {"folds": _folds(params.teacher.folds, params.teacher.seed, train)}
+            if params.teacher.folds > 1
+            else {}
+        ),
     }
 
 
@@ -305,7 +307,9 @@ def _show(facts: dict[str, Any], params: "Params") -> None:
     fitting = facts["fitting"]
     if fitting:
         models = "a model" if fitting["models"] == 1 else f"{fitting['models']} models"
-        about = "" if fitting["seconds_about"] is None else f"about {duration(fitting['seconds_about'])} here: "
+        about = (
+            "" if fitting["seconds_about"] is None else f"about {duration(fitting['seconds_about'])} here: "
+        )
         lines.append(("fitting", f"{about}{models}, {fitting['views']:,} views"))
     if per_view is None:
         lines.append(("students", f"{epochs} epochs of distillation in the matrix"))

@@ -62,6 +62,7 @@ def of_model(folder: Path) -> "Modality":
 
     Raises:
         DataError: see `get`.
+        WeightsError: it is a cross-fitted teacher without a model of all samples.
     """
     import json
     from contextlib import suppress
@@ -70,8 +71,21 @@ def of_model(folder: Path) -> "Modality":
         with suppress(OSError, ValueError, RecursionError):
             if file.stat().st_size <= LARGEST_RECORD:
                 record = json.loads(file.read_text(encoding="utf-8"))
-                return of_record(record if isinstance(record, dict) else {})
+                record = record if isinstance(record, dict) else {}
+                if "folds" in record and not (folder / "model.safetensors").exists():
+                    raise _only_folds(folder)
+                return of_record(record)
     return get("images")
+
+
+def _only_folds(folder: Path) -> Exception:
+    from stillroom.errors import WeightsError
+
+    return WeightsError(
+        f"{folder} has a model for each fold, and none of all training samples",
+        "it was cross-fitted without teacher.folds_and_whole: which of its models is to answer?",
+        "set teacher.folds_and_whole to true and run `stillroom teacher`, or name another folder",
+    )
 
 
 def load_model(folder: Path | str) -> "Model":

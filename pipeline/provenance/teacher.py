@@ -1,6 +1,6 @@
 """The teacher that a folder with `teacher.json` and its weights holds: one model, or one for each fold."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +31,7 @@ class Teacher:
         folds: of the training samples; None: one model is asked of all.
     """
 
-    models: list[Model]
+    models: Sequence[Model]
     folds: Folds | None = field(default=None)
 
     @property

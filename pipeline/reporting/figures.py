@@ -352,7 +352,7 @@ def class_change(gains: Sequence[tuple[str, float]]) -> str:
 
 
 def class_memory(pairs: Sequence[tuple[str, float, float]]) -> str:
-    """Accuracy a class of a cross-fitted teacher's models: on samples that they were not fitted to (ring), and
+    """Accuracy a class of a cross-fitted teacher's models: on samples that they were not fitted to (ring) and
     that they were (disc).
 
     Args:

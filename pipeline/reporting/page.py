@@ -102,7 +102,9 @@ def page(
         # The pieces below come out of figures.py, which escapes every text itself.
         class_change=Markup(figures.class_change(gains)) if gains else None,
         class_gains=gains,
-        class_memory=Markup(figures.class_memory(table.class_memory(teacher.folds))) if teacher.folds else None,
+        class_memory=Markup(figures.class_memory(table.class_memory(teacher.folds)))
+        if teacher.folds
+        else None,
         curves=curves,
         teacher_curve=Markup(teacher_curve.svg) if teacher_curve else None,
         pictures=pictures,

@@ -66,7 +66,7 @@ Digests = Annotated[dict[str, str], _with("init", "order")]
 
 
 class Known(Record):
-    """How well the folds' models know samples of train: percent, nats (`entropy`), and [0, 1] (`confidence`)."""
+    """How well folds' models know samples of train: percent, nats (`entropy`), and [0, 1] (`confidence`)."""
 
     accuracy: Percent
     calibration_error: Percent

@@ -6,11 +6,8 @@ import shutil
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 import stillroom
 from stillroom.modalities import load_samples

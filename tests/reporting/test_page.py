@@ -283,7 +283,12 @@ def test_a_cross_fitted_teacher_is_shown_with_what_it_knows_by_heart(tmp_path: P
     document = Document(render(crossfit(tmp_path)))
     text = re.sub(r"\s+", " ", document.text)
     assert "5 models, each fitted without one fold" in text
-    for shown in ("56.25 %", "93.75 %", "0.44 nats", "higher on samples that they were fitted to in 20 of 40"):
+    for shown in (
+        "56.25 %",
+        "93.75 %",
+        "0.44 nats",
+        "higher on samples that they were fitted to in 20 of 40",
+    ):
         assert shown in text
     marks = {
         kind: [

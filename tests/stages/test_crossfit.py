@@ -293,7 +293,9 @@ def test_born_again_a_family_teaches_itself(tmp_path: Path) -> None:
         images.create(one, 40, seed=seed).net.state_dict()
         for one, seed in ((architecture, params.teacher.seed), (own, params.student.seeds[0]))
     ]
-    assert {name: one.shape for name, one in nets[0].items()} == {name: one.shape for name, one in nets[1].items()}
+    assert {name: one.shape for name, one in nets[0].items()} == {
+        name: one.shape for name, one in nets[1].items()
+    }
     assert not all(nets[0][name].equal(nets[1][name]) for name in nets[0])
     assert params.teacher.folds > 1 and "kd" in params.student.arms
 
