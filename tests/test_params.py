@@ -168,6 +168,7 @@ TYPES: list[tuple[Callable[[object], bool], list[object]]] = [
 MAY_BE_NULL = {
     "data.path": "",
     "data.skip": "",
+    "data.groups": "",
     "data.split_file": "",
     "views.size": 1,
     "student.model.image_size": 1,
@@ -307,7 +308,7 @@ def test_a_key_with_a_letter_too_many_is_met_with_the_right_one(key: str) -> Non
     assert f"unknown key {key}x; did you mean {key}" in refused(tree)
 
 
-@pytest.mark.parametrize("key", ["data.path", "cache.path", "teacher.weights", "data.skip"])
+@pytest.mark.parametrize("key", ["data.path", "cache.path", "teacher.weights", "data.skip", "data.groups"])
 @pytest.mark.parametrize(
     ("value", "named"), [("a\0b", "no character 0"), ("a" * 300, "longer than a path can be")]
 )

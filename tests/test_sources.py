@@ -34,7 +34,7 @@ def test_the_families_are_the_same_everywhere() -> None:
     assert f"`{' '.join(known)}`" in (ROOT / "docs/students.md").read_text(encoding="utf-8")
     assert f"families=({' '.join(known)})" in (ROOT / "docs/scale.md").read_text(encoding="utf-8")
     for file in resources.files("stillroom.presets").iterdir():
-        if file.name.endswith(".yaml"):
+        if file.name.endswith(".yaml") and file.name != "born-again.yaml":  # one teaches itself there
             assert YAML(typ="safe").load(file.read_text())["student"]["families"] == known
 
 

@@ -98,9 +98,9 @@ def with_folds(train: Samples, described: dict[str, dict[str, Any]], policy: Pol
         ParamsError: views are mixed, and the teachers have not the same folds: they would see other views.
         CacheError: see `folds_of`.
     """
+    folds = {name: folds_of(one, train) for name, one in described.items()}
     if not policy.mixes:
         return train
-    folds = {name: folds_of(one, train) for name, one in described.items()}
     kinds = {None if one is None else one.digest: one for one in folds.values()}
     if len(kinds) > 1:
         counts = (f"{name}: {'none' if one is None else one.count}" for name, one in sorted(folds.items()))

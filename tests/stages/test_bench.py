@@ -29,7 +29,7 @@ def test_steps_and_stage_one_are_measured(tmp_path: Path) -> None:
     command = ["bench", "--only", "training", "--repeats", "1", "--batch-size", "2", "--json"]
     figures = json.loads(run_in(tmp_path, "stillroom", *command).stdout)["figures"]
     names = [one["name"] for one in figures]
-    assert len(set(names)) == len(names) == 4
+    assert len(set(names)) == len(names) == 5
     assert all(one.keys() >= KEYS and one["value"] > 0 and one["ratio"] > 0 for one in figures)
 
 

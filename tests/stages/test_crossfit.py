@@ -156,8 +156,18 @@ def test_a_model_that_is_missing_or_another_is_named(crossfit: Path, fault: str)
 
 def test_another_teacher_than_the_cache_s_is_refused(crossfit: Path) -> None:
     run_in(crossfit, "stillroom", "teacher", "--set", "teacher.seed=1")
+    run_in(crossfit, "stillroom", *KD, code=1)
     said = run_in(crossfit, "stillroom", "cache", code=1).stderr
     assert "outputs.logits.teacher.folds.seed" in said or "outputs.logits.teacher.digest" in said
+
+
+def test_folds_changed_under_a_cache_are_refused_with_both_values(crossfit: Path) -> None:
+    run_in(crossfit, "stillroom", "teacher", "--set", "teacher.folds=2")
+    before = (crossfit / "artifacts/cache/manifest.json").read_bytes()
+    for command in (["cache"], [*KD], ["store", "audit"]):
+        said = run_in(crossfit, "stillroom", *command, code=1).stderr
+        assert re.search(r"teacher\.folds\.count\D+[23]\D+[23]\b", said), said
+    assert (crossfit / "artifacts/cache/manifest.json").read_bytes() == before
 
 
 def test_growth_repair_audit_and_the_other_format_keep_who_is_asked(crossfit: Path) -> None:
