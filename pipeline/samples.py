@@ -37,7 +37,7 @@ class Sample:
     split: str
     label: int
     sha256: str
-    group: str
+    group: str = ""
 
 
 # (the JSON of a row, how many classes there are) -> the row; raises ValueError where it is not sound
@@ -188,7 +188,7 @@ class Samples:
 def _entry(row: Any) -> dict[str, Any]:
     """A row as JSON; the key `group` came later, and most have none."""
     entry = asdict(row)
-    return entry if entry["group"] else {name: value for name, value in entry.items() if name != "group"}
+    return entry if row.group else {name: value for name, value in entry.items() if name != "group"}
 
 
 def _contained(path: str) -> str:
@@ -219,7 +219,8 @@ def checked(entry: dict[str, Any], classes: int) -> dict[str, Any]:
     )
     if not all(sound) or not re.fullmatch("[0-9a-f]{64}", digest):
         raise unsound(row["key"])
-    return row | {"path": _contained(row["path"]), "group": entry.get("group", "")}
+    grouped = {"group": entry["group"]} if entry.get("group") else {}  # a modality may know of none
+    return row | {"path": _contained(row["path"])} | grouped
 
 
 def unsound(key: Any) -> ValueError:
