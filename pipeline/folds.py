@@ -16,6 +16,7 @@ from stillroom.errors import ParamsError, listing
 from stillroom.samples import Samples
 
 SHOWN = 6  # of what is wrong
+MOST = 1000  # folds
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ def divide(train: Samples, count: int, seed: int) -> Folds:
     """Cut the train split into folds: a pure function of seed, keys, labels and groups.
 
     Each class is spread evenly over the folds. What must stay together does: the samples of a group
-    (`Sample.group`), and those with equal files. These are dealt first, the largest first, each to the fold
-    that has least of its classes; then the others. The order among equals is drawn.
+    (`Sample.group`), and those with equal files, also where one belongs to the other. These are dealt first,
+    the largest first, each to the fold that has least of its classes; then the others. The order among equals
+    is drawn.
 
     Args:
         train: the training samples.
@@ -56,11 +58,24 @@ def divide(train: Samples, count: int, seed: int) -> Folds:
         seed: in [0, 2^63).
 
     Raises:
-        ParamsError: a class has fewer samples than there are folds, or a group is larger than a fold.
+        ParamsError: a class has fewer samples than there are folds, a group is larger than a fold, or groups
+            leave a fold empty or a class in one fold alone.
     """
     _check_classes(train, count)
     units = _units(train)
     _check_units(train, units, count)
+    of_row = deal(train, count, seed, units)
+    _check_dealt(train, of_row, count)
+    return Folds(count, seed, of_row, _digest(train, of_row))
+
+
+def deal(train: Samples, count: int, seed: int, units: list[list[int]] | None = None) -> np.ndarray:
+    """As `divide`, whatever comes out: which of `count` parts each row is in, int [N].
+
+    Args:
+        units: rows that stay together; None: those of groups and equal files.
+    """
+    units = _units(train) if units is None else units
     labels = train.labels()
     held = np.zeros((count, len(train.classes)), np.int64)  # samples of each class in each fold
     sizes = np.zeros(count, np.int64)
@@ -74,20 +89,49 @@ def divide(train: Samples, count: int, seed: int) -> Folds:
         sizes[fold] += len(rows)
         for label, number in own.items():
             held[fold, label] += number
-    return Folds(count, seed, of_row, _digest(train, of_row))
+    return of_row
 
 
 def _units(train: Samples) -> list[list[int]]:
-    """The rows that stay together, ascending."""
-    units: dict[tuple[bool, str], list[int]] = defaultdict(list)
+    """The rows that stay together, ascending: by a group, by equal files, or by others between them."""
+    first: dict[tuple[str, str], int] = {}  # a group or a file -> the first row of it
+    above = list(range(len(train)))
+
+    def top(number: int) -> int:
+        while above[number] != number:
+            above[number] = number = above[above[number]]
+        return number
+
     for number, row in enumerate(train.rows):
-        units[bool(row.group), row.group or row.sha256].append(number)
+        for name in [("file", row.sha256), *([("group", row.group)] if row.group else [])]:
+            one, two = sorted((top(first.setdefault(name, number)), top(number)))
+            above[two] = one
+    units: dict[int, list[int]] = defaultdict(list)
+    for number in range(len(train)):
+        units[top(number)].append(number)
     return list(units.values())
 
 
 def _digest(train: Samples, of_row: np.ndarray) -> str:
     lines = (f"{row.key} {fold}" for row, fold in zip(train.rows, of_row.tolist(), strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def well_formed(recorded: Any) -> bool:
+    """Whether this can be what a record or a stranger's manifest says of a cross-fitted teacher."""
+    if not isinstance(recorded, dict):
+        return False
+    count, seed, models = (recorded.get(name) for name in ("count", "seed", "models"))
+    return (
+        type(count) is int
+        and 2 <= count <= MOST
+        and type(seed) is int
+        and 0 <= seed < 2**63
+        and isinstance(recorded.get("digest"), str)
+        and isinstance(models, list)
+        and len(models) == count
+        and all(isinstance(one, str) for one in models)
+    )
 
 
 def _check_classes(train: Samples, count: int) -> None:
@@ -112,5 +156,23 @@ def _check_units(train: Samples, units: list[list[int]], count: int) -> None:
         raise ParamsError(
             f"teacher.folds = {count} makes folds of {largest} samples, and {len(wide)} groups are larger",
             listing(wide, SHOWN),
+            "set teacher.folds to a smaller number, or give the groups finer names",
+        )
+
+
+def _check_dealt(train: Samples, of_row: np.ndarray, count: int) -> None:
+    """Groups may be so few that no way of dealing them is even."""
+    labels = np.array(train.labels())
+    together = [name for label, name in enumerate(train.classes) if len({*of_row[labels == label]}) == 1]
+    empty = count - len({*of_row.tolist()})
+    if together or empty:
+        raise ParamsError(
+            f"teacher.folds = {count}: "
+            + (
+                f"{len(together)} classes would lie in one fold alone"
+                if together
+                else f"{empty} would be empty"
+            ),
+            listing(together, SHOWN) if together else "there are too few groups",
             "set teacher.folds to a smaller number, or give the groups finer names",
         )

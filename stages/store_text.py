@@ -12,6 +12,7 @@ def print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
     from rich.table import Table
 
     from stillroom import modalities
+    from stillroom.folds import well_formed
 
     table = Table(show_header=False, title=f"cache {facts['id'][:16]} in {path}", title_justify="left")
     table.add_column()
@@ -41,7 +42,7 @@ def print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
         seen = modality.shown(entry.get("input", {})) if modality else f"{entry.get('input', '?')}"
         table.add_row(name, f"{kept}, by {layer}{teacher.get('arch', 'unknown')} at {seen}")
         table.add_row("  teacher", teacher.get("digest", "unknown")[:16])
-        if "folds" in teacher:
+        if well_formed(teacher.get("folds")):
             count = teacher["folds"]["count"]
             table.add_row(
                 "  folds", f"{count}: each sample by a model that was fitted to the {count - 1} others"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillroom.errors import ParamsError
-from stillroom.folds import Folds, divide
+from stillroom.folds import MOST, Folds, divide, well_formed
 from stillroom.modalities.images.samples import Sample
 from stillroom.samples import Samples
 
@@ -87,3 +87,36 @@ def test_a_group_larger_than_a_fold_is_refused() -> None:
     with pytest.raises(ParamsError) as caught:
         divide(table([8, 8], groups), 4, 0)
     assert "all of them: 8" in str(caught.value) and "folds of 4 samples" in str(caught.value)
+
+
+@given(st.integers(0, 2**62))
+def test_equal_files_of_two_groups_make_one_of_them(seed: int) -> None:
+    groups = {"0_001": "ada", "0_004": "ada", "0_005": "ben", "0_006": "ben"}
+    samples = table([12], groups, equal={"0_004": "same", "0_005": "same", "0_009": "same"})
+    found = fold_of(samples, divide(samples, 2, seed))
+    assert len({found[key] for key in (*groups, "0_009")}) == 1
+
+
+def test_groups_that_leave_a_class_in_one_fold_or_a_fold_empty_are_refused() -> None:
+    """A model would be asked of a class that it has never seen, or be fitted to all."""
+    owls = {f"1_{number:03}": "owls" for number in range(6)}
+    with pytest.raises(ParamsError, match="class1"):
+        divide(table([54, 6], owls), 3, 0)
+    few = {f"{label}_{number:03}": f"g{(6 * label + number) // 3}" for label in (0, 1) for number in range(6)}
+    with pytest.raises(ParamsError, match="1 would be empty"):
+        divide(table([6, 6], few), 5, 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"count": 0}, {"count": 1}, {"count": 2.0}, {"count": True}, {"count": "2"}, {"count": MOST + 1},
+        {"seed": -1}, {"seed": 2**63}, {"seed": False}, {"seed": None}, {"digest": 3}, {"models": "ab"},
+        {"models": ["a"]}, {"models": ["a", 2]},
+    ],
+)  # fmt: skip
+def test_what_a_stranger_says_of_folds_is_checked(change: dict) -> None:
+    recorded = {"count": 2, "seed": 0, "digest": "d", "models": ["a", "b"]}
+    assert well_formed(recorded)
+    assert not well_formed(recorded | change)
+    assert not well_formed([*recorded]) and not well_formed(None)

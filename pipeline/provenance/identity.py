@@ -11,6 +11,7 @@ from stillroom.cache.format import identity as identities
 from stillroom.cache.format.manifest import Manifest
 from stillroom.cache.format.outputs import kind_of, source_of
 from stillroom.errors import AccessError, CacheError
+from stillroom.folds import well_formed
 from stillroom.modalities.base import Model, Spec
 from stillroom.params import Cache, Params, Teacher, Views
 from stillroom.samples import Samples
@@ -113,7 +114,7 @@ def read_teacher(file: Path) -> dict[str, Any]:
         ("overrides", record["overrides"], isinstance(record["overrides"], dict)),
         ("classes", record["classes"], isinstance(record["classes"], list) and len(record["classes"]) > 0),
         ("digest", record["digest"], isinstance(record["digest"], str)),
-        ("folds", record.get("folds"), _sound_folds(record.get("folds"))),
+        ("folds", record.get("folds"), "folds" not in record or well_formed(record["folds"])),
     ):
         if not sound:
             raise CacheError(
@@ -125,20 +126,6 @@ def read_teacher(file: Path) -> dict[str, Any]:
     if wrong:
         raise CacheError(f"{file} is damaged", wrong, "put the right file back, or run `stillroom teacher`")
     return dict(record)
-
-
-def _sound_folds(folds: Any) -> bool:
-    """Whether this is what `teacher.json` says of folds."""
-    if folds is None:
-        return True
-    models = folds["models"]
-    return (
-        all(isinstance(folds[name], int) and folds[name] >= 0 for name in ("count", "seed"))
-        and isinstance(folds["digest"], str)
-        and isinstance(models, list)
-        and len(models) == folds["count"] > 1
-        and all(isinstance(one, str) for one in models)
-    )
 
 
 def parts(identity: dict[str, Any], outputs: Sequence[str]) -> dict[str, str]:
@@ -259,24 +246,22 @@ def ignored(manifest: Manifest, params: Params) -> list[str]:
 def other_teacher(described: dict[str, Any], teacher: Teacher) -> list[str]:
     """The message where the teacher that is there was made from other parameters."""
     made = described.get("config")
-    asked = teacher.model_dump(mode="json")
     if not isinstance(made, dict):
         return []
-    differ = [
-        f"{key} {value} (params: {asked.get(key)})"
-        for key, value in made.items()
-        if key != "train" and value != asked.get(key)
-    ]
-    train = made.get("train")
-    if isinstance(train, dict):
-        differ += [
-            f"train.{key} {value} (params: {asked['train'].get(key)})"
-            for key, value in train.items()
-            if value != asked["train"].get(key)
-        ]
+    asked, usual = _flat(teacher), _flat(type(teacher)(arch=""))
+    # a key that came later has its default in an older record
+    known = {**usual, **made, **{f"train.{key}": value for key, value in dict(made.get("train", {})).items()}}
+    differ = [f"{key} {known[key]} (params: {value})" for key, value in asked.items() if known[key] != value]
     if not differ:
         return []
     return [f"note: the teacher that is there counts; it was made with {', '.join(differ)}"]
+
+
+def _flat(teacher: Teacher) -> dict[str, Any]:
+    """A section `teacher` by dotted keys."""
+    values = teacher.model_dump(mode="json")
+    train = values.pop("train")
+    return {**values, **{f"train.{key}": value for key, value in train.items()}}
 
 
 def check_growth(manifest: Manifest, identity: dict[str, Any], views: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from stillroom import modalities
 from stillroom.cache.read.store import Store
 from stillroom.errors import CacheError, ParamsError, WeightsError
-from stillroom.folds import Folds, divide
+from stillroom.folds import Folds, divide, well_formed
 from stillroom.modalities.base import Architecture, Model, Policy, Spec
 from stillroom.modalities.weights import weights_digest
 from stillroom.samples import Samples
@@ -75,15 +75,20 @@ def folds_of(described: dict[str, Any], train: Samples) -> Folds | None:
     recorded = described.get("folds")
     if recorded is None:
         return None
-    folds = divide(train, recorded["count"], recorded["seed"])
-    if folds.digest != recorded["digest"]:
-        raise CacheError(
-            "the teacher was fitted in other folds than these training samples fall into",
-            f"digest {recorded['digest'][:16]}... in teacher.json, {folds.digest[:16]}... of the samples "
-            "here: keys, labels or groups changed, and a model could be asked of what it was fitted to",
-            "put the old samples back, or run `stillroom teacher`",
-        )
-    return folds
+    try:
+        folds = divide(train, recorded["count"], recorded["seed"])
+    except ParamsError:
+        here = f"the samples here cannot be cut into {recorded['count']} folds any more"
+    else:
+        if folds.digest == recorded["digest"]:
+            return folds
+        here = f"{folds.digest[:16]}... of the samples here"
+    raise CacheError(
+        "the teacher was fitted in other folds than these training samples fall into",
+        f"digest {recorded['digest'][:16]}... in teacher.json, {here}: keys, labels or groups changed, and a "
+        "model could be asked of what it was fitted to",
+        "put the old samples back, or run `stillroom teacher`",
+    )
 
 
 def with_folds(train: Samples, described: dict[str, dict[str, Any]], policy: Policy) -> Samples:
@@ -102,6 +107,8 @@ def with_folds(train: Samples, described: dict[str, dict[str, Any]], policy: Pol
     if not policy.mixes:
         return train
     kinds = {None if one is None else one.digest: one for one in folds.values()}
+    if not kinds:
+        return train
     if len(kinds) > 1:
         counts = (f"{name}: {'none' if one is None else one.count}" for name, one in sorted(folds.items()))
         raise ParamsError(
@@ -122,14 +129,21 @@ def folds_in(store: Store, train: Samples | None) -> dict[str, np.ndarray]:
     Args:
         train: the training samples that are at hand, if there are any.
     """
-    classes = tuple(str(number) for number in range(int(store.labels.max()) + 1))
-    bare = Samples(
-        "", classes, tuple(_Row(*row) for row in zip(store.keys, store.labels.tolist(), strict=True)), Path()
-    )
+    recorded = {
+        name: folds
+        for name, output in store.manifest.identity["outputs"].items()
+        if well_formed(folds := folds_named(output))
+    }
+    if not recorded:
+        return {}
+    # a label of a stranger's cache may be any number: nothing is made as large as it
+    names = sorted({*store.labels.tolist()})
+    number = {label: place for place, label in enumerate(names)}
+    rows = zip(store.keys, store.labels.tolist(), strict=True)
+    bare = Samples("", tuple(map(str, names)), tuple(_Row(key, number[label]) for key, label in rows), Path())
     known = {}
-    for name, output in store.manifest.identity["outputs"].items():
-        folds = output.get("teacher", {}).get("folds")
-        for samples in (train, bare) if folds else ():
+    for name, folds in recorded.items():
+        for samples in (train, bare):
             if samples is None or len(samples) != len(bare):
                 continue
             with suppress(ParamsError):
@@ -137,6 +151,12 @@ def folds_in(store: Store, train: Samples | None) -> dict[str, np.ndarray]:
                 if divided.digest == folds["digest"]:
                     known[name] = divided.of_row
     return known
+
+
+def folds_named(output: Any) -> Any:
+    """What an entry of `identity["outputs"]` says of folds; None: nothing."""
+    teacher = output.get("teacher") if isinstance(output, dict) else None
+    return teacher.get("folds") if isinstance(teacher, dict) else None
 
 
 @dataclass(frozen=True)

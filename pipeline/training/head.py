@@ -19,17 +19,17 @@ from stillroom.draw import FIT_VIEWS
 from stillroom.errors import ParamsError, StillroomError
 from stillroom.evaluation.forward import outputs_of
 from stillroom.files import whole_file
-from stillroom.folds import divide
+from stillroom.folds import deal
 from stillroom.modalities.base import Model, Policy, ViewRequest
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 from stillroom.views.loader import batches, in_batches
-from stillroom.views.planes import drawn
 
 VIEWS = 2  # that the head is fitted to, beside the evaluation view
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)  # tried in this order, each from where the one before ended
 ASIDE = 5  # one fifth of the samples chooses among them
 STEPS = 100  # of L-BFGS at most
+LAST = 0.05  # of the largest logit: what rounding (bfloat16) may make of them
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def features_of(
         file: named by a digest of all that decides what it holds.
 
     Raises:
+        ParamsError: something is added to what its last layer makes of them.
         StillroomError: the disk is full, or not writable.
     """
     kept = _read(file)
@@ -75,13 +76,16 @@ def features_of(
         return Features(kept, file)
     modality, reader = modalities.get(train.modality), modalities.get(train.modality).reader(train)
     requests = [ViewRequest(row, modality.evaluation(row)) for row in train.rows]
-    for view in range(VIEWS):
-        requests += drawn(policy, seed, train, train.rows, FIT_VIEWS + view)
+    for view in range(VIEWS):  # not mixed: a partner could be of the fold that the head must not see
+        requests += [ViewRequest(row, policy.draw(seed, row, FIT_VIEWS + view)) for row in train.rows]
     model.net.eval()
     progress.start("features", len(requests), "views")
-    parts = []
+    parts: list[np.ndarray] = []
     for raw in batches(modality, reader, in_batches(requests, batch_size), model.spec):
-        parts.append(outputs_of(model, raw, amp, ("pooled",))["pooled"])
+        outputs = outputs_of(model, raw, amp, ("pooled",))
+        if not parts:
+            _check_last(model, outputs)
+        parts.append(outputs["pooled"])
         progress.advance(len(raw))
     progress.finish()
     values = torch.from_numpy(np.concatenate(parts)).reshape(1 + VIEWS, len(train), -1)
@@ -91,6 +95,21 @@ def features_of(
     except OSError as error:
         raise StillroomError(f"{file} cannot be written", str(error), "free the disk, then go on") from None
     return Features(values, file)
+
+
+def _check_last(model: Model, outputs: dict[str, np.ndarray]) -> None:
+    """Refuse a model whose logits are more than its last layer makes of the features."""
+    head = model.head()
+    with torch.no_grad():
+        pooled = torch.from_numpy(outputs["pooled"]).to(head.weight)
+        logits = head(pooled).float().cpu().numpy()
+    apart = float(np.abs(logits - outputs["logits"]).max())
+    if apart > LAST * max(1.0, float(np.abs(logits).max())):
+        raise ParamsError(
+            f"teacher.train.freeze = trunk: the logits of {model.arch} are not those of its last layer",
+            f"they differ by {apart:.3g}: something else is added to them",
+            "set teacher.train.freeze to none, or take another teacher",
+        )
 
 
 def _read(file: Path) -> torch.Tensor | None:
@@ -118,20 +137,10 @@ def fit_head(
         `penalty`, and of each one tried the `surprise`: the mean cross-entropy of what was set aside, nats.
 
     Raises:
-        ParamsError: a class has fewer than two samples.
+        ParamsError: a class has fewer than two samples, or groups leave nothing to set aside.
     """
     labels = torch.tensor(train.labels())
-    part = train.at(rows.tolist())
-    sizes = np.bincount(labels[rows], minlength=len(train.classes))
-    smallest = int(sizes.min())
-    if smallest < 2:
-        raise ParamsError(
-            f"teacher.train.freeze = trunk: {train.classes[int(sizes.argmin())]} has {smallest} samples to "
-            "fit a head to",
-            "a part of each class is set aside to choose the penalty",
-            "add samples, or lower teacher.folds",
-        )
-    aside = divide(part, min(ASIDE, smallest), seed).of_row == 0
+    aside = set_aside(train, rows, seed)
     chosen = _Fit(features, labels, rows[~aside], len(train.classes))
     surprise = {
         penalty: chosen.solve(penalty).surprise(features[0, rows[aside]], labels[rows[aside]])
@@ -145,6 +154,33 @@ def fit_head(
         head.weight.copy_(weight)
         head.bias.copy_(bias)
     return {"penalty": penalty, "surprise": {f"{one:g}": round(value, 5) for one, value in surprise.items()}}
+
+
+def set_aside(train: Samples, rows: np.ndarray, seed: int) -> np.ndarray:
+    """Which of the rows that a head is fitted to choose its penalty, bool [len(rows)].
+
+    Raises:
+        ParamsError: a class has fewer than two samples, or groups leave nothing to set aside.
+    """
+    part = train.at(rows.tolist())
+    sizes = np.bincount(part.labels(), minlength=len(train.classes))
+    smallest = int(sizes.min())
+    if smallest < 2:
+        raise ParamsError(
+            f"teacher.train.freeze = trunk: {train.classes[int(sizes.argmin())]} has {smallest} samples to "
+            "fit a head to",
+            "a part of each class is set aside to choose the penalty",
+            "add samples, or lower teacher.folds",
+        )
+    aside: np.ndarray = deal(part, min(ASIDE, smallest), seed) == 0
+    for what, rest in (("set aside", aside), ("left", ~aside)):
+        if not rest.any():
+            raise ParamsError(
+                f"teacher.train.freeze = trunk: no sample would be {what} to choose the penalty",
+                "groups and equal files stay together, and there are too few",
+                "give the groups finer names (data.groups)",
+            )
+    return aside
 
 
 class _Fit:

@@ -20,6 +20,7 @@ from stillroom.evaluation.cost import flops, latency, parameters
 from stillroom.evaluation.forward import evaluation_logits
 from stillroom.evaluation.metrics import accuracy, summarise
 from stillroom.files import write_json
+from stillroom.folds import well_formed
 from stillroom.modalities.base import Model
 from stillroom.modalities.weights import save_weights
 from stillroom.params import Params, StudentTrain
@@ -27,7 +28,7 @@ from stillroom.progress import Progress
 from stillroom.provenance.ahead import check_arm, late
 from stillroom.provenance.identity import check_against_cache, ignored, input_of, parts, read_teacher
 from stillroom.provenance.probes import check_probes
-from stillroom.provenance.teacher import load_teacher, with_folds
+from stillroom.provenance.teacher import folds_named, load_teacher, with_folds
 from stillroom.samples import Samples
 from stillroom.training.batches import Batch, CachedBatches, Partition
 from stillroom.training.checkpoint import Checkpoint
@@ -223,9 +224,12 @@ def _batches(job: Job, model: Model, chosen: losses.Loss, ranks: Ranks) -> Cache
     if job.online:
         recipe = job.store.manifest.identity["views"]["recipe"]
         policy = modalities.get(train.modality).policy(recipe, "manifest.json")
-        folders = {name: job.params.cache.folder_of(name) or Path() for name in chosen.reads}
-        described = {name: read_teacher(one / "teacher.json") for name, one in folders.items()}
-        train = with_folds(train, described, policy) if described else train
+        # partners are those of the cached views, for an arm without a teacher too
+        outputs = job.store.manifest.identity["outputs"]
+        named = {name: folds_named(one) for name, one in outputs.items()}
+        train = with_folds(
+            train, {name: {"folds": one} for name, one in named.items() if well_formed(one)}, policy
+        )
     return CachedBatches(
         train,
         job.store,

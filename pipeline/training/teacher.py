@@ -29,7 +29,7 @@ from stillroom.provenance.teacher import fold_file
 from stillroom.samples import Samples
 from stillroom.training.batches import Batch, FreshBatches, Partition
 from stillroom.training.checkpoint import DIGITS, Checkpoint
-from stillroom.training.head import Features, features_of, fit_head
+from stillroom.training.head import VIEWS, Features, features_of, fit_head, set_aside
 from stillroom.training.loop import fit
 from stillroom.training.results import described, tested, weights_lines, write_predictions
 
@@ -100,8 +100,8 @@ def train_teacher(
     fits = _fits(folds, config.folds_and_whole, len(train))
     if config.train.freeze == "none":  # a head alone is a matter of seconds
         for number, fit_ in enumerate(fits):
-            if number % ranks.world == ranks.rank and not ranks.first:
-                run.fit(fit_, Progress(), lambda record: None, ranks.local)
+            if ranks.world > 1 and number % ranks.world == ranks.rank:
+                run.fit(fit_, progress, _silent, ranks.local)
     ranks.wait()  # the first one finds what the others have fitted
     if folder is None:
         return {}, []
@@ -139,7 +139,9 @@ class _Run:
         self.modality = modalities.get(samples.modality)
         self.train, self.val, self.test = (samples.in_splits(name) for name in ("train", "val", "test"))
         self.policy = self.modality.policy(params.views.recipe)
-        self.settings = [self.config.model_dump(), self.modality.asked(params.views), self.policy.describe()]
+        # which samples a model is fitted to is said beside these
+        config = self.config.model_dump(exclude={"folds", "folds_and_whole"})
+        self.settings = [config, self.modality.asked(params.views), self.policy.describe()]
         self.kept: list[Kept] = []
         self._features: Features | None = None
         self._weights_reported = False
@@ -191,6 +193,8 @@ class _Run:
             config.seed,
             checkpoint=checkpoint,
         )
+        model.net.zero_grad(set_to_none=True)
+        model.net.cpu()  # the device has room for one at a time
         return _Fitted(model, {"epochs": len(history), "history": history}, checkpoint)
 
     def _fit_head(self, fit_: _Fit, model: Model, progress: Progress, local: int) -> _Fitted:
@@ -199,7 +203,8 @@ class _Run:
         _check_trunk(model)
         if self._features is None:
             seed, train = config.seed, config.train
-            trunk = [weights_digest(model.net), model.spec, self.policy.describe(), seed, train.amp]
+            trunk: list[Any] = [model.arch, model.overrides, weights_digest(model.net), model.spec]
+            trunk += [self.policy.describe(), VIEWS, seed, train.amp]
             digest = _digest([trunk, self.train.digests()])
             file = self.staging / f"teacher.features.{digest[:DIGITS]}.safetensors"
             model.net.to(device(local))
@@ -210,13 +215,16 @@ class _Run:
         model.net.cpu()
         record = fit_head(model, self._features.values, self.train, fit_.rows, config.seed)
         progress.note(f"{fit_.name.replace('.', ' ')}: a head with penalty {record['penalty']:g}")
-        model.net.to(device(local))
         return _Fitted(model, {"epochs": 0, "history": [], "head": record}, None)
 
     def logits(self, model: Model, rows: Samples, progress: Progress, what: str) -> np.ndarray:
         """What a model says of evaluation views, float32 [N, C]."""
         train = self.config.train
-        return evaluation_logits(model, rows, train.batch_size, train.amp, progress, what)
+        model.net.to(device())
+        try:
+            return evaluation_logits(model, rows, train.batch_size, train.amp, progress, what)
+        finally:
+            model.net.cpu()
 
 
 def _write(
@@ -303,14 +311,17 @@ def check_ahead(params: Params, samples: Samples, architecture: Architecture) ->
     """
     check_k(params.cache, len(samples.classes))
     config = params.teacher
-    if config.folds > 1:
-        if config.train.epochs == 0 and config.train.freeze == "none":
-            raise ParamsError(
-                f"teacher.folds = {config.folds}, and teacher.train.epochs = 0 adopts a model as it is",
-                "what it was fitted to is not known here: every fold would have the same model",
-                "set teacher.train.freeze to trunk or epochs to 1 or more, or teacher.folds to 1",
-            )
-        divide(samples.in_splits("train"), config.folds, config.seed)
+    if config.folds > 1 and config.train.epochs == 0 and config.train.freeze == "none":
+        raise ParamsError(
+            f"teacher.folds = {config.folds}, and teacher.train.epochs = 0 adopts a model as it is",
+            "what it was fitted to is not known here: every fold would have the same model",
+            "set teacher.train.freeze to trunk or epochs to 1 or more, or teacher.folds to 1",
+        )
+    train = samples.in_splits("train")
+    folds = divide(train, config.folds, config.seed) if config.folds > 1 else None
+    if config.train.freeze == "trunk":
+        for one in _fits(folds, config.folds_and_whole, len(train)):
+            set_aside(train, one.rows, config.seed)
     return [
         *late(params.teacher.train, "teacher.train"),
         *check_students(params, samples, architecture.spec),

@@ -1,8 +1,10 @@
 """Cross-fitted teachers: each sample is taught by a model that was not fitted to it, by the real commands."""
 
+import copy
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +129,7 @@ def test_two_processes_share_the_folds_and_make_the_same_models(crossfit: Path) 
     start = ["torchrun", "--no-python", "--nproc-per-node=2", "stillroom"]
     said = run_in(crossfit, *start, "teacher").stdout
     assert described(crossfit)["folds"]["models"] == before
-    assert said.count("resumed: 3 of 3 epochs") == 2  # what the other has fitted: fold 1, and the whole
+    assert said.count("resumed: 3 of 3 epochs") == 4  # each was fitted once, by one of the two
 
 
 def test_folds_that_changed_are_refused_with_both(crossfit: Path) -> None:
@@ -308,6 +310,87 @@ def test_born_again_a_family_teaches_itself(tmp_path: Path) -> None:
     }
     assert not all(nets[0][name].equal(nets[1][name]) for name in nets[0])
     assert params.teacher.folds > 1 and "kd" in params.student.arms
+
+
+def test_a_head_sees_nothing_of_its_fold_where_views_are_mixed(crossfit: Path) -> None:
+    """A partner could be of the fold that is left out: a head is fitted to unmixed views."""
+    shutil.copy(crossfit / "artifacts/teacher/model.safetensors", crossfit / "given.safetensors")
+    head = ["--set", "teacher.weights=given.safetensors", "--set", "teacher.train.freeze=trunk"]
+    run_in(crossfit, "stillroom", "teacher", *head)
+    plain = models(crossfit)
+    run_in(crossfit, "stillroom", "teacher", *head, "--set", "views.recipe.mixup=0.8")
+    assert models(crossfit) == plain
+
+
+def test_a_head_with_too_few_samples_is_refused_before_its_features(crossfit: Path) -> None:
+    shutil.copy(crossfit / "artifacts/teacher/model.safetensors", crossfit / "given.safetensors")
+    (crossfit / "artifacts/data/samples.json").write_text(
+        re.sub(
+            r'"split": "train"',
+            '"split": "test"',
+            (crossfit / "artifacts/data/samples.json").read_text(),
+            count=3,
+        )
+    )
+    head = ["--set", "teacher.weights=given.safetensors", "--set", "teacher.train.freeze=trunk"]
+    done = run_in(crossfit, "stillroom", "teacher", *head, "--set", "teacher.folds=1", code=2)
+    assert "1 samples to fit a head to" in done.stderr and "features" not in done.stdout
+
+
+def test_arms_in_the_loop_see_the_same_mixed_views(crossfit: Path) -> None:
+    """`ce`, which asks no teacher, is mixed within folds too."""
+    mixing = ["--set", "views.recipe={name: crop, mixup: 0.8}"]
+    run_in(crossfit, "stillroom", "cache", "--replace", *mixing)
+    for arm in ("ce", "kd"):
+        run_in(crossfit, "stillroom", "student", "--family", "pvt", "--arm", arm, "--online", *mixing)
+    pixels = {
+        json.loads((crossfit / f"artifacts/students/pvt-{arm}-0-online/student.json").read_text())["digests"][
+            "pixels"
+        ]
+        for arm in ("ce", "kd")
+    }
+    assert len(pixels) == 1
+
+
+def test_samples_that_cannot_be_cut_like_that_any_more_are_refused(crossfit: Path) -> None:
+    table = crossfit / "artifacts/data/samples.json"
+    table.write_text(re.sub(r'"split": "train"', '"split": "test"', table.read_text(), count=3))
+    said = (
+        run_in(crossfit, "stillroom", "store", "audit", code=1).stderr
+        + run_in(crossfit, "stillroom", "cache", "--replace", code=1).stderr
+    )
+    assert f"cannot be cut into {COUNT} folds any more" in said
+    assert described(crossfit)["folds"]["digest"][:16] in said
+
+
+@pytest.mark.parametrize(
+    "folds",
+    [[], "5", {}, {"count": 0}, {"count": 3}, {"count": 10**9, "seed": 0, "digest": "", "models": []}],
+)
+def test_a_stranger_s_folds_are_no_harm(crossfit: Path, folds: object) -> None:
+    manifest = open_store(crossfit / "artifacts/cache").manifest
+    identity = copy.deepcopy(manifest.identity)
+    identity["outputs"]["logits"]["teacher"]["folds"] = folds
+    changed = replace(manifest, identity=identity)
+    (crossfit / "artifacts/cache/manifest.json").write_text(changed.to_json())
+    assert "unseen" not in run_in(crossfit, "stillroom", "store", "info").stdout
+    teacher = crossfit / "artifacts/teacher/teacher.json"
+    record = json.loads(teacher.read_text())
+    teacher.write_text(json.dumps(record | {"folds": folds}))
+    said = run_in(crossfit, "stillroom", "cache", "--replace", code=1).stderr
+    assert "teacher.json" in said and ("damaged" in said or "cannot be read" in said)
+
+
+def test_a_teacher_from_before_there_were_folds_is_told_apart(crossfit: Path) -> None:
+    run_in(crossfit, "stillroom", "teacher", "--set", "teacher.folds=1")
+    file = crossfit / "artifacts/teacher/teacher.json"
+    record = json.loads(file.read_text())
+    for name in ("folds", "folds_and_whole"):
+        del record["config"][name]
+    del record["config"]["train"]["freeze"]
+    file.write_text(json.dumps(record))
+    said = run_in(crossfit, "stillroom", "cache", "--replace").stdout
+    assert f"folds 1 (params: {COUNT})" in said and "freeze" not in said
 
 
 def test_dvc_sees_folds(crossfit: Path) -> None:

@@ -23,6 +23,7 @@ from stillroom.modalities.images.render import to_input
 from stillroom.modalities.images.samples import Sample
 from stillroom.params import Train
 from stillroom.progress import Progress
+from stillroom.provenance.teacher import Teacher
 from stillroom.samples import Samples
 from stillroom.teaching.generate import array_specs, divide, generate
 from stillroom.training.batches import CachedBatches, FreshBatches, order
@@ -80,7 +81,7 @@ def fill(
 ) -> int:
     """Compute what is missing; how many blocks that was."""
     todo = divide(staging, views, Ranks(), progress)
-    generate(teacher, samples, recipe, 5, staging, todo, 5, "none", progress)
+    generate(Teacher([teacher]), samples, recipe, 5, staging, todo, 5, "none", progress)
     return len(todo)
 
 

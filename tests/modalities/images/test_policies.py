@@ -31,6 +31,7 @@ from stillroom.modalities.images.render import render, to_input
 from stillroom.modalities.images.samples import Sample
 from stillroom.modalities.images.stored import StoredViews as Stored
 from stillroom.progress import Progress
+from stillroom.provenance import teacher as teachers
 from stillroom.samples import Samples
 from stillroom.teaching.generate import array_specs, divide, generate
 from stillroom.training.batches import CachedBatches, FreshBatches, Partition, mixed_labels
@@ -110,7 +111,17 @@ def cached(samples: Samples, folder: Path, recipe: dict, world: int = 1) -> tupl
     ) as staging:
         blocks = divide(staging, VIEWS, Ranks(), Progress())
         for rank in reversed(range(world)):
-            generate(model, samples, policy, 3, staging, blocks[rank::world], 5, "none", Progress())
+            generate(
+                teachers.Teacher([model]),
+                samples,
+                policy,
+                3,
+                staging,
+                blocks[rank::world],
+                5,
+                "none",
+                Progress(),
+            )
         publish([staging], folder / "cache", "zarr", VIEWS, {}, [])
     return open_store(folder / "cache"), net
 

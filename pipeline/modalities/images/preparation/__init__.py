@@ -39,9 +39,8 @@ def prepare(data: Data, folder: Path, progress: Progress) -> Prepared:
     from stillroom.modalities.images.preparation.validation import hold_out
 
     account = Account()
-    samples = grouped(
-        datasets.load(data, folder, progress, account), Path(data.groups) if data.groups else None
-    )
+    samples = datasets.load(data, folder, progress, account)
+    samples = grouped(samples, Path(data.groups) if data.groups else None, account.skipped)
     if data.val_fraction and len(samples.in_splits("val")):
         raise ParamsError(
             f"data.val_fraction = {data.val_fraction}, and the data set has a validation split of its own",

@@ -1,6 +1,7 @@
 """Which samples belong together, as a table of the user says it."""
 
 import csv
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +12,14 @@ from stillroom.samples import Samples
 COLUMNS = ("file", "group")
 
 
-def grouped(samples: Samples, table: Path | None) -> Samples:
+def grouped(samples: Samples, table: Path | None, skipped: Iterable[str] = ()) -> Samples:
     """The samples with the groups that a table names; those that it does not name have none.
 
     Args:
         samples: of a data set.
         table: CSV, UTF-8, with the columns `file` (a path from the data set's folder) and `group`, and
             perhaps more. None: there is none.
+        skipped: files of the data set that are left out; the table may name them.
 
     Raises:
         DataError: it cannot be read, has no such columns, names a file that is not there, or one twice.
@@ -26,7 +28,7 @@ def grouped(samples: Samples, table: Path | None) -> Samples:
     if table is None:
         return samples
     groups: dict[str, str] = {}
-    known = {composed(row.path) for row in samples.rows}
+    known = {composed(row.path) for row in samples.rows} | {composed(file) for file in skipped}
     unknown, twice = [], []
     for file, group in _lines(table):
         name = composed(file)
