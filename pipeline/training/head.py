@@ -74,12 +74,44 @@ def features_of(
     if kept is not None:
         progress.note("resumed: the trunk's features are there")
         return Features(kept, file)
-    modality, reader = modalities.get(train.modality), modalities.get(train.modality).reader(train)
-    requests = [ViewRequest(row, modality.evaluation(row)) for row in train.rows]
+    requests = _evaluated(train)
     for view in range(VIEWS):  # not mixed: a partner could be of the fold that the head must not see
         requests += [ViewRequest(row, policy.draw(seed, row, FIT_VIEWS + view)) for row in train.rows]
+    pooled = _pooled(model, train, requests, batch_size, amp, progress, "features")
+    values = pooled.reshape(1 + VIEWS, len(train), -1)
+    try:
+        with whole_file(file, durable=False) as stream:
+            stream.write(save({"features": values}))
+    except OSError as error:
+        raise StillroomError(f"{file} cannot be written", str(error), "free the disk, then go on") from None
+    return Features(values, file)
+
+
+def evaluation_features(
+    model: Model, samples: Samples, batch_size: int, amp: str, progress: Progress, what: str
+) -> torch.Tensor:
+    """What a model's head is given of evaluation views, float32 [N, D]."""
+    return _pooled(model, samples, _evaluated(samples), batch_size, amp, progress, what)
+
+
+def _evaluated(samples: Samples) -> list[ViewRequest]:
+    modality = modalities.get(samples.modality)
+    return [ViewRequest(row, modality.evaluation(row)) for row in samples.rows]
+
+
+def _pooled(
+    model: Model,
+    samples: Samples,
+    requests: list[ViewRequest],
+    batch_size: int,
+    amp: str,
+    progress: Progress,
+    what: str,
+) -> torch.Tensor:
+    """What a model's head is given of some views of samples, float32 [len(requests), D]."""
+    modality, reader = modalities.get(samples.modality), modalities.get(samples.modality).reader(samples)
     model.net.eval()
-    progress.start("features", len(requests), "views")
+    progress.start(what, len(requests), "views")
     parts: list[np.ndarray] = []
     for raw in batches(modality, reader, in_batches(requests, batch_size), model.spec):
         outputs = outputs_of(model, raw, amp, ("pooled",))
@@ -88,13 +120,7 @@ def features_of(
         parts.append(outputs["pooled"])
         progress.advance(len(raw))
     progress.finish()
-    values = torch.from_numpy(np.concatenate(parts)).reshape(1 + VIEWS, len(train), -1)
-    try:
-        with whole_file(file, durable=False) as stream:
-            stream.write(save({"features": values}))
-    except OSError as error:
-        raise StillroomError(f"{file} cannot be written", str(error), "free the disk, then go on") from None
-    return Features(values, file)
+    return torch.from_numpy(np.concatenate(parts)).float()
 
 
 def _check_last(model: Model, outputs: dict[str, np.ndarray]) -> None:

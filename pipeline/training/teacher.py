@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from stillroom import modalities
 from stillroom.device import device, environment
@@ -29,7 +30,7 @@ from stillroom.provenance.teacher import fold_file
 from stillroom.samples import Samples
 from stillroom.training.batches import Batch, FreshBatches, Partition
 from stillroom.training.checkpoint import DIGITS, Checkpoint
-from stillroom.training.head import VIEWS, Features, features_of, fit_head, set_aside
+from stillroom.training.head import VIEWS, Features, evaluation_features, features_of, fit_head, set_aside
 from stillroom.training.loop import fit
 from stillroom.training.results import described, tested, weights_lines, write_predictions
 
@@ -144,6 +145,7 @@ class _Run:
         self.settings = [config, self.modality.asked(params.views), self.policy.describe()]
         self.kept: list[Kept] = []
         self._features: Features | None = None
+        self._pooled: dict[str, torch.Tensor] = {}  # by key, of evaluation views
         self._weights_reported = False
 
     def fit(self, fit_: _Fit, progress: Progress, on_epoch: Log, local: int) -> _Fitted:
@@ -220,11 +222,32 @@ class _Run:
     def logits(self, model: Model, rows: Samples, progress: Progress, what: str) -> np.ndarray:
         """What a model says of evaluation views, float32 [N, C]."""
         train = self.config.train
+        if self._features is not None:
+            return self._by_head(model, rows, progress, what)
         model.net.to(device())
         try:
             return evaluation_logits(model, rows, train.batch_size, train.amp, progress, what)
         finally:
             model.net.cpu()
+
+    def _by_head(self, model: Model, rows: Samples, progress: Progress, what: str) -> np.ndarray:
+        """The same where all models have one trunk: it looks at each sample once."""
+        assert self._features is not None
+        if not self._pooled:
+            keys = (row.key for row in self.train.rows)
+            self._pooled = dict(zip(keys, self._features.values[0], strict=True))
+        left = rows.at([number for number, row in enumerate(rows.rows) if row.key not in self._pooled])
+        if len(left):
+            model.net.to(device())
+            train = self.config.train
+            values = evaluation_features(model, left, train.batch_size, train.amp, progress, what)
+            self._pooled |= dict(zip((row.key for row in left.rows), values, strict=True))
+            model.net.cpu()
+        with torch.inference_mode():
+            logits: np.ndarray = model.head()(
+                torch.stack([self._pooled[row.key] for row in rows.rows])
+            ).numpy()
+        return logits
 
 
 def _write(

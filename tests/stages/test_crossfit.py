@@ -266,6 +266,7 @@ def test_a_head_alone_leaves_the_trunk_as_it_is(crossfit: Path) -> None:
     head = ["--set", "teacher.weights=given.safetensors", "--set", "teacher.train.freeze=trunk"]
     said = run_in(crossfit, "stillroom", "teacher", *head).stdout
     assert said.count("features: ") == 1 and "a head with penalty" in said
+    assert said.count("test split: ") == 1 and "fold 0: " not in said  # the trunk looks at nothing twice
     start = load_file(crossfit / "given.safetensors")
     heads = []
     for fold in range(COUNT):
