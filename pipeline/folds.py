@@ -13,10 +13,10 @@ import numpy as np
 
 from stillroom.draw import words
 from stillroom.errors import ParamsError, listing
+from stillroom.params import MOST_FOLDS
 from stillroom.samples import Samples
 
 SHOWN = 6  # of what is wrong
-MOST = 1000  # folds
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def well_formed(recorded: Any) -> bool:
     count, seed, models = (recorded.get(name) for name in ("count", "seed", "models"))
     return (
         type(count) is int
-        and 2 <= count <= MOST
+        and 2 <= count <= MOST_FOLDS
         and type(seed) is int
         and 0 <= seed < 2**63
         and isinstance(recorded.get("digest"), str)

@@ -122,6 +122,7 @@ def _cache_path(path: str) -> str:
     return path.removesuffix("/manifest.json")
 
 
+MOST_FOLDS = 1000  # of a cross-fitted teacher
 FAMILY = r"[a-z0-9][a-z0-9_.]{0,79}"  # a student's family, or a model by its own name
 Arm = Annotated[str, name_like(r"[a-z][a-z0-9_]{0,31}", lambda: list(Losses.model_fields))]
 Range = Annotated[tuple[float, float], BeforeValidator(_range)]
@@ -205,7 +206,7 @@ class Teacher(Section):
     weights: Weights = "none"  # hub | none | a .safetensors file
     seed: Seed = 0
     # cross-fitted: so many models, each fitted without one fold of train, whose outputs it is asked for
-    folds: Annotated[int, Field(ge=1, le=1000)] = 1
+    folds: Annotated[int, Field(ge=1, le=MOST_FOLDS)] = 1
     # and one that is fitted to all of train: what the test split is reported with, and new samples are shown
     folds_and_whole: bool = False
     train: TeacherTrain = TeacherTrain()

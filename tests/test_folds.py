@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillroom.errors import ParamsError
-from stillroom.folds import MOST, Folds, divide, well_formed
+from stillroom.folds import Folds, divide, well_formed
 from stillroom.modalities.images.samples import Sample
+from stillroom.params import MOST_FOLDS
 from stillroom.samples import Samples
 
 
@@ -110,7 +111,8 @@ def test_groups_that_leave_a_class_in_one_fold_or_a_fold_empty_are_refused() -> 
 @pytest.mark.parametrize(
     "change",
     [
-        {"count": 0}, {"count": 1}, {"count": 2.0}, {"count": True}, {"count": "2"}, {"count": MOST + 1},
+        {"count": 0}, {"count": 1}, {"count": 2.0}, {"count": True}, {"count": "2"},
+        {"count": MOST_FOLDS + 1},
         {"seed": -1}, {"seed": 2**63}, {"seed": False}, {"seed": None}, {"digest": 3}, {"models": "ab"},
         {"models": ["a"]}, {"models": ["a", 2]},
     ],

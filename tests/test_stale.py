@@ -6,6 +6,7 @@ constant.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ HARMLESS = {
     "pipeline/machine.py": "how many workers there are, and how much they keep",
     "pipeline/modalities/__init__.py": "finds a modality by its name",
     "pipeline/modalities/params.py": "reads params.yaml, whose values DVC compares itself",
+    "pipeline/progress.py": "what is shown meanwhile",
     "pipeline/provenance/ahead.py": "refuses sooner what another stage would refuse",
     "pipeline/registry.py": "finds a file by its name",
     "pipeline/stopping.py": "signals",
@@ -73,6 +75,7 @@ OF_STAGES = {
 }
 # What is run, one after the other in a finished project, to see what each stage uses
 OTHER = ("views.seed=1", "views.recipe={name: crop, mixup: 0.5}", "cache.store=hdf5", "cache.encoding=topk")
+TRUNK = ("teacher.weights=given.safetensors", "teacher.train.freeze=trunk")
 SHORT = ("student.train.epochs=1", "student.train.warmup_epochs=0")
 RUNS = (
     ("report",),
@@ -82,6 +85,7 @@ RUNS = (
     ("student", "--family", "vit", "--arm", "kd", *SHORT, *OTHER),
     ("report", "student.families=[vit]", "student.arms=[kd]", *OTHER),
     ("cache", "--replace"),
+    ("teacher", *TRUNK),
     ("teacher",),
 )
 STAGES = ("prepare", "teacher", "cache", "student", "report")
@@ -106,6 +110,7 @@ def uses(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     """The files that each stage uses."""
     project = tmp_path_factory.mktemp("used") / "project"
     copy_project(finished, project)
+    shutil.copy(project / "artifacts/teacher/model.safetensors", project / "given.safetensors")
     for stage, *words in RUNS:
         options = [part for word in words for part in (["--set", word] if "=" in word else [word])]
         noted = {used.LOG: str(project / f"{stage}.log"), "STILLROOM_WORKERS": "1"}

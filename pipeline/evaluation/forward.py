@@ -7,7 +7,7 @@ import torch
 
 from stillroom import modalities
 from stillroom.distributed import Ranks
-from stillroom.modalities.base import Model, ViewRequest
+from stillroom.modalities.base import Modality, Model, Reader, ViewRequest
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 from stillroom.views.loader import batches, in_batches
@@ -27,6 +27,34 @@ def outputs_of(model: Model, raw: torch.Tensor, amp: str, take: Sequence[str] = 
     """
     with torch.inference_mode():
         return {name: one.float().cpu().numpy() for name, one in model.run(raw, amp, take=take).items()}
+
+
+def outputs_of_all(
+    model: Model,
+    modality: Modality,
+    reader: Reader,
+    requests: Sequence[ViewRequest],
+    batch_size: int,
+    amp: str,
+    progress: Progress,
+    take: Sequence[str] = (),
+) -> dict[str, np.ndarray]:
+    """A model's outputs of views, in their order; `progress` is advanced.
+
+    Args:
+        model: in any mode; it is put into eval mode.
+        batch_size: views a forward pass.
+        amp, take: see `outputs_of`.
+
+    Returns:
+        likewise, over all; nothing of no view.
+    """
+    model.net.eval()
+    parts = []
+    for raw in batches(modality, reader, in_batches(requests, batch_size), model.spec):
+        parts.append(outputs_of(model, raw, amp, take))
+        progress.advance(len(raw))
+    return {name: np.concatenate([one[name] for one in parts]) for name in parts[0]} if parts else {}
 
 
 def evaluation_logits(
@@ -51,15 +79,11 @@ def evaluation_logits(
         float32 [N, C].
     """
     modality = modalities.get(samples.modality)
-    model.net.eval()
     rows = samples.rows if ranks is None else samples.rows[ranks.rank :: ranks.world]
-    jobs = in_batches([ViewRequest(row, modality.evaluation(row)) for row in rows], batch_size)
+    requests = [ViewRequest(row, modality.evaluation(row)) for row in rows]
+    reader = modality.reader(samples, budget=0)  # each sample is looked at once: nothing is kept
     progress.start(what, len(rows), modality.SAMPLES)
-    parts = []
-    # each sample is looked at once: nothing is kept
-    for raw in batches(modality, modality.reader(samples, budget=0), jobs, model.spec):
-        parts.append(outputs_of(model, raw, amp)["logits"])
-        progress.advance(len(raw))
+    outputs = outputs_of_all(model, modality, reader, requests, batch_size, amp, progress)
     progress.finish()
-    logits = np.concatenate(parts) if parts else np.zeros((0, len(samples.classes)), np.float32)
+    logits = outputs.get("logits", np.zeros((0, len(samples.classes)), np.float32))
     return logits if ranks is None else ranks.interleave(logits, len(samples))

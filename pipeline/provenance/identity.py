@@ -248,10 +248,13 @@ def other_teacher(described: dict[str, Any], teacher: Teacher) -> list[str]:
     made = described.get("config")
     if not isinstance(made, dict):
         return []
-    asked, usual = _flat(teacher), _flat(type(teacher)(arch=""))
-    # a key that came later has its default in an older record
-    known = {**usual, **made, **{f"train.{key}": value for key, value in dict(made.get("train", {})).items()}}
-    differ = [f"{key} {known[key]} (params: {value})" for key, value in asked.items() if known[key] != value]
+    asked, usual = _flat(teacher), _flat(type(teacher).model_construct())
+    train = made.get("train")
+    train = {f"train.{key}": value for key, value in train.items()} if isinstance(train, dict) else {}
+    known = {**usual, **made, **train}  # a key that came later has its default in an older record
+    differ = [
+        f"{key} {known.get(key)} (params: {value})" for key, value in asked.items() if known.get(key) != value
+    ]
     if not differ:
         return []
     return [f"note: the teacher that is there counts; it was made with {', '.join(differ)}"]

@@ -17,13 +17,12 @@ from torch.nn import functional as F
 from stillroom import modalities
 from stillroom.draw import FIT_VIEWS
 from stillroom.errors import ParamsError, StillroomError
-from stillroom.evaluation.forward import outputs_of
+from stillroom.evaluation.forward import outputs_of_all
 from stillroom.files import whole_file
 from stillroom.folds import deal
 from stillroom.modalities.base import Model, Policy, ViewRequest
 from stillroom.progress import Progress
 from stillroom.samples import Samples
-from stillroom.views.loader import batches, in_batches
 
 VIEWS = 2  # that the head is fitted to, beside the evaluation view
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)  # tried in this order, each from where the one before ended
@@ -74,11 +73,17 @@ def features_of(
     if kept is not None:
         progress.note("resumed: the trunk's features are there")
         return Features(kept, file)
-    requests = _evaluated(train)
+    modality = modalities.get(train.modality)
+    reader = modality.reader(train)
+    requests = [ViewRequest(row, modality.evaluation(row)) for row in train.rows]
     for view in range(VIEWS):  # not mixed: a partner could be of the fold that the head must not see
         requests += [ViewRequest(row, policy.draw(seed, row, FIT_VIEWS + view)) for row in train.rows]
-    pooled = _pooled(model, train, requests, batch_size, amp, progress, "features")
-    values = pooled.reshape(1 + VIEWS, len(train), -1)
+    job = (model, modality, reader)
+    _check_last(model, outputs_of_all(*job, requests[:1], batch_size, amp, Progress(), ("pooled",)))
+    progress.start("features", len(requests), "views")
+    pooled = outputs_of_all(*job, requests, batch_size, amp, progress, ("pooled",))["pooled"]
+    progress.finish()
+    values = torch.from_numpy(pooled).reshape(1 + VIEWS, len(train), -1)
     try:
         with whole_file(file, durable=False) as stream:
             stream.write(save({"features": values}))
@@ -91,36 +96,13 @@ def evaluation_features(
     model: Model, samples: Samples, batch_size: int, amp: str, progress: Progress, what: str
 ) -> torch.Tensor:
     """What a model's head is given of evaluation views, float32 [N, D]."""
-    return _pooled(model, samples, _evaluated(samples), batch_size, amp, progress, what)
-
-
-def _evaluated(samples: Samples) -> list[ViewRequest]:
     modality = modalities.get(samples.modality)
-    return [ViewRequest(row, modality.evaluation(row)) for row in samples.rows]
-
-
-def _pooled(
-    model: Model,
-    samples: Samples,
-    requests: list[ViewRequest],
-    batch_size: int,
-    amp: str,
-    progress: Progress,
-    what: str,
-) -> torch.Tensor:
-    """What a model's head is given of some views of samples, float32 [len(requests), D]."""
-    modality, reader = modalities.get(samples.modality), modalities.get(samples.modality).reader(samples)
-    model.net.eval()
-    progress.start(what, len(requests), "views")
-    parts: list[np.ndarray] = []
-    for raw in batches(modality, reader, in_batches(requests, batch_size), model.spec):
-        outputs = outputs_of(model, raw, amp, ("pooled",))
-        if not parts:
-            _check_last(model, outputs)
-        parts.append(outputs["pooled"])
-        progress.advance(len(raw))
+    requests = [ViewRequest(row, modality.evaluation(row)) for row in samples.rows]
+    reader = modality.reader(samples, budget=0)  # each sample is looked at once
+    progress.start(what, len(requests), modality.SAMPLES)
+    outputs = outputs_of_all(model, modality, reader, requests, batch_size, amp, progress, ("pooled",))
     progress.finish()
-    return torch.from_numpy(np.concatenate(parts)).float()
+    return torch.from_numpy(outputs["pooled"])
 
 
 def _check_last(model: Model, outputs: dict[str, np.ndarray]) -> None:

@@ -27,7 +27,7 @@ PARSED = {
     "ada$": "members of a team: tests/team/test_page.py runs their page",
     "make ": "installs, and takes minutes: .ci/run runs them",
     "preset sketch40": "ten minutes: `make demo` runs it with one seed, tests/team/test_page.py with less",
-    "preset born-again": "three minutes: tests/stages/test_crossfit.py goes the same way with less",
+    "preset born-again": "minutes: tests/stages/test_crossfit.py goes the same way with less",
     "dvc exp": "tests/team/test_dvc.py runs experiments, queued and not",
     "--nnodes": "several machines: tests/stages/test_nodes.py runs two agents",
     "stillroom student --family swin --arm kd\n": "four processes: tests/stages/test_resume.py runs such",

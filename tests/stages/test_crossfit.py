@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 from stillroom import modalities
@@ -142,6 +143,29 @@ def test_folds_that_changed_are_refused_with_both(crossfit: Path) -> None:
         said = run_in(crossfit, "stillroom", *command, code=1).stderr
         assert "fitted in other folds" in said and "stillroom teacher" in said
         assert described(crossfit)["folds"]["digest"][:16] in said
+
+
+def test_a_table_of_groups_may_name_what_is_left_out(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for label in ("cat", "dog"):
+            (tmp_path / "photos" / split / label).mkdir(parents=True)
+            for number in range(2):
+                file = tmp_path / "photos" / split / label / f"{number}.png"
+                Image.new("RGB", (20, 20), (number, len(label) * ord(label[0]) % 256, len(split))).save(file)
+    (tmp_path / "params.yaml").write_text(
+        "data: {name: folder, path: photos, skip: skip.txt, groups: groups.csv}\n"
+    )
+    (tmp_path / "skip.txt").write_text("train/cat/1.png\n")
+    table = "file,group\ntrain/cat/1.png,ada\ntrain/dog/0.png,ada\n"
+    (tmp_path / "groups.csv").write_text(table)
+    run_in(tmp_path, "stillroom", "prepare")
+    groups = {
+        row.key: row.group for row in load_samples(tmp_path / "artifacts/data", tmp_path / "photos").rows
+    }
+    assert groups.pop("train/dog/0") == "ada" and set(groups.values()) == {""} and "train/cat/1" not in groups
+    (tmp_path / "groups.csv").write_text(table + "train/cat/9.png,ben\n")
+    said = run_in(tmp_path, "stillroom", "prepare", code=1).stderr
+    assert "train/cat/9.png" in said and "train/cat/1.png" not in said
 
 
 @pytest.mark.parametrize("fault", ["missing", "exchanged"])
@@ -392,6 +416,8 @@ def test_a_teacher_from_before_there_were_folds_is_told_apart(crossfit: Path) ->
     file.write_text(json.dumps(record))
     said = run_in(crossfit, "stillroom", "cache", "--replace").stdout
     assert f"folds 1 (params: {COUNT})" in said and "freeze" not in said
+    file.write_text(json.dumps(record | {"config": {"train": "?"}}))
+    run_in(crossfit, "stillroom", "cache")
 
 
 def test_dvc_sees_folds(crossfit: Path) -> None:
