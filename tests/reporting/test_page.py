@@ -260,7 +260,7 @@ def test_bars_of_losses_go_left_and_of_many_classes_both_ends_are_shown() -> Non
 
 
 def crossfit(folder: Path, classes: list[str] = artifacts.CLASSES) -> Path:
-    """Artifacts of a cross-fitted teacher, which knows every second class by heart."""
+    """Artifacts of a cross-fitted teacher, which has memorised every second class."""
     artifacts.make(folder, classes=classes)
     unseen = {name: 50.0 + index % 7 for index, name in enumerate(classes)}
     seen = {name: 100.0 if index % 2 else unseen[name] for index, name in enumerate(classes)}
@@ -279,7 +279,7 @@ def crossfit(folder: Path, classes: list[str] = artifacts.CLASSES) -> Path:
     return folder
 
 
-def test_a_cross_fitted_teacher_is_shown_with_what_it_knows_by_heart(tmp_path: Path) -> None:
+def test_a_cross_fitted_teacher_is_shown_with_what_it_has_memorised(tmp_path: Path) -> None:
     document = Document(render(crossfit(tmp_path)))
     text = re.sub(r"\s+", " ", document.text)
     assert "5 models, each fitted without one fold" in text
@@ -298,7 +298,7 @@ def test_a_cross_fitted_teacher_is_shown_with_what_it_knows_by_heart(tmp_path: P
         ]
         for kind in ("ce", "kd")
     }
-    # the largest difference first: 50 points where a class of 50.0 is known by heart; none at the end
+    # the largest difference first: 50 points where a class of 50.0 is memorised; none at the end
     gaps = [disc - ring for ring, disc in zip(marks["ce"], marks["kd"], strict=True)]
     assert len(gaps) == 40 and gaps == sorted(gaps, reverse=True) and gaps[-1] == 0
     assert max(marks["kd"]) - marks["ce"][0] == pytest.approx(gaps[0]) and gaps[0] > 20
@@ -308,7 +308,7 @@ def test_without_folds_nothing_is_said_of_them(tmp_path: Path) -> None:
     assert "remembers" not in Document(render(artifacts.make(tmp_path))).text
 
 
-def test_of_many_classes_both_ends_of_what_is_known_by_heart_are_shown() -> None:
+def test_of_many_classes_both_ends_of_what_is_memorised_are_shown() -> None:
     pairs = [(f"class_{index}", 40.0, 100.0 - index / 2) for index in range(101)]
     drawn = Document(figures.class_memory(pairs))
     assert "61 more classes between" in drawn.text
