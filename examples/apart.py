@@ -13,7 +13,8 @@ from safetensors.numpy import load_file
 from stillroom.modalities import load_samples
 from stillroom.reporting.bootstrap import Resamples, gain, score
 
-labels = np.array(load_samples(Path("artifacts/data")).in_splits("test").labels())
+samples = load_samples(Path("artifacts/data"), Path())  # the images themselves are not looked at
+labels = np.array(samples.in_splits("test").labels())
 draws = Resamples(len(labels))
 one, other = (
     score([load_file(f"{folder}/predictions.safetensors")["logits"]], labels, draws)

@@ -68,6 +68,21 @@ def test_read_cache(finished: Path, tmp_path: Path, backend: str) -> None:
         assert f"view {view}: right in {right:.1%}, the first sample cut at {box}\n" in said
 
 
+@pytest.fixture
+def elsewhere(project: Path) -> Path:
+    """A project whose images lie at `data.path`, and are not here."""
+    file = project / "artifacts/data/samples.json"
+    table = json.loads(file.read_text()) | {"root": None, "root_is": "data.path"}
+    file.unlink()  # it may be a link
+    file.write_text(json.dumps(table))
+    return project
+
+
+def test_what_looks_at_answers_needs_no_images(finished: Path, elsewhere: Path) -> None:
+    for name, arguments in (("apart.py", ("artifacts/students/vit-ce-0", VIT)), ("together.py", (VIT,))):
+        assert example(elsewhere, name, *arguments) == example(finished, name, *arguments)
+
+
 def test_apart(finished: Path) -> None:
     ce = "artifacts/students/vit-ce-0"
     gain, interval = example(finished, "apart.py", ce, VIT).split(maxsplit=1)
