@@ -422,6 +422,9 @@ class Student(Section):
     # other training values for single families, all arms: {vit: {lr: 1.0e-4, layer_decay: 0.7}}
     family_train: dict[str, Annotated[dict[str, Any], AfterValidator(_trainable)]] = {}
     losses: Losses = Field(default_factory=lambda: Losses.model_validate({}))
+    # what students see worse than their teacher, while they are trained and on the test split:
+    # {name: NAME, ...} of a corruption of the modality, and what it takes; empty: nothing
+    corruption: Plain = {}
 
     def train_of(self, family: str) -> StudentTrain:
         """How a family is trained: `train`, with what `family_train` says otherwise."""

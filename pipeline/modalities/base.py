@@ -6,16 +6,18 @@ subclass of `Modality`. Nothing outside that folder knows what its samples, view
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
+from pydantic import Field
 
-from stillroom import params
+from stillroom import draw, params
 from stillroom.device import autocast
 from stillroom.errors import ParamsError
-from stillroom.params import Data, Params, Section, StudentModel
+from stillroom.modalities import named
+from stillroom.params import Data, Params, Section, Seed, StudentModel
 from stillroom.progress import Progress
 from stillroom.samples import Sample, Samples
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
+# Draws of a corruption that models are measured on are numbered from here: no epoch ever sees one of them
+EVALUATION_DRAWS = 2**40
 SHEET_VIEWS = 64  # drawn on a sheet; more would be none to look at
 SHEET_CLASSES = 5  # likeliest classes shown for each view
 # name -> (dtype, shape of one view's value)
@@ -34,12 +38,14 @@ Spec = dict[str, Any]
 @dataclass(frozen=True)
 class ViewRequest:
     """All that it takes to render a view: its sample, its parameters and, where another sample is mixed in,
-    that one with its own.
+    that one with its own; and what makes it worse, with its parameters, where a student is to see less than
+    its teacher.
     """
 
     sample: Sample
     parameters: Any
     partner: tuple[Sample, Any] | None = None
+    worse: "tuple[Corruption, Any] | None" = None
 
     def samples(self) -> list[Sample]:
         """Those that are read for it."""
@@ -108,6 +114,59 @@ class Policy(Section):
             if not (name in self.LATER and value == fields[name].default)
         }
         return {"name": type(self).__module__.rpartition(".")[2], **values}
+
+
+class Corruption(Section):
+    """What a student sees worse than its teacher: `draw` is a pure function of its numbers and arguments.
+
+    Its parameters are its fields; they are checked like every key of `params.yaml`. It belongs to the student
+    alone: no cache knows of it, and its random numbers are on a stream of their own (`uniforms` of here).
+    """
+
+    seed: Seed = 0  # of its own draws
+    # epoch: each epoch draws anew; fixed: each sample has one corrupted copy, whatever the epoch
+    draw_at: Literal["epoch", "fixed"] = "epoch"
+    draws: Annotated[int, Field(ge=1, le=1000)] = 4  # of each test sample, whose scores are averaged
+
+    def draw(self, seed: int, sample: Any, number: int) -> Any:
+        """Draw what makes a view of a sample worse.
+
+        Args:
+            seed: in [0, 2^63).
+            sample: what it is like may be looked at, never its position.
+            number: the draw's: the epoch's, 0 for a fixed one, or from `EVALUATION_DRAWS` on.
+        """
+        raise NotImplementedError
+
+    def apply(self, content: Any, drawn: Any) -> Any:
+        """A view made worse; `content` itself where nothing is.
+
+        Args:
+            content: as the modality hands it over, which is not to be changed.
+            drawn: of `draw`.
+        """
+        raise NotImplementedError
+
+    def request(self, request: ViewRequest, number: int) -> ViewRequest:
+        """A view, made worse by a draw."""
+        return replace(request, worse=(self, self.draw(self.seed, request.sample, number)))
+
+    def number(self, epoch: int) -> int:
+        """Which draw an epoch looks at."""
+        return epoch if self.draw_at == "epoch" else 0
+
+    def describe(self) -> dict[str, Any]:
+        """Its name and numbers, as JSON: what records keep, and what `Modality.corruption` takes."""
+        return {"name": type(self).__module__.rpartition(".")[2], **self.model_dump(mode="json")}
+
+
+def uniforms(seed: int, name: str, sample: Any, number: int, count: int) -> np.ndarray:
+    """Random numbers of a corruption: float64 [count] in [0, 1), on a stream that no view is drawn from.
+
+    Args:
+        name: of the corruption: two of them draw apart.
+    """
+    return draw.uniforms(seed, f"corruption {name}\n{sample.key}", number, count)
 
 
 class Reader(Protocol):
@@ -416,6 +475,20 @@ class Modality(ABC):
         Raises:
             CacheError: a field is unknown or lacking, or a value cannot be of these samples.
         """
+
+    # What a student sees worse than its teacher
+
+    def corruption(self, config: dict[str, Any], source: str = "params") -> Corruption | None:
+        """The corruption that `student.corruption` describes; None: it is empty.
+
+        Raises:
+            ParamsError: there is no such corruption, or it does not take these numbers; names the nearest.
+        """
+        return named.corruption(f"stillroom.modalities.{self.NAME}", config, source)
+
+    def corruption_keys(self) -> list[str]:
+        """What any of its corruptions takes."""
+        return named.keys(f"stillroom.modalities.{self.NAME}.corruptions", Corruption)
 
     # The inputs
 

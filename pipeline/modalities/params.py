@@ -123,9 +123,15 @@ def keys() -> list[str]:
 
 
 def keys_and_recipes() -> list[str]:
-    """The same, and what policies take: `views.recipe.scale`, ..."""
-    recipes = [key for name in modalities.names() for key in modalities.get(name).policy_keys()]
-    return [*keys(), *(f"views.recipe.{key}" for key in dict.fromkeys(["name", *recipes]))]
+    """The same, and what policies and corruptions take: `views.recipe.scale`, ..."""
+    kinds = [modalities.get(name) for name in modalities.names()]
+    recipes = [key for kind in kinds for key in kind.policy_keys()]
+    corruptions = [key for kind in kinds for key in kind.corruption_keys()]
+    return [
+        *keys(),
+        *(f"views.recipe.{key}" for key in dict.fromkeys(["name", *recipes])),
+        *(f"student.corruption.{key}" for key in dict.fromkeys(["name", *corruptions])),
+    ]
 
 
 def sections(modality: str, data_set: str | None = None) -> type[Params]:

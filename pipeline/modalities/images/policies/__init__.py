@@ -1,12 +1,10 @@
 """Policies, one a file: `NAME.py` holds one subclass of `Policy`, chosen by `views.recipe.name`."""
 
-from contextlib import suppress
 from typing import Any
 
 from stillroom import registry
-from stillroom.errors import StillroomError
+from stillroom.modalities import named
 from stillroom.modalities.images.fields import Policy
-from stillroom.validation import validated
 
 
 def names() -> list[str]:
@@ -15,30 +13,10 @@ def names() -> list[str]:
 
 
 def make_recipe(config: dict[str, Any], source: str = "params") -> Policy:
-    """The recipe that plain data describes: `{"name": "crop", "scale": [0.35, 1.0], ...}`.
-
-    Args:
-        config: `name`, without which it is `crop`, and what that policy takes.
-        source: where the data is from, for the message.
-
-    Raises:
-        ParamsError: there is no such policy, or it does not take these numbers; names the nearest valid ones.
-    """
-    from stillroom.modalities.params import keys_and_recipes
-
-    values = dict(config)
-    name = values.pop("name", "crop")
-    wrong = f"{source}: views.recipe.name = {name!r}: there is no such policy"
-    registry.check(__name__, str(name), wrong)
-    return validated(
-        registry.entry(__name__, str(name), Policy), values, source, ("views", "recipe"), keys_and_recipes
-    )
+    """The recipe that plain data describes: `{"name": "crop", "scale": [0.35, 1.0], ...}`."""
+    return named.made(__name__, Policy, config, source, ("views", "recipe"), "crop")
 
 
 def keys() -> list[str]:
-    """What any of the policies takes, each key once; a file that holds none takes nothing."""
-    taken: dict[str, None] = {}
-    for name in names():
-        with suppress(StillroomError):
-            taken |= dict.fromkeys(registry.entry(__name__, name, Policy).model_fields)
-    return list(taken)
+    """What any of the policies takes, each key once."""
+    return named.keys(__name__, Policy)
