@@ -54,6 +54,7 @@ student:
   train: {epochs: 4, batch_size: 40, warmup_epochs: 1, drop_path: 0.1}
   family_train: {}
   losses: {ce: {}, kd: {alpha: 0.9, temperature: 2.0}}
+  corruption: {}
 report: {title: tiny}
 """
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from stillroom.reporting.table import METRICS
-from stillroom.reporting.wording import between, family_name, method, percent, size, word
+from stillroom.reporting.wording import between, corruption, family_name, method, percent, size, word
 
 
 def as_markdown(results: dict[str, Any]) -> str:
@@ -26,6 +26,8 @@ def _families(results: dict[str, Any]) -> list[str]:
         f"logits. Initial weights, {word(results, 'inputs')}, order and schedule are the same; "
         f"gain is {arm} - ce in points.",
     ]
+    if "corruption" in results:
+        lines.append(f"Students see their views corrupted: {corruption(results['corruption'])}.")
     if method(results):
         lines.append(method(results))
     lines += [
@@ -35,6 +37,11 @@ def _families(results: dict[str, Any]) -> list[str]:
         f"| teacher | {_cell(teacher['arch'])} | {percent(teacher['accuracy'])} | | "
         f"| {percent(teacher['mAP'])} | | | |",
     ]
+    if corrupted := teacher.get("corrupted"):
+        lines.append(
+            f"| teacher, on what students see | | {percent(corrupted['accuracy'])} | | "
+            f"| {percent(corrupted['mAP'])} | | | |"
+        )
     for line in results["summary"]:
         cells = [_cell(family_name(line["family"])), _cell(line["arch"])]
         for metric, gain in METRICS:

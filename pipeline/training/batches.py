@@ -15,7 +15,7 @@ from stillroom.cache.read.store import Store
 from stillroom.draw import FIT_VIEWS, permutation
 from stillroom.errors import ParamsError
 from stillroom.losses._ensemble import ensemble
-from stillroom.modalities.base import Policy, Spec, Views
+from stillroom.modalities.base import Corruption, Policy, Spec, ViewRequest, Views
 from stillroom.samples import Samples
 from stillroom.views.loader import batches
 from stillroom.views.planes import Asked, Drawn, DrawnViews, Online, Plane, Stored
@@ -113,11 +113,15 @@ class Batches(ABC):
                 ends = np.cumsum([0, *map(len, np.array_split(part, self._partition.world))])
                 own = slice(int(ends[self._partition.rank]), int(ends[self._partition.rank + 1]))
                 pieces.append((part, own, len(part) / len(rows), number == len(parts) - 1))
-        jobs = [[plane.views[row] for row in part[own]] for part, own, _, _ in pieces]
+        jobs = [[self._seen(plane.views[row], epoch) for row in part[own]] for part, own, _, _ in pieces]
         rendered = batches(self.modality, self._reader, jobs, self._spec)
         for (part, own, share, last), inputs in zip(pieces, rendered, strict=True):
             targets = plane.targets(part, own, inputs)
             yield Batch(inputs, self._labels_of(plane.views, part), targets, own, share, last)
+
+    def _seen(self, request: ViewRequest, epoch: int) -> ViewRequest:
+        """What is rendered of a view: the view itself."""
+        return request
 
     def _labels_of(self, views: Views, rows: np.ndarray) -> torch.Tensor:
         labels = self._labels[rows]
@@ -167,6 +171,7 @@ class CachedBatches(Batches):
             loop.
         amp: the teachers' precision.
         features: the output of features to read; None: none.
+        corruption: what the student sees worse than its teacher; None: nothing.
     """
 
     def __init__(
@@ -183,10 +188,11 @@ class CachedBatches(Batches):
         teachers: Sequence[Asked] | None = None,
         amp: str = "none",
         features: str | None = None,
+        corruption: Corruption | None = None,
     ) -> None:
         super().__init__(samples, spec, batch_size, seed, partition)
         self._store, self._outputs, self._temperature = store, outputs, temperature
-        self._features = features
+        self._features, self._corruption = features, corruption
         self._teachers, self._amp = teachers, amp
         self._view_order = view_order
 
@@ -196,6 +202,12 @@ class CachedBatches(Batches):
             return epoch
         return replayed(epoch, self._store.layout.views, self._view_order, self._seed)
 
+    def _seen(self, request: ViewRequest, epoch: int) -> ViewRequest:
+        """A view as the student sees it."""
+        if self._corruption is None:
+            return request
+        return self._corruption.request(request, self._corruption.number(epoch))
+
     def _plane(self, epoch: int) -> Plane:
         view = self.plane(epoch)
         if self._teachers is not None:
@@ -204,7 +216,7 @@ class CachedBatches(Batches):
             drawn = DrawnViews(policy, asked["seed"], self._samples, view)
             together = partial(ensemble, temperature=self._temperature)
             seen = (self.modality, self._reader, self._spec)
-            return Online(drawn, self._teachers, together, seen, self._amp)
+            return Online(drawn, self._teachers, together, seen, self._amp, self._corruption is not None)
         views = self.modality.stored(self._store.parameters(view), self._samples)
         targets = {}
         if self._outputs:
