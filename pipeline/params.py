@@ -130,6 +130,7 @@ Range = Annotated[tuple[float, float], BeforeValidator(_range)]
 Alpha = Annotated[float | tuple[float, float], BeforeValidator(_alpha)]
 Temperature = Annotated[float, Field(gt=0, le=100)]
 Outputs = Annotated[list[str], Field(min_length=1)]
+Levels = Annotated[list[float | int], Field(min_length=1, max_length=20)]
 PathText = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 Folder = Annotated[PathText, AfterValidator(_expanded)]
 Weights = Annotated[PathText, AfterValidator(_weights)]
@@ -443,6 +444,9 @@ class Report(Section):
     """`report`: the page."""
 
     title: str = "stillroom"
+    # curves over how much students see: a key of student.corruption, and the values that the finished students
+    # and the teacher are measured at, as {joints: [0, 4, 8]}; empty: none
+    levels: Annotated[dict[str, Levels], Field(max_length=1)] = {}
 
 
 class Params(Section):

@@ -78,7 +78,7 @@ def _write(params: "Params", folder: Path) -> dict[str, Any]:
     from stillroom.cache.read.remote import is_address
     from stillroom.provenance.identity import check_samples, input_of
     from stillroom.reporting import markdown, page, plots, reading, table
-    from stillroom.reporting.corrupted import with_corrupted
+    from stillroom.reporting.corrupted import level_curves, with_corrupted
 
     entries = _entries(params.student)
     # all that is missing is named at once, before the table is looked for
@@ -93,8 +93,10 @@ def _write(params: "Params", folder: Path) -> dict[str, Any]:
     samples = samples or modalities.load_samples(DATA, data_root(params))
     check_samples(store.manifest, samples.in_splits("train"))
     with shown() as console:
-        runs = with_corrupted(runs, TEACHER, samples.in_splits("test"), console)
-    results = table.summarise(runs)
+        tested = samples.in_splits("test")
+        runs = with_corrupted(runs, TEACHER, tested, console)
+        levels = level_curves(runs, ARTIFACTS, tested, params.report.levels, console)
+    results = table.summarise(runs) | ({} if levels is None else {"levels": levels})
     html = page.page(
         results,
         runs.students,

@@ -12,6 +12,8 @@ def as_markdown(results: dict[str, Any]) -> str:
     lines = [*_families(results), *_cache(results["cache"])]
     if len(arms) > 1:
         lines += _losses(results, arms)
+    if "levels" in results:
+        lines += _levels(results["levels"])
     if len({row["seed"] for row in results["rows"]}) > 1 or len(arms) > 1:
         lines += _students(results)
     return "\n".join(lines) + "\n"
@@ -71,6 +73,16 @@ def _losses(results: dict[str, Any], arms: list[str]) -> list[str]:
         cells = [between(gain.get("accuracy"), gain.get("accuracy_interval")) for gain in gains]
         lines.append(f"| {_cell(family_name(line['family']))} | {' | '.join(cells)} |")
     return lines
+
+
+def _levels(levels: dict[str, Any]) -> list[str]:
+    lines = ["", f"## Accuracy over {levels['key']}", ""]
+    lines += [f"| | {' | '.join(str(value) for value in levels['values'])} |"]
+    lines += [f"|---|{'---:|' * len(levels['values'])}"]
+    rows = {"teacher": levels["teacher"]} if levels["teacher"] else {}
+    for family, arms in levels["students"].items():
+        rows |= {f"{_cell(family_name(family))} {arm}": line for arm, line in arms.items()}
+    return [*lines, *(f"| {name} | {' | '.join(map(percent, line))} |" for name, line in rows.items())]
 
 
 def _students(results: dict[str, Any]) -> list[str]:

@@ -127,6 +127,10 @@ def page(
         teacher_curve=Markup(teacher_curve.svg) if teacher_curve else None,
         pictures=pictures,
         seen=seen,
+        level_curves={
+            family: Markup(figures.level_curves(results["levels"], family, results["arm"]))
+            for family in results.get("levels", {}).get("students", {})
+        },
         corruption=wording.corruption(results["corruption"]) if "corruption" in results else None,
         teacher=teacher,
         manifest=manifest,
