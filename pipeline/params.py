@@ -404,6 +404,9 @@ class StudentTrain(Train):
     epochs: Count = 30
     # where epochs exceed views: the same turn again, or each turn in another order
     view_order: Literal["cycle", "shuffle"] = "cycle"
+    # share of each class's training samples whose labels students are given; of the others they are given
+    # what the teacher says alone
+    labelled: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 def _trainable(values: dict[str, Any]) -> dict[str, Any]:
@@ -444,7 +447,7 @@ class Report(Section):
     """`report`: the page."""
 
     title: str = "stillroom"
-    # curves over how much students see: a key of student.corruption, and the values that the finished students
+    # curves over how much students see: a key of student.corruption, and the values that finished students
     # and the teacher are measured at, as {joints: [0, 4, 8]}; empty: none
     levels: Annotated[dict[str, Levels], Field(max_length=1)] = {}
 

@@ -253,6 +253,7 @@ def _batches(job: Job, model: Model, chosen: losses.Loss, ranks: Ranks) -> Cache
         config.amp,
         chosen.features,
         job.corruption,
+        config.labelled,
     )
 
 
