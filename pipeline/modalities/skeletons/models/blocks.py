@@ -111,7 +111,8 @@ class Classifier(nn.Module):
         full = (x.unflatten(0, (-1, persons)) * share[:, :, None, None, None]).sum(dim=1)
         pooled = self.pooled(self.full(full).mean(dim=2))
         self.edges(distances(pooled))
-        return self.head(pooled.mean(dim=2))
+        logits: Tensor = self.head(pooled.mean(dim=2))
+        return logits
 
 
 def distances(nodes: Tensor) -> Tensor:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 
 from stillroom.errors import ParamsError, WeightsError
 from stillroom.modalities import base
 from stillroom.modalities.base import Architecture, Loaded
-from stillroom.modalities.finished import Part
 from stillroom.modalities.skeletons import layouts
 from stillroom.modalities.skeletons.layouts import Layout
 from stillroom.modalities.skeletons.models import ctrgcn, shiftgcn, spacetime, stgcn
@@ -66,7 +65,8 @@ def _branched(widths: list[int]) -> list[int]:
     return widths
 
 
-Width, Depth = Annotated[int, Field(ge=1, le=1024)], Annotated[int, Field(ge=1, le=32)]
+Width = Annotated[int, Field(ge=1, le=1024)]
+Depth = Annotated[int, Field(ge=1, le=32)]
 
 
 class Shiftgcn(Section):
@@ -119,8 +119,10 @@ KINDS: dict[str, tuple[type[Section], Callable[..., nn.Module]]] = {
 }
 
 
-class Shown(Part):
-    """What a model sees (see `base.Spec`)."""
+class Shown(Section):
+    """What a model sees; the rest of a spec is not looked at."""
+
+    model_config = ConfigDict(extra="ignore")
 
     frames: Frames
     persons: Persons

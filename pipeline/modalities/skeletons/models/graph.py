@@ -38,7 +38,8 @@ def spatial(layout: Layout) -> np.ndarray:
         float32 [3, J, J]: part, source, target.
 
     Source: Yan, Xiong, Lin, "Spatial Temporal Graph Convolutional Networks for Skeleton-Based Action
-    Recognition", AAAI 2018, eq. 8 and section 3.3. The middle is a joint there; of several the nearest counts.
+    Recognition", AAAI 2018, eq. 8 and section 3.3. The middle is one joint there; of several here the
+    nearest counts.
     """
     apart = hops(layout)
     adjacent = apart <= 1

@@ -34,7 +34,7 @@ def frame_shift(x: Tensor, offsets: Tensor, stride: int = 1) -> Tensor:
     Returns:
         [N, C, T', J], T' = T / stride rounded up: frame t is that at stride * t + offset.
     """
-    count, channels, frames, joints = x.shape
+    channels, frames = x.shape[1:3]
     at = torch.arange(0, frames, stride, device=x.device) + offsets[:, None]
     before = at.detach().floor()
     part = (at - before).to(x.dtype)[None, :, :, None]
@@ -43,14 +43,18 @@ def frame_shift(x: Tensor, offsets: Tensor, stride: int = 1) -> Tensor:
 
     def taken(frame: Tensor) -> Tensor:
         rows = first + (frame.clamp(-1, frames) + 1).long()
-        return padded.index_select(1, rows.flatten()).unflatten(1, (channels, -1))
+        found: Tensor = padded.index_select(1, rows.flatten()).unflatten(1, (channels, -1))
+        return found
 
     low = taken(before)
     return low + (taken(before + 1) - low) * part
 
 
 class JointShift(nn.Module):
-    """Shift, mask, linear layer, shift back, batch norm; with a residual path: [N, C, T, J] to [N, W, T, J]."""
+    """Shift, mask, linear layer, shift back, batch norm, residual path: [N, C, T, J] to [N, W, T, J]."""
+
+    there: Tensor
+    back: Tensor
 
     def __init__(self, inner: int, width: int, joints: int) -> None:
         super().__init__()

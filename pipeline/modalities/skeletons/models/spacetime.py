@@ -26,11 +26,12 @@ class Attention(nn.Module):
             self.asked(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
         )
         found = nn.functional.scaled_dot_product_attention(queries, keys, values)
-        return self.out(found.transpose(1, 2).flatten(2))
+        mixed: Tensor = self.out(found.transpose(1, 2).flatten(2))
+        return mixed
 
 
 class Block(nn.Module):
-    """Attention over joints, attention over frames, and a perceptron, [N, T, J, W] each, with residual paths."""
+    """Attention over joints, attention over frames, a perceptron; [N, T, J, W], each with a residual path."""
 
     def __init__(self, width: int, heads: int, ratio: int, drop_path: float) -> None:
         super().__init__()
@@ -48,7 +49,8 @@ class Block(nn.Module):
         x = x + self.drop_path(y)
         y = self.frames(self.norms[1](x).transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, joints))
         x = x + self.drop_path(y.transpose(1, 2))
-        return x + self.drop_path(self.perceptron(self.norms[2](x)))
+        found: Tensor = x + self.drop_path(self.perceptron(self.norms[2](x)))
+        return found
 
 
 class Transformer(nn.Module):
@@ -90,4 +92,5 @@ class Transformer(nn.Module):
         """See the class."""
         x = self.embedding(nn.functional.pad(x, (0, 0, 0, self.padding)))
         x = x.permute(0, 2, 3, 1) + self.joint + self.time
-        return self.norm(self.blocks(x)).permute(0, 3, 1, 2)
+        found: Tensor = self.norm(self.blocks(x)).permute(0, 3, 1, 2)
+        return found

@@ -18,6 +18,8 @@ class GraphConvolution(nn.Module):
     of each other. (The paper multiplies the weights, which makes no new edges; as many parameters.)
     """
 
+    edges: Tensor
+
     def __init__(self, inner: int, width: int, edges: Tensor) -> None:
         super().__init__()
         self.register_buffer("edges", edges, persistent=False)
