@@ -47,8 +47,7 @@ def render(
             f"a clip of {clip.shape[2]} joints in {clip.shape[3] - 1} dimensions: expected "
             f"{len(layout.joints)} ({layout.name}) in {spec['dims']}"
         )
-    content = _resampled(clip, view, spec["frames"], spec["persons"])
-    content = _moved(content, view, layout)
+    content = _moved(_resampled(clip, view, spec["frames"], spec["persons"]), view, layout)
     if worse is not None:
         corruption, drawn = worse
         content = corruption.apply(content, drawn, layout)
@@ -98,12 +97,10 @@ def _resampled(clip: np.ndarray, view: View, frames: int, persons: int) -> np.nd
     with np.errstate(all="ignore"):  # whatever stands where no joint is
         between = before + (after - before) * share
     if not (here & there).all():
-        between = np.where(
-            (here & there)[..., None], between, np.where(here[..., None], before, after)
-        )
+        between = np.where((here & there)[..., None], between, np.where(here[..., None], before, after))
         between[~(here | there)] = _absent(clip.shape[-1])
     if len(chosen) == persons:
-        return between
+        return np.asarray(between)
     content = np.empty((persons, *between.shape[1:]), np.float32)
     content[: len(chosen)] = between
     content[len(chosen) :] = _absent(clip.shape[-1])

@@ -1,1 +1,1 @@
-"""Corruptions, one a file: `NAME.py` holds one subclass of `Corruption`, chosen by `student.corruption.name`."""
+"""Corruptions of clips, one a file: `NAME.py` holds one subclass of `Corruption`, which is found by its name."""
