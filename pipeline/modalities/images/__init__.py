@@ -104,10 +104,10 @@ class Images(Modality):
         return prepared.samples
 
     def look(self, data: Data, memory: Path) -> dict[str, Any]:
-        from stillroom.modalities.images.preparation import source
+        from stillroom.modalities import source
 
         assert isinstance(data, settings.Data)
-        return source.look(data, memory)
+        return source.look(data, memory, [data.split_file])
 
     def account(self, folder: Path, samples: Samples) -> DataAccount:
         from stillroom.modalities.images.preparation import summary
