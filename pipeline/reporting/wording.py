@@ -84,7 +84,11 @@ def method(results: dict[str, Any]) -> str:
 
 def corruption(described: dict[str, Any]) -> str:
     """A corruption with its numbers: `joint_loss (joints 8), drawn anew each epoch`."""
-    own = {name: value for name, value in described.items() if name not in ("name", *SHARED)}
+    own = {
+        name: value
+        for name, value in described.items()
+        if name not in ("name", *SHARED) and value is not False and value is not None
+    }
     numbers = ", ".join(f"{name} {_compact(value)}" for name, value in own.items())
     draws = "one fixed draw a sample" if described.get("draw_at") == "fixed" else "drawn anew each epoch"
     return f"{described['name']}{f' ({numbers})' if numbers else ''}, {draws}"

@@ -81,7 +81,9 @@ def standing(dice: Dice, time: np.ndarray, loose: float = 1.0) -> Pose:
 
     def sway(spread: float) -> np.ndarray:
         amount = dice.near(0, spread) * loose
-        return beat(time, dice.near(0, 0.6 * spread), amount, dice.unit()) * beat(time * dice.near(1, 0.5), 1, 0.5)
+        return beat(time, dice.near(0, 0.6 * spread), amount, dice.unit()) * beat(
+            time * dice.near(1, 0.5), 1, 0.5
+        )
 
     stride, spread, bent = dice.near(0, 10), dice.between(2, 11), dice.between(2, 14)
     legs = [
@@ -100,7 +102,9 @@ def bend(pose: Pose, knee: np.ndarray, share: float) -> None:
         leg.hip = leg.hip + share * knee
 
 
-def joined(pose: Pose, middle: np.ndarray, width: float = 0.11, arm: float = 0.325, apart: float = 0.03) -> None:
+def joined(
+    pose: Pose, middle: np.ndarray, width: float = 0.11, arm: float = 0.325, apart: float = 0.03
+) -> None:
     """Put both hands side by side at [T, 3] (forward, to the left, up) from the middle of the shoulders, in
     lengths of an arm.
     """
@@ -209,7 +213,9 @@ def squat(dice: Dice, time: np.ndarray) -> Pose:
     for number in range(2):
         pose.legs[number].spread = np.full_like(time, wide)
         if style == "forward":
-            pose.hands[number] = through(down, (0.0, moved(dice, IDLE[0], 0.05)), (dice.between(0.6, 1), front))
+            pose.hands[number] = through(
+                down, (0.0, moved(dice, IDLE[0], 0.05)), (dice.between(0.6, 1), front)
+            )
         elif style != "idle":
             place: Hand = (0.1, 0.25, 0.4) if style == "head" else (0.35, -0.1, -0.1)
             pose.hands[number] = np.tile(moved(dice, place, 0.05), (len(time), 1))
@@ -220,7 +226,11 @@ def sit_down(dice: Dice, time: np.ndarray) -> Pose:
     """Down onto a seat and there, or also up again."""
     phase = once(dice, time)
     again = dice.chance(0.3)
-    down = through(phase, (0, 0), (0.38, 1), (0.65, 1), (1, 0)) if again else through(phase, (0.05, 0), (0.75, 1))
+    down = (
+        through(phase, (0, 0), (0.38, 1), (0.65, 1), (1, 0))
+        if again
+        else through(phase, (0.05, 0), (0.75, 1))
+    )
     moving = 4 * down * (1 - down)
     pose = standing(dice, time)
     bend(pose, dice.between(70, 100) * down, dice.between(0.82, 1.02))
@@ -243,7 +253,9 @@ def wave(dice: Dice, time: np.ndarray) -> Pose:
         raised = raised * through(time, (dice.between(0.65, 0.85), 1), (dice.between(0.92, 1.1), 0))
     place = np.array(moved(dice, (0.35, 0.4, 0.5), 0.25))
     wide, forth = dice.between(0.13, 0.38), dice.between(0, 0.2)
-    swing = np.stack([forth * beat(phase, 0, 1), wide * beat(phase, 0, 1), beat(phase, 0, 0.06, 0.25)], axis=-1)
+    swing = np.stack(
+        [forth * beat(phase, 0, 1), wide * beat(phase, 0, 1), beat(phase, 0, 0.06, 0.25)], axis=-1
+    )
     number = dice.pick((0, 1))
     rest = np.array(idle_hand(dice))
     pose.hands[number] = rest + raised[:, None] * (place + swing - rest)
@@ -288,8 +300,12 @@ def throw(dice: Dice, time: np.ndarray) -> Pose:
         )
     toward = 1 if number == 1 else -1  # to its left turns the right shoulder forward
     turn = dice.between(10, 38)
-    pose.twist = pose.twist + toward * through(phase, (0, 0), (release - 0.2, -turn), (release + 0.1, turn), (1, 0))
-    pose.lean = pose.lean + through(phase, (0, 0), (release - 0.2, -9), (release + 0.12, dice.between(5, 26)), (1, 0))
+    pose.twist = pose.twist + toward * through(
+        phase, (0, 0), (release - 0.2, -turn), (release + 0.1, turn), (1, 0)
+    )
+    pose.lean = pose.lean + through(
+        phase, (0, 0), (release - 0.2, -9), (release + 0.12, dice.between(5, 26)), (1, 0)
+    )
     step(pose, dice, 1 - number, through(phase, (release - 0.25, 0), (release, 1), (0.9, 1), (1.0, 0.5)))
     return pose
 
@@ -315,7 +331,9 @@ def punch(dice: Dice, time: np.ndarray) -> Pose:
     # a windup makes a fist's way like a throw's
     pull = dice.between(0, 0.45) * through(phase, (0.1, 0), (0.45 - wide, 1), (0.5, 0))
     drawn_back = np.array([-0.8, 0.4, 0.2])
-    pose.hands[number] = guard_place + hit[:, None] * (np.array(out) - guard_place) + pull[:, None] * drawn_back
+    pose.hands[number] = (
+        guard_place + hit[:, None] * (np.array(out) - guard_place) + pull[:, None] * drawn_back
+    )
     if dice.chance(0.7):
         sway = np.stack([beat(time * 2, 0, 0.05, dice.unit()) for _ in range(3)], axis=-1)
         pose.hands[1 - number] = np.array(moved(dice, guard, 0.08)) + sway
@@ -336,7 +354,9 @@ def kick(dice: Dice, time: np.ndarray) -> Pose:
     high, back, hit = dice.between(28, 95), dice.between(5, 38), dice.between(0.48, 0.6)
     leg, other = pose.legs[number], pose.legs[1 - number]
     leg.hip = leg.hip + through(phase, (0, 0), (hit - 0.22, -back), (hit, high), (0.95, 0))
-    leg.knee = leg.knee + through(phase, (0, 0), (hit - 0.16, dice.between(40, 95)), (hit, 2), (0.8, 20), (1, 0))
+    leg.knee = leg.knee + through(
+        phase, (0, 0), (hit - 0.16, dice.between(40, 95)), (hit, 2), (0.8, 20), (1, 0)
+    )
     leg.spread = leg.spread + through(phase, (hit - 0.2, 0), (hit, dice.near(0, 14)), (0.9, 0))
     other.hip = other.hip * 0.5
     other.knee = other.knee + through(phase, (0, 0), (hit - 0.2, dice.between(5, 25)), (hit, 8), (1, 0))
@@ -348,7 +368,9 @@ def kick(dice: Dice, time: np.ndarray) -> Pose:
         ways: tuple[Hand, Hand] = ((0.1, 0.7, -0.35), (0.4, 0.5, -0.45))
         for one in range(2):
             out = moved(dice, ways[int(one == number)], 0.2)
-            pose.hands[one] = through(phase, (0, idle_hand(dice)), (hit - 0.1, out), (1, moved(dice, IDLE[0])))
+            pose.hands[one] = through(
+                phase, (0, idle_hand(dice)), (hit - 0.1, out), (1, moved(dice, IDLE[0]))
+            )
     return pose
 
 
@@ -390,7 +412,9 @@ def lift(dice: Dice, time: np.ndarray) -> Pose:
     angle = np.radians(0.75 * depth)
     low: Hand = (float(0.97 * np.sin(angle)), 0.0, float(-0.97 * np.cos(angle)))
     end = dice.pick(((0.55, 0.0, -0.35), (0.45, 0.0, -0.6), (0.45, 0.0, 0.1), (0.2, 0.0, 1.0)))
-    middle = through(phase, (0, (0.25, 0, -0.9)), (grasp, low), (grasp + 0.06, low), (gone, moved(dice, end, 0.08)))
+    middle = through(
+        phase, (0, (0.25, 0, -0.9)), (grasp, low), (grasp + 0.06, low), (gone, moved(dice, end, 0.08))
+    )
     before = [np.array(idle_hand(dice)) for _ in range(2)]
     joined(pose, middle, apart=dice.between(0.03, 0.12))
     share = through(phase, (0, 0), (0.7 * grasp, 1))[:, None]
