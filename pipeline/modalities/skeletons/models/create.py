@@ -211,10 +211,10 @@ def check_spec(spec: Any) -> str:
         layouts.read(Shown.model_validate(spec).layout, "input.layout")
     except ValidationError as error:
         fault = error.errors()[0]
-        name = ".".join(map(str, ("input", *fault["loc"])))
-        return f"{name} is missing" if fault["type"] == "missing" else f"{name} = {fault['input']!r:.80}"
+        value = None if fault["type"] == "missing" else fault["input"]
+        return f"{'.'.join(map(str, ('input', *fault['loc'])))} = {value!r:.80}"
     except ParamsError as error:
-        return f"input.layout = {spec['layout']!r:.80} ({error.what})"
+        return error.what
     return ""
 
 

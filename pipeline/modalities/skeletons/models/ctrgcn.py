@@ -54,9 +54,10 @@ class GraphConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, T, J] to [N, W, T, J]."""
-        edges = self.edges.unbind()
-        y = torch.stack([part(x, one, self.alpha) for part, one in zip(self.parts, edges, strict=True)])
-        return torch.relu(self.norm(y.sum(dim=0)) + self.residual(x))
+        first, *others = (part(x, self.edges[place], self.alpha) for place, part in enumerate(self.parts))
+        for other in others:
+            first = first + other
+        return torch.relu(self.norm(first) + self.residual(x))
 
 
 class Frames(nn.Module):

@@ -8,13 +8,13 @@ from stillroom.modalities.skeletons.layouts import Layout
 def hops(layout: Layout) -> np.ndarray:
     """How many edges lie between two joints: int64 [J, J]; J where no path leads from one to the other."""
     count = len(layout.joints)
-    neighbours = np.eye(count, dtype=bool)
+    neighbours = np.eye(count, dtype=np.float32)
     for a, b in layout.edges():
-        neighbours[a, b] = neighbours[b, a] = True
-    found, reached = np.full((count, count), count, np.int64), np.eye(count, dtype=bool)
+        neighbours[a, b] = neighbours[b, a] = 1
+    found, reached = np.full((count, count), count, np.int64), np.eye(count, dtype=np.float32)
     for step in range(count):
-        found[reached] = np.minimum(found[reached], step)
-        reached = reached @ neighbours
+        found[(reached > 0) & (found > step)] = step
+        reached = np.minimum(reached @ neighbours, 1)
     return found
 
 

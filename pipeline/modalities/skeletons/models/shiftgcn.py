@@ -42,7 +42,7 @@ def frame_shift(x: Tensor, offsets: Tensor, stride: int = 1) -> Tensor:
     first = torch.arange(channels, device=x.device)[:, None] * (frames + 2)
 
     def taken(frame: Tensor) -> Tensor:
-        rows = first + (frame.clamp(-1, frames) + 1).long()
+        rows = first + frame.long().clamp(-1, frames) + 1
         found: Tensor = padded.index_select(1, rows.flatten()).unflatten(1, (channels, -1))
         return found
 
