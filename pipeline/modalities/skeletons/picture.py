@@ -75,7 +75,8 @@ def window_of(rendered: np.ndarray) -> Window:
         return Window(0.0, 0.0, 1.0)
     low, high = points.min(axis=0), points.max(axis=0)
     half = float((high - low).max()) / 2
-    return Window(*((low + high) / 2).tolist(), half or 1.0)
+    x, y = ((low + high) / 2).tolist()
+    return Window(x, y, half or 1.0)
 
 
 def figure(joints: np.ndarray, layout: Layout, window: Window, side: int) -> Image.Image:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -64,7 +65,8 @@ def sheet(
         title, subtitle: the lines on top.
     """
     requests = requests[:SHEET_VIEWS]
-    sample, layout = requests[0].sample, layout_of(spec)
+    sample: Any = requests[0].sample
+    layout = layout_of(spec)
     clip = reader[sample]
     columns = 1 if len(requests) <= ALONE else 2
     wide = columns * (WIDE + GAP) - GAP
@@ -113,7 +115,7 @@ def told(view: View, frames: int, dims: int) -> str:
     if any(angles):
         words.append("turned " + ", ".join(f"{math.degrees(angle):.0f}°" for angle in angles))
     if view.scale != 1:
-        words.append(f"x {view.scale:.2f}")
+        words.append(f"scaled {view.scale:.2f}")
     if any(view.shear):
         words.append(f"sheared {view.shear[0]:.2f}, {view.shear[1]:.2f}")
     return " · ".join(words)
