@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from stillroom.modalities import base
 from stillroom.modalities.base import Spec
-from stillroom.modalities.skeletons.corrupted import Corruption
 from stillroom.modalities.skeletons.fields import View
 from stillroom.modalities.skeletons.layouts import LAYOUTS, Layout, read
 from stillroom.modalities.skeletons.measures import by_motion, present, spread
@@ -17,7 +17,7 @@ LEAST_SCORE = 1e-3  # of a joint that is there: above 0, which marks those that 
 
 
 def render(
-    clip: np.ndarray, view: View, spec: Spec, worse: tuple[Corruption, Any] | None = None
+    clip: np.ndarray, view: View, spec: Spec, worse: tuple[base.Corruption, Any] | None = None
 ) -> np.ndarray:
     """Choose the persons, crop, resample, mirror, rotate, shear, make worse, normalise and scale, in this
     order.
@@ -49,8 +49,8 @@ def render(
         )
     content = _moved(_resampled(clip, view, spec["frames"], spec["persons"]), view, layout)
     if worse is not None:
-        corruption, drawn = worse
-        content = corruption.apply(content, drawn, layout)
+        corruption: Any = worse[0]  # one of skeletons, which takes their layout too
+        content = corruption.apply(content, worse[1], layout)
     return _normalised(content, view.scale)
 
 

@@ -1,1 +1,1 @@
-"""Corruptions of clips, one a file: `NAME.py` holds one subclass of `Corruption`, which is found by its name."""
+"""Corruptions of clips, one a file: `NAME.py` holds one subclass of `Corruption` and gives it its name."""
