@@ -13,6 +13,7 @@ from stillroom.modalities.skeletons.datasets.sketch_skeletons.dice import Dice
 from stillroom.modalities.skeletons.datasets.sketch_skeletons.figure import Leg, Pose
 
 Hand = tuple[float, float, float]
+WIDTH, ARM = 0.11, 0.325  # half the width of usual shoulders and the length of a usual arm, in heights
 # what an arm does that has nothing to do: it hangs, rests on the hip, on the thigh, before the body or on the
 # chest
 IDLE: tuple[Hand, ...] = (
@@ -73,15 +74,15 @@ def moved(dice: Dice, hand: Hand, spread: float = 0.1) -> Hand:
 
 
 def idle_hand(dice: Dice) -> Hand:
+    """Where a hand is that has nothing to do."""
     return moved(dice, dice.pick(IDLE), 0.07)
 
 
-def standing(dice: Dice, time: np.ndarray, loose: float = 1.0) -> Pose:
+def standing(dice: Dice, time: np.ndarray) -> Pose:
     """A figure that stands, sways a little, and whose arms are idle."""
 
     def sway(spread: float) -> np.ndarray:
-        amount = dice.near(0, spread) * loose
-        return beat(time, dice.near(0, 0.6 * spread), amount, dice.unit()) * beat(time * dice.near(1, 0.5), 1, 0.5)
+        return beat(time * dice.near(1, 0.6), dice.near(0, 0.6 * spread), dice.near(0, spread), dice.unit())
 
     stride, spread, bent = dice.near(0, 10), dice.between(2, 11), dice.between(2, 14)
     legs = [
@@ -100,12 +101,15 @@ def bend(pose: Pose, knee: np.ndarray, share: float) -> None:
         leg.hip = leg.hip + share * knee
 
 
-def joined(pose: Pose, middle: np.ndarray, width: float = 0.11, arm: float = 0.325, apart: float = 0.03) -> None:
-    """Put both hands side by side at [T, 3] (forward, to the left, up) from the middle of the shoulders, in
-    lengths of an arm.
+def joined(pose: Pose, middle: np.ndarray, apart: float = 0.03) -> None:
+    """Put both hands side by side, in lengths of an arm.
+
+    Args:
+        middle: [T, 3], forward, to the left and up from the middle of the shoulders.
+        apart: half of what is between the hands, in heights of a body.
     """
     for number, side in enumerate((1.0, -1.0)):
-        out = side * middle[:, 1] - width / arm + apart / arm
+        out = side * middle[:, 1] - (WIDTH - apart) / ARM
         pose.hands[number] = np.stack([middle[:, 0], out, middle[:, 2]], axis=-1)
 
 
@@ -134,8 +138,9 @@ def gait(dice: Dice, time: np.ndarray, phase: np.ndarray, stride: float, swing: 
 
 
 def walk(dice: Dice, time: np.ndarray) -> Pose:
+    """A gait with a foot on the floor at all times."""
     phase = cycles(dice, time, 1.2, 3.4)
-    pose = gait(dice, time, phase, dice.between(17, 32), dice.between(28, 62), dice.between(12, 42))
+    pose = gait(dice, time, phase, dice.between(17, 32), dice.between(28, 56), dice.between(12, 42))
     pose.lean = pose.lean + dice.between(0, 9)
     pose.lift = np.abs(beat(phase, 0, 0.012))
     pose.travel = time * dice.between(0, 1.6)
@@ -143,6 +148,7 @@ def walk(dice: Dice, time: np.ndarray) -> Pose:
 
 
 def run(dice: Dice, time: np.ndarray) -> Pose:
+    """A gait with longer steps, elbows bent and a moment in the air."""
     phase = cycles(dice, time, 1.8, 4.2)
     pose = gait(dice, time, phase, dice.between(25, 48), dice.between(52, 100), dice.between(26, 58))
     pose.lean = pose.lean + dice.between(3, 17)
@@ -197,6 +203,7 @@ def jumping_jack(dice: Dice, time: np.ndarray) -> Pose:
 
 
 def squat(dice: Dice, time: np.ndarray) -> Pose:
+    """Down on bent knees and up, again and again."""
     phase = cycles(dice, time, 0.9, 2.4)
     pose = standing(dice, time)
     depth = dice.between(65, 120)
@@ -209,7 +216,9 @@ def squat(dice: Dice, time: np.ndarray) -> Pose:
     for number in range(2):
         pose.legs[number].spread = np.full_like(time, wide)
         if style == "forward":
-            pose.hands[number] = through(down, (0.0, moved(dice, IDLE[0], 0.05)), (dice.between(0.6, 1), front))
+            pose.hands[number] = through(
+                down, (0.0, moved(dice, IDLE[0], 0.05)), (dice.between(0.6, 1), front)
+            )
         elif style != "idle":
             place: Hand = (0.1, 0.25, 0.4) if style == "head" else (0.35, -0.1, -0.1)
             pose.hands[number] = np.tile(moved(dice, place, 0.05), (len(time), 1))
@@ -220,7 +229,11 @@ def sit_down(dice: Dice, time: np.ndarray) -> Pose:
     """Down onto a seat and there, or also up again."""
     phase = once(dice, time)
     again = dice.chance(0.3)
-    down = through(phase, (0, 0), (0.38, 1), (0.65, 1), (1, 0)) if again else through(phase, (0.05, 0), (0.75, 1))
+    down = (
+        through(phase, (0, 0), (0.38, 1), (0.65, 1), (1, 0))
+        if again
+        else through(phase, (0.05, 0), (0.75, 1))
+    )
     moving = 4 * down * (1 - down)
     pose = standing(dice, time)
     bend(pose, dice.between(70, 100) * down, dice.between(0.82, 1.02))
@@ -243,7 +256,9 @@ def wave(dice: Dice, time: np.ndarray) -> Pose:
         raised = raised * through(time, (dice.between(0.65, 0.85), 1), (dice.between(0.92, 1.1), 0))
     place = np.array(moved(dice, (0.35, 0.4, 0.5), 0.25))
     wide, forth = dice.between(0.13, 0.38), dice.between(0, 0.2)
-    swing = np.stack([forth * beat(phase, 0, 1), wide * beat(phase, 0, 1), beat(phase, 0, 0.06, 0.25)], axis=-1)
+    swing = np.stack(
+        [forth * beat(phase, 0, 1), wide * beat(phase, 0, 1), beat(phase, 0, 0.06, 0.25)], axis=-1
+    )
     number = dice.pick((0, 1))
     rest = np.array(idle_hand(dice))
     pose.hands[number] = rest + raised[:, None] * (place + swing - rest)
@@ -256,12 +271,12 @@ def clap(dice: Dice, time: np.ndarray) -> Pose:
     pose = standing(dice, time)
     phase = cycles(dice, time, 2, 5.5)
     middle = np.array(moved(dice, (0.6, 0.0, -0.1), 0.1)) + np.array([0, 0, dice.between(-0.2, 0.5)])
-    wide = dice.between(0.07, 0.28) * (0.5 - 0.5 * np.cos(2 * np.pi * phase))
+    wide = dice.between(0.03, 0.11) * np.sin(np.pi * phase) ** 2
     raised = through(time, (dice.near(-0.2, 0.2), 0), (dice.between(0.1, 0.3), 1))
     before = [np.array(moved(dice, IDLE[0])), np.array(moved(dice, IDLE[0]))]
-    joined(pose, np.tile(middle, (len(time), 1)))
+    joined(pose, np.tile(middle, (len(time), 1)), apart=0.012)
     for number in range(2):
-        pose.hands[number][:, 1] += wide / 0.325
+        pose.hands[number][:, 1] += wide / ARM
         pose.hands[number] = before[number] + raised[:, None] * (pose.hands[number] - before[number])
     return pose
 
@@ -288,8 +303,12 @@ def throw(dice: Dice, time: np.ndarray) -> Pose:
         )
     toward = 1 if number == 1 else -1  # to its left turns the right shoulder forward
     turn = dice.between(10, 38)
-    pose.twist = pose.twist + toward * through(phase, (0, 0), (release - 0.2, -turn), (release + 0.1, turn), (1, 0))
-    pose.lean = pose.lean + through(phase, (0, 0), (release - 0.2, -9), (release + 0.12, dice.between(5, 26)), (1, 0))
+    pose.twist = pose.twist + toward * through(
+        phase, (0, 0), (release - 0.2, -turn), (release + 0.1, turn), (1, 0)
+    )
+    pose.lean = pose.lean + through(
+        phase, (0, 0), (release - 0.2, -9), (release + 0.12, dice.between(5, 26)), (1, 0)
+    )
     step(pose, dice, 1 - number, through(phase, (release - 0.25, 0), (release, 1), (0.9, 1), (1.0, 0.5)))
     return pose
 
@@ -315,7 +334,9 @@ def punch(dice: Dice, time: np.ndarray) -> Pose:
     # a windup makes a fist's way like a throw's
     pull = dice.between(0, 0.45) * through(phase, (0.1, 0), (0.45 - wide, 1), (0.5, 0))
     drawn_back = np.array([-0.8, 0.4, 0.2])
-    pose.hands[number] = guard_place + hit[:, None] * (np.array(out) - guard_place) + pull[:, None] * drawn_back
+    pose.hands[number] = (
+        guard_place + hit[:, None] * (np.array(out) - guard_place) + pull[:, None] * drawn_back
+    )
     if dice.chance(0.7):
         sway = np.stack([beat(time * 2, 0, 0.05, dice.unit()) for _ in range(3)], axis=-1)
         pose.hands[1 - number] = np.array(moved(dice, guard, 0.08)) + sway
@@ -336,7 +357,9 @@ def kick(dice: Dice, time: np.ndarray) -> Pose:
     high, back, hit = dice.between(28, 95), dice.between(5, 38), dice.between(0.48, 0.6)
     leg, other = pose.legs[number], pose.legs[1 - number]
     leg.hip = leg.hip + through(phase, (0, 0), (hit - 0.22, -back), (hit, high), (0.95, 0))
-    leg.knee = leg.knee + through(phase, (0, 0), (hit - 0.16, dice.between(40, 95)), (hit, 2), (0.8, 20), (1, 0))
+    leg.knee = leg.knee + through(
+        phase, (0, 0), (hit - 0.16, dice.between(40, 95)), (hit, 2), (0.8, 20), (1, 0)
+    )
     leg.spread = leg.spread + through(phase, (hit - 0.2, 0), (hit, dice.near(0, 14)), (0.9, 0))
     other.hip = other.hip * 0.5
     other.knee = other.knee + through(phase, (0, 0), (hit - 0.2, dice.between(5, 25)), (hit, 8), (1, 0))
@@ -348,7 +371,9 @@ def kick(dice: Dice, time: np.ndarray) -> Pose:
         ways: tuple[Hand, Hand] = ((0.1, 0.7, -0.35), (0.4, 0.5, -0.45))
         for one in range(2):
             out = moved(dice, ways[int(one == number)], 0.2)
-            pose.hands[one] = through(phase, (0, idle_hand(dice)), (hit - 0.1, out), (1, moved(dice, IDLE[0])))
+            pose.hands[one] = through(
+                phase, (0, idle_hand(dice)), (hit - 0.1, out), (1, moved(dice, IDLE[0]))
+            )
     return pose
 
 
@@ -390,7 +415,9 @@ def lift(dice: Dice, time: np.ndarray) -> Pose:
     angle = np.radians(0.75 * depth)
     low: Hand = (float(0.97 * np.sin(angle)), 0.0, float(-0.97 * np.cos(angle)))
     end = dice.pick(((0.55, 0.0, -0.35), (0.45, 0.0, -0.6), (0.45, 0.0, 0.1), (0.2, 0.0, 1.0)))
-    middle = through(phase, (0, (0.25, 0, -0.9)), (grasp, low), (grasp + 0.06, low), (gone, moved(dice, end, 0.08)))
+    middle = through(
+        phase, (0, (0.25, 0, -0.9)), (grasp, low), (grasp + 0.06, low), (gone, moved(dice, end, 0.08))
+    )
     before = [np.array(idle_hand(dice)) for _ in range(2)]
     joined(pose, middle, apart=dice.between(0.03, 0.12))
     share = through(phase, (0, 0), (0.7 * grasp, 1))[:, None]
@@ -407,7 +434,7 @@ def swing_bat(dice: Dice, time: np.ndarray) -> Pose:
     hit, turn = dice.between(0.45, 0.6), dice.between(18, 52)
     high, end = dice.near(0.1, 0.25), dice.near(0.15, 0.4)
     start: Hand = (0.3, -way * dice.between(0.35, 0.65), high)
-    stop: Hand = (0.3, way * dice.between(0.4, 0.75), end)
+    stop: Hand = (0.3, way * dice.between(0.4, 0.68), end)
     middle = through(
         phase,
         (0, (0.5, 0.0, dice.near(-0.4, 0.2))),
