@@ -3,14 +3,17 @@
 import hashlib
 import inspect
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from stillroom.errors import ParamsError
 from stillroom.modalities.skeletons.datasets import sketch_skeletons
 from stillroom.modalities.skeletons.datasets.sketch_skeletons import CLASSES, FRAMES, SIZE, clips, drawn_clip
 from stillroom.modalities.skeletons.datasets.sketch_skeletons.actions import ACTIONS
 from stillroom.modalities.skeletons.layouts import LAYOUTS
+from stillroom.progress import Progress
 
 TRAIN, TEST = 40, 20
 
@@ -100,6 +103,19 @@ def test_more_training_clips_change_no_other_clip() -> None:
     few = {clip.key: (clip.split, clip.array.tobytes()) for clip in clips(3, 1, 2)}
     many = {clip.key: (clip.split, clip.array.tobytes()) for clip in clips(3, 2, 2)}
     assert few.items() < many.items()
+
+
+def test_the_data_section_says_how_many_clips_of_which_seed_are_drawn(tmp_path: Path) -> None:
+    data = sketch_skeletons.Data(seed=7, train_per_class=2, test_per_class=1)
+    loaded = list(sketch_skeletons.load(data, tmp_path, Progress(), None))
+    assert [(clip.key, clip.split, clip.array.tobytes()) for clip in loaded] == [
+        (clip.key, clip.split, clip.array.tobytes()) for clip in clips(7, 2, 1)
+    ]
+
+
+def test_a_path_is_refused_for_nothing_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="reads no folder"):
+        sketch_skeletons.load(sketch_skeletons.Data(path=str(tmp_path)), tmp_path, Progress(), None)
 
 
 def test_another_seed_or_number_draws_another_clip() -> None:
