@@ -10,7 +10,7 @@ import pytest
 
 from stillroom.errors import ParamsError
 from stillroom.modalities.skeletons.datasets import sketch_skeletons
-from stillroom.modalities.skeletons.datasets.sketch_skeletons import CLASSES, FRAMES, SIZE, clips, drawn_clip
+from stillroom.modalities.skeletons.datasets.sketch_skeletons import CLASSES, SIZE, clips, drawn_clip
 from stillroom.modalities.skeletons.datasets.sketch_skeletons.actions import ACTIONS
 from stillroom.modalities.skeletons.layouts import LAYOUTS
 from stillroom.progress import Progress
@@ -89,7 +89,7 @@ def test_a_clip_is_a_float32_array_of_frames_persons_joints_and_channels(
     assert {clip.array.dtype for clip in made} == {np.dtype(np.float32)}
     assert {clip.array.shape[1:] for clip in made} == {(1, len(LAYOUTS["penn13"].joints), 3)}
     lengths = {len(clip.array) for clip in made}
-    assert (min(lengths), max(lengths)) == FRAMES
+    assert (min(lengths), max(lengths)) == (24, 60)
     assert {clip.size for clip in made} == {SIZE}
 
 
@@ -121,6 +121,9 @@ def test_a_path_is_refused_for_nothing_is_read(tmp_path: Path) -> None:
 def test_another_seed_or_number_draws_another_clip() -> None:
     drawn = [drawn_clip(seed, name, n).tobytes() for seed in (0, 1) for name in CLASSES for n in (1, 2)]
     assert len(set(drawn)) == len(drawn)
+    # the motion too, not its noise alone
+    lengths = [[len(drawn_clip(seed, name, 1)) for name in CLASSES] for seed in (0, 1)]
+    assert lengths[0] != lengths[1]
 
 
 def test_no_global_random_state_is_read_or_moved() -> None:
@@ -182,8 +185,8 @@ def test_missing_joints_do_not_tell_the_class() -> None:
         for name in CLASSES
     ]
     shares = (np.array(gone) > 0).mean(axis=1)  # of 900: a standard deviation of 0.01
-    assert abs(shares.mean() - sketch_skeletons.MISSING) < 0.01
-    assert (abs(shares - sketch_skeletons.MISSING) < 0.04).all()
+    assert abs(shares.mean() - 0.1) < 0.01
+    assert (abs(shares - 0.1) < 0.04).all()
     assert {count for row in gone for count in row} == {0, 1, 2}
     # what is drawn of it cannot depend on the action: the function that draws it is not told
     assert list(inspect.signature(sketch_skeletons.unseen).parameters) == ["seed", "key"]
