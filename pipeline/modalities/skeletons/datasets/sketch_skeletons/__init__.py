@@ -13,17 +13,20 @@ From the ground up: `dice`, `figure`, `actions`, and here clips and data set.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from stillroom.draw import uniforms
+from stillroom.errors import ParamsError
 from stillroom.modalities.skeletons import settings
 from stillroom.modalities.skeletons.datasets.sketch_skeletons.actions import ACTIONS
 from stillroom.modalities.skeletons.datasets.sketch_skeletons.dice import Dice
 from stillroom.modalities.skeletons.datasets.sketch_skeletons.figure import drawn, joints, seen
 from stillroom.modalities.skeletons.layouts import LAYOUTS
 from stillroom.params import Count
+from stillroom.progress import Progress
 
 CLASSES = tuple(ACTIONS)
 LAYOUT = LAYOUTS["penn13"]
@@ -60,6 +63,20 @@ class Clip(NamedTuple):
     label: int
     array: np.ndarray
     size: tuple[int, int]
+
+
+def load(data: Data, folder: Path, progress: Progress, account: object) -> Iterator[Clip]:
+    """The data set as its clips; nothing is read, and nothing is written into `folder`.
+
+    Raises:
+        ParamsError: there is a `data.path`.
+    """
+    if data.path is not None:
+        raise ParamsError(
+            f"data.path = {data.path!r}, but data.name = 'sketch_skeletons' is drawn and reads no folder",
+            fix="remove data.path, or set data.name to another data set",
+        )
+    return clips(data.seed, data.train_per_class, data.test_per_class)
 
 
 def clips(seed: int, train_per_class: int, test_per_class: int) -> Iterator[Clip]:

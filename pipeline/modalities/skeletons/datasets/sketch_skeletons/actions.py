@@ -13,6 +13,7 @@ from stillroom.modalities.skeletons.datasets.sketch_skeletons.dice import Dice
 from stillroom.modalities.skeletons.datasets.sketch_skeletons.figure import Leg, Pose
 
 Hand = tuple[float, float, float]
+WIDTH, ARM = 0.11, 0.325  # half the width of usual shoulders and the length of a usual arm, in heights
 # what an arm does that has nothing to do: it hangs, rests on the hip, on the thigh, before the body or on the
 # chest
 IDLE: tuple[Hand, ...] = (
@@ -73,17 +74,15 @@ def moved(dice: Dice, hand: Hand, spread: float = 0.1) -> Hand:
 
 
 def idle_hand(dice: Dice) -> Hand:
+    """Where a hand is that has nothing to do."""
     return moved(dice, dice.pick(IDLE), 0.07)
 
 
-def standing(dice: Dice, time: np.ndarray, loose: float = 1.0) -> Pose:
+def standing(dice: Dice, time: np.ndarray) -> Pose:
     """A figure that stands, sways a little, and whose arms are idle."""
 
     def sway(spread: float) -> np.ndarray:
-        amount = dice.near(0, spread) * loose
-        return beat(time, dice.near(0, 0.6 * spread), amount, dice.unit()) * beat(
-            time * dice.near(1, 0.5), 1, 0.5
-        )
+        return beat(time * dice.near(1, 0.6), dice.near(0, 0.6 * spread), dice.near(0, spread), dice.unit())
 
     stride, spread, bent = dice.near(0, 10), dice.between(2, 11), dice.between(2, 14)
     legs = [
@@ -102,14 +101,15 @@ def bend(pose: Pose, knee: np.ndarray, share: float) -> None:
         leg.hip = leg.hip + share * knee
 
 
-def joined(
-    pose: Pose, middle: np.ndarray, width: float = 0.11, arm: float = 0.325, apart: float = 0.03
-) -> None:
-    """Put both hands side by side at [T, 3] (forward, to the left, up) from the middle of the shoulders, in
-    lengths of an arm.
+def joined(pose: Pose, middle: np.ndarray, apart: float = 0.03) -> None:
+    """Put both hands side by side, in lengths of an arm.
+
+    Args:
+        middle: [T, 3], forward, to the left and up from the middle of the shoulders.
+        apart: half of what is between the hands, in heights of a body.
     """
     for number, side in enumerate((1.0, -1.0)):
-        out = side * middle[:, 1] - width / arm + apart / arm
+        out = side * middle[:, 1] - (WIDTH - apart) / ARM
         pose.hands[number] = np.stack([middle[:, 0], out, middle[:, 2]], axis=-1)
 
 
@@ -138,8 +138,9 @@ def gait(dice: Dice, time: np.ndarray, phase: np.ndarray, stride: float, swing: 
 
 
 def walk(dice: Dice, time: np.ndarray) -> Pose:
+    """A gait with a foot on the floor at all times."""
     phase = cycles(dice, time, 1.2, 3.4)
-    pose = gait(dice, time, phase, dice.between(17, 32), dice.between(28, 62), dice.between(12, 42))
+    pose = gait(dice, time, phase, dice.between(17, 32), dice.between(28, 56), dice.between(12, 42))
     pose.lean = pose.lean + dice.between(0, 9)
     pose.lift = np.abs(beat(phase, 0, 0.012))
     pose.travel = time * dice.between(0, 1.6)
@@ -147,6 +148,7 @@ def walk(dice: Dice, time: np.ndarray) -> Pose:
 
 
 def run(dice: Dice, time: np.ndarray) -> Pose:
+    """A gait with longer steps, elbows bent and a moment in the air."""
     phase = cycles(dice, time, 1.8, 4.2)
     pose = gait(dice, time, phase, dice.between(25, 48), dice.between(52, 100), dice.between(26, 58))
     pose.lean = pose.lean + dice.between(3, 17)
@@ -201,6 +203,7 @@ def jumping_jack(dice: Dice, time: np.ndarray) -> Pose:
 
 
 def squat(dice: Dice, time: np.ndarray) -> Pose:
+    """Down on bent knees and up, again and again."""
     phase = cycles(dice, time, 0.9, 2.4)
     pose = standing(dice, time)
     depth = dice.between(65, 120)
@@ -268,12 +271,12 @@ def clap(dice: Dice, time: np.ndarray) -> Pose:
     pose = standing(dice, time)
     phase = cycles(dice, time, 2, 5.5)
     middle = np.array(moved(dice, (0.6, 0.0, -0.1), 0.1)) + np.array([0, 0, dice.between(-0.2, 0.5)])
-    wide = dice.between(0.07, 0.28) * (0.5 - 0.5 * np.cos(2 * np.pi * phase))
+    wide = dice.between(0.03, 0.11) * np.sin(np.pi * phase) ** 2
     raised = through(time, (dice.near(-0.2, 0.2), 0), (dice.between(0.1, 0.3), 1))
     before = [np.array(moved(dice, IDLE[0])), np.array(moved(dice, IDLE[0]))]
-    joined(pose, np.tile(middle, (len(time), 1)))
+    joined(pose, np.tile(middle, (len(time), 1)), apart=0.012)
     for number in range(2):
-        pose.hands[number][:, 1] += wide / 0.325
+        pose.hands[number][:, 1] += wide / ARM
         pose.hands[number] = before[number] + raised[:, None] * (pose.hands[number] - before[number])
     return pose
 
@@ -431,7 +434,7 @@ def swing_bat(dice: Dice, time: np.ndarray) -> Pose:
     hit, turn = dice.between(0.45, 0.6), dice.between(18, 52)
     high, end = dice.near(0.1, 0.25), dice.near(0.15, 0.4)
     start: Hand = (0.3, -way * dice.between(0.35, 0.65), high)
-    stop: Hand = (0.3, way * dice.between(0.4, 0.75), end)
+    stop: Hand = (0.3, way * dice.between(0.4, 0.68), end)
     middle = through(
         phase,
         (0, (0.5, 0.0, dice.near(-0.4, 0.2))),

@@ -1,6 +1,6 @@
 """Chance: numbers and choices from the stream of one clip."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from stillroom.draw import uniforms
@@ -13,7 +13,7 @@ class Dice:
     """Numbers from `stillroom.draw.uniforms(seed, key, 0, MOST)`, one after the other."""
 
     def __init__(self, seed: int, key: str) -> None:
-        self._numbers = iter(uniforms(seed, key, 0, MOST).tolist())
+        self._numbers: Iterator[float] = iter(uniforms(seed, key, 0, MOST).tolist())
 
     def unit(self) -> float:
         """A number in [0, 1)."""
