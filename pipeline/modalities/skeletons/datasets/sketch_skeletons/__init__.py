@@ -14,7 +14,7 @@ From the ground up: `dice`, `figure`, `actions`, and here clips and data set.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from stillroom.modalities.skeletons.datasets.sketch_skeletons.figure import draw
 from stillroom.modalities.skeletons.layouts import LAYOUTS
 from stillroom.params import Count
 from stillroom.progress import Progress
+
+if TYPE_CHECKING:
+    from stillroom.modalities.skeletons.preparation.clips import Account, Clips
 
 CLASSES = tuple(ACTIONS)
 LAYOUT = LAYOUTS["penn13"]
@@ -65,34 +68,52 @@ class Clip(NamedTuple):
     size: tuple[int, int]
 
 
-def load(data: Data, folder: Path, progress: Progress, account: object) -> Iterator[Clip]:
-    """The data set as its clips; nothing is read, and nothing is written into `folder`.
+def load(data: settings.Data, progress: Progress, account: "Account") -> "Clips":
+    """The data set, each clip drawn where it is read.
 
     Raises:
         ParamsError: there is a `data.path`.
     """
+    from stillroom.modalities.skeletons.preparation.clips import Clips, Content, Entry
+
     if data.path is not None:
         raise ParamsError(
             f"data.path = {data.path!r}, but data.name = 'sketch_skeletons' is drawn and reads no folder",
             fix="remove data.path, or set data.name to another data set",
         )
-    return clips(data.seed, data.train_per_class, data.test_per_class)
+    assert isinstance(data, Data)
+    names = keys(data.train_per_class, data.test_per_class)
+    entries = [Entry(key, key, split, CLASSES.index(name)) for key, split, name, _ in names]
+    parts = {key: (name, number) for key, _, name, number in names}
+
+    def read(entry: Entry) -> Content:
+        return Content(drawn_clip(data.seed, *parts[entry.key]), SIZE)
+
+    return Clips("sketch_skeletons", CLASSES, entries, read, LAYOUT, DIMS, Path("sketch_skeletons"))
 
 
-def clips(seed: int, train_per_class: int, test_per_class: int) -> Iterator[Clip]:
-    """The data set.
+def keys(train_per_class: int, test_per_class: int) -> list[tuple[str, str, str, int]]:
+    """(key, split, class, number) of each clip.
 
     A class's test clips have the numbers 1 to `test_per_class` and its training clips follow, so that more
     training clips change neither the test clips nor those already there.
+    """
+    return [
+        (f"{name}_{number:03d}", "test" if number <= test_per_class else "train", name, number)
+        for name in CLASSES
+        for number in range(1, test_per_class + train_per_class + 1)
+    ]
+
+
+def clips(seed: int, train_per_class: int, test_per_class: int) -> Iterator[Clip]:
+    """The data set, drawn: see `keys`.
 
     Args:
         seed: in [0, 2^63), draws every clip.
         train_per_class, test_per_class: clips a class.
     """
-    for label, name in enumerate(CLASSES):
-        for number in range(1, test_per_class + train_per_class + 1):
-            split = "test" if number <= test_per_class else "train"
-            yield Clip(f"{name}_{number:03d}", split, label, drawn_clip(seed, name, number), SIZE)
+    for key, split, name, number in keys(train_per_class, test_per_class):
+        yield Clip(key, split, CLASSES.index(name), drawn_clip(seed, name, number), SIZE)
 
 
 def drawn_clip(seed: int, name: str, number: int) -> np.ndarray:
