@@ -163,7 +163,7 @@ def _told(listed: list[Listed], table: Path, root: Path, account: Account) -> li
                 "mend these lines",
             )
     account.pass_over(f"not in {table.name}", [one.path for one in listed if one.key not in found])
-    return list(found.values())
+    return [found[one.key] for one in listed if one.key in found]  # as they are best read
 
 
 def _lines(table: Path) -> list[dict[str, str]]:

@@ -1,8 +1,8 @@
 """Pickles of the field's toolboxes, without running anything that is in them.
 
 A pickle is a program: it names functions and calls them. Here it may name those that NumPy's arrays are
-pickled with, and a few containers; each name stands for a function of this file, which makes arrays of numbers
-or text from bytes. Anything else is refused by its name, before it is looked up.
+pickled with, and a few containers; each name stands for a function of this file, which makes arrays of
+numbers or text from bytes. Anything else is refused by its name, before it is looked up.
 """
 
 import math

@@ -1,6 +1,5 @@
 """One file with many clips, as people's own programs and the field's toolboxes write them."""
 
-import io
 import math
 import zipfile
 import zlib
@@ -50,8 +49,8 @@ class PoseFile:
 
     Attributes:
         rows: its clips.
-        read: what is in the clip of a row, by its number; quickest in ascending order. ValueError says what is
-            wrong with it.
+        read: what is in the clip of a row, by its number; quickest in ascending order. ValueError says what
+            is wrong with it.
         classes: names of labels that are numbers; None: the file does not say.
     """
 
@@ -125,8 +124,8 @@ def _npz(file: Path, layout: Layout, dims: int) -> PoseFile:
     if keys is None or keys.ndim != 1 or keys.dtype.kind not in "US" or "keypoints" not in arrays:
         raise ValueError(
             f"it holds {', '.join(arrays) or 'nothing'}; expected `key` [N] (text) and `keypoints` [N, frames, "
-            "persons, joints, coordinates], and perhaps `scores`, `frames`, `split`, `label`, `classes`, `size`, "
-            "`group` and `valid`"
+            "persons, joints, coordinates], and perhaps `scores`, `frames`, `split`, `label`, `classes`, "
+            "`size`, `group` and `valid`"
         )
     columns = {name: small(name) for name in ("split", "label", "group", "valid", "frames")} | {
         "size": small("size", "size_wh")
@@ -216,7 +215,8 @@ def _ctrgcn(
         body = len(layout.joints) * dims
         if flat.ndim != 2 or not flat.shape[1] or flat.shape[1] % body:
             raise ValueError(
-                f"{list(flat.shape)} values, expected frames x (persons x {len(layout.joints)} joints x {dims})"
+                f"{list(flat.shape)} values, expected frames x (persons x "
+                f"{len(layout.joints)} joints x {dims})"
             )
         seen = np.flatnonzero((flat != 0).any(axis=1))
         if not len(seen):
