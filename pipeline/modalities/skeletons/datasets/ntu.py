@@ -101,7 +101,7 @@ def load(data: Data, progress: Progress, account: Account) -> Clips:
             fix="xsub and xview are those of 60 actions, xsub and xset of 120",
         )
     entries, others, later = [], [], []
-    for file in found_files(root, ".skeleton"):
+    for file in found_files(root, (".skeleton",)):
         path = file.relative_to(root).as_posix()
         form = NAME.fullmatch(file.stem)
         if form is None:

@@ -93,9 +93,9 @@ def parse_json(content: bytes) -> Any:
         raise ValueError(f"no sound JSON, perhaps truncated ({error})") from None
 
 
-def found_files(root: Path, suffix: str) -> list[Path]:
-    """The files of a suffix in a folder and those inside it, sorted; hidden ones are left out, and links to
-    folders are not followed.
+def found_files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files in a folder and those inside it that end so, in any case, sorted; hidden ones are left out,
+    and links to folders are not followed.
 
     Raises:
         DataError: there is no such folder, or no such file in it.
@@ -105,10 +105,16 @@ def found_files(root: Path, suffix: str) -> list[Path]:
     found: list[Path] = []
     for folder, inside, names in os.walk(root, onerror=_raise):
         inside[:] = [name for name in inside if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if name.endswith(suffix) and not name.startswith(".")]
+        found += [Path(folder, name) for name in names if _ends(name, suffixes)]
     if not found:
-        raise DataError(f"{root} holds no {suffix} file", fix="set data.path to the folder of the data set")
+        raise DataError(
+            f"{root} holds no {' or '.join(suffixes)} file", fix="set data.path to the folder of the data set"
+        )
     return sorted(found)
+
+
+def _ends(name: str, suffixes: tuple[str, ...]) -> bool:
+    return not name.startswith(".") and name.lower().endswith(suffixes)
 
 
 def _raise(error: OSError) -> None:
