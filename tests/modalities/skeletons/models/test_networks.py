@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from stillroom.modalities.skeletons.layouts import LAYOUTS
+from stillroom.modalities.skeletons.models import ctrgcn
 from stillroom.modalities.skeletons.models.blocks import distances
 from stillroom.modalities.skeletons.models.create import SIZES, architecture, create
 from stillroom.modalities.skeletons.settings import FAMILIES
@@ -147,6 +148,28 @@ def test_joints_far_apart_learn_of_each_other(family: str) -> None:
     pooled[0, :, layout.joints.index("left_wrist")].sum().backward()
     assert inputs.grad is not None
     assert inputs.grad[:, :, :, layout.joints.index("right_ankle")].abs().sum() > 0
+
+
+def test_refined_edges_are_those_of_a_loop() -> None:
+    draw = torch.Generator().manual_seed(0)
+    x, edges = torch.randn(2, 6, 4, 3, generator=draw), torch.randn(3, 3, generator=draw)
+    with torch.no_grad():
+        one = ctrgcn.Refinement(6, 5)
+        found = one(x, edges, torch.tensor([0.7]))
+        target, source, features = one.target(x).mean(2), one.source(x).mean(2), one.features(x)
+        expected = torch.zeros_like(found)
+        for to, of in product(range(3), repeat=2):
+            related = torch.tanh(target[:, :, to] - source[:, :, of])
+            weight = 0.7 * one.relation(related[:, :, None, None])[:, :, 0] + edges[to, of]
+            expected[:, :, :, to] += weight * features[:, :, :, of]
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_refinement_starts_from_what_comes_into_each_joint() -> None:
+    """Rows are targets there: of the edges into a joint the weights sum to 1."""
+    starts = [module.edges for module in model("ctrgcn").net.modules() if hasattr(module, "alpha")]
+    assert len(starts) == 3
+    assert all(torch.allclose(edges.sum(dim=(0, 2)), torch.ones(13)) for edges in starts)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
