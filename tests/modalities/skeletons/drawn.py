@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from stillroom.draw import uniforms
 from stillroom.modalities.skeletons.layouts import LAYOUTS, Layout
 from stillroom.modalities.skeletons.samples import Sample
 from stillroom.samples import Samples
@@ -19,26 +20,28 @@ def clip(
     layout: str = "penn13",
     missing: float = 0.1,
 ) -> np.ndarray:
-    """float32 [T, M, J, D + 1]: bones of fixed lengths that swing, in pixels or in metres."""
-    random = np.random.default_rng(seed)
+    """float32 [T, M, J, D + 1], in pixels or in metres; each person moves more than the one before."""
     body: Layout = LAYOUTS[layout]
     count = len(body.joints)
-    time = np.linspace(0, 4 * np.pi, frames)[:, None, None]
-    rest = random.normal(size=(1, persons, count, dims))
-    swing = 0.3 * random.normal(size=(1, persons, count, dims))
-    phase = random.uniform(0, 6, (1, persons, count))
-    points = rest + swing * np.sin(time + phase)[..., None] * np.arange(1, persons + 1)[None, :, None, None]
+
+    def random(what: str, *shape: int) -> np.ndarray:
+        return uniforms(seed, what, 0, int(np.prod(shape))).reshape(shape)
+
+    time = np.linspace(0, 4 * np.pi, frames)[:, None, None, None]
+    rest = random("rest", 1, persons, count, dims) * 4 - 2
+    reach = random("swing", 1, persons, count, dims) * np.arange(1, persons + 1)[:, None, None]
+    points = rest + 0.3 * reach * np.sin(time + 6 * random("phase", 1, persons, count, 1))
     points = points * 60 + 300 if dims == 2 else points * 0.4 + 2
-    score = random.uniform(0.3, 1.0, (frames, persons, count, 1))
+    score = 0.3 + 0.7 * random("score", frames, persons, count, 1)
     made = np.concatenate([points, score], axis=-1).astype(np.float32)
-    lose(made, random.random((frames, persons, count)) < missing)
+    lose(made, random("missing", frames, persons, count) < missing)
     return made
 
 
 def lose(made: np.ndarray, lost: Any) -> None:
     """Joints of a clip that are not there."""
-    made[lost, :-1] = np.nan
-    made[lost, -1] = 0
+    made[..., :-1][lost] = np.nan
+    made[..., -1][lost] = 0
 
 
 def spec(frames: int = 32, persons: int = 1, dims: int = 2, layout: Any = "penn13") -> dict[str, Any]:
