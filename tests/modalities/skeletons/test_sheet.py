@@ -1,4 +1,4 @@
-"""Skeletons can be looked at: what is there is drawn in the colour of its side, and moves without a script."""
+"""Skeletons can be looked at: what is there is drawn in its side's colour, and moves without a script."""
 
 import io
 from typing import Any

@@ -191,7 +191,7 @@ def _stream(archive: zipfile.ZipFile, info: zipfile.ZipInfo, rows: int) -> Forwa
 def _ctrgcn(
     archive: zipfile.ZipFile, arrays: dict[str, zipfile.ZipInfo], layout: Layout, dims: int
 ) -> PoseFile:
-    """As CTR-GCN's scripts write NTU RGB+D: `x_train` [N, frames, persons x joints x dims], zeros where nobody
+    """As CTR-GCN's scripts write NTU RGB+D: `x_train` [N, frames, persons x joints x dims], zeros if nobody
     is, and `y_train` [N, classes], 1 at the label; the same of `x_test`. Frames of zeros at the end are none.
     """
     rows: list[Row] = []

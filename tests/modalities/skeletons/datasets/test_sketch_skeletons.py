@@ -13,6 +13,7 @@ from stillroom.modalities.skeletons.datasets import sketch_skeletons
 from stillroom.modalities.skeletons.datasets.sketch_skeletons import CLASSES, SIZE, clips, drawn_clip
 from stillroom.modalities.skeletons.datasets.sketch_skeletons.actions import ACTIONS
 from stillroom.modalities.skeletons.layouts import LAYOUTS
+from stillroom.modalities.skeletons.preparation.clips import Account, check
 from stillroom.progress import Progress
 
 TRAIN, TEST = 40, 20
@@ -95,8 +96,7 @@ def test_a_clip_is_a_float32_array_of_frames_persons_joints_and_channels(
 
 def test_a_clip_is_a_pure_function_of_seed_class_and_number(made: list[sketch_skeletons.Clip]) -> None:
     for clip in reversed(made[::17]):
-        name, number = clip.key.rsplit("_", 1)
-        assert drawn_clip(0, name, int(number)).tobytes() == clip.array.tobytes()
+        assert drawn_clip(0, clip.key).tobytes() == clip.array.tobytes()
 
 
 def test_more_training_clips_change_no_other_clip() -> None:
@@ -105,39 +105,47 @@ def test_more_training_clips_change_no_other_clip() -> None:
     assert few.items() < many.items()
 
 
-def test_the_data_section_says_how_many_clips_of_which_seed_are_drawn(tmp_path: Path) -> None:
+def test_the_data_section_says_how_many_clips_of_which_seed_are_drawn() -> None:
     data = sketch_skeletons.Data(seed=7, train_per_class=2, test_per_class=1)
-    loaded = list(sketch_skeletons.load(data, tmp_path, Progress(), None))
-    assert [(clip.key, clip.split, clip.array.tobytes()) for clip in loaded] == [
-        (clip.key, clip.split, clip.array.tobytes()) for clip in clips(7, 2, 1)
+    loaded = sketch_skeletons.load(data, Progress(), Account())
+    check(loaded)
+    assert (loaded.classes, loaded.layout, loaded.dims) == (CLASSES, LAYOUTS["penn13"], 2)
+    drawn = list(clips(7, 2, 1))
+    assert [(entry.key, entry.split, entry.label) for entry in loaded.entries] == [
+        (clip.key, clip.split, clip.label) for clip in drawn
     ]
+    for entry, clip in zip(loaded.entries, drawn, strict=True):
+        content = loaded.read(entry)
+        assert (content.size, content.joints.tobytes()) == (clip.size, clip.array.tobytes())
 
 
 def test_a_path_is_refused_for_nothing_is_read(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="reads no folder"):
-        sketch_skeletons.load(sketch_skeletons.Data(path=str(tmp_path)), tmp_path, Progress(), None)
+        sketch_skeletons.load(sketch_skeletons.Data(path=str(tmp_path)), Progress(), Account())
 
 
 def test_another_seed_or_number_draws_another_clip() -> None:
-    drawn = [drawn_clip(seed, name, n).tobytes() for seed in (0, 1) for name in CLASSES for n in (1, 2)]
+    drawn = [
+        drawn_clip(seed, f"{name}_00{n}").tobytes() for seed in (0, 1) for name in CLASSES for n in (1, 2)
+    ]
     assert len(set(drawn)) == len(drawn)
     # the motion too, not its noise alone
-    lengths = [[len(drawn_clip(seed, name, 1)) for name in CLASSES] for seed in (0, 1)]
+    lengths = [[len(drawn_clip(seed, f"{name}_001")) for name in CLASSES] for seed in (0, 1)]
     assert lengths[0] != lengths[1]
 
 
 def test_no_global_random_state_is_read_or_moved() -> None:
     np.random.seed(5)
     before = np.random.get_state()[1].tolist()  # type: ignore[index, union-attr]
-    one = drawn_clip(0, "run", 1).tobytes()
+    one = drawn_clip(0, "run_001").tobytes()
     assert np.random.get_state()[1].tolist() == before  # type: ignore[index, union-attr]
     np.random.seed(6)
-    assert drawn_clip(0, "run", 1).tobytes() == one
+    assert drawn_clip(0, "run_001").tobytes() == one
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_the_first_clip_is_the_one_published(name: str) -> None:
-    array = drawn_clip(0, name, 1)
+    array = drawn_clip(0, f"{name}_001")
     # a NaN's bits are no promise
     content = np.nan_to_num(array, nan=-1.0).astype("<f4").tobytes()
     assert hashlib.sha256(content).hexdigest()[:16] == GOLDEN[name]

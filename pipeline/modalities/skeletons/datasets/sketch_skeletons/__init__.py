@@ -4,7 +4,7 @@ A figure of random proportions does an action in a style of its own, seen by a c
 and is annotated to within about a pixel. Ways of standing and idle arms are shared between actions, so that
 no single joint gives the class away, and actions come in pairs that are alike.
 
-Every clip is a pure function of (seed, class, number).
+Every clip is a pure function of the data set's seed and the clip's key.
 
     for clip in clips(seed=0, train_per_class=40, test_per_class=20):
         clip.key, clip.split, clip.label, clip.array, clip.size
@@ -14,7 +14,7 @@ From the ground up: `dice`, `figure`, `actions`, and here clips and data set.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,11 +25,9 @@ from stillroom.modalities.skeletons.datasets.sketch_skeletons.actions import ACT
 from stillroom.modalities.skeletons.datasets.sketch_skeletons.dice import Dice
 from stillroom.modalities.skeletons.datasets.sketch_skeletons.figure import drawn, joints, seen
 from stillroom.modalities.skeletons.layouts import LAYOUTS
+from stillroom.modalities.skeletons.preparation.clips import Account, Clips, Content, Entry
 from stillroom.params import Count
 from stillroom.progress import Progress
-
-if TYPE_CHECKING:
-    from stillroom.modalities.skeletons.preparation.clips import Account, Clips
 
 CLASSES = tuple(ACTIONS)
 LAYOUT = LAYOUTS["penn13"]
@@ -68,71 +66,66 @@ class Clip(NamedTuple):
     size: tuple[int, int]
 
 
-def load(data: settings.Data, progress: Progress, account: "Account") -> "Clips":
-    """The data set, each clip drawn where it is read.
+def load(data: Data, progress: Progress, account: Account) -> Clips:
+    """The data set; see `datasets.load`. Nothing is read: clips are drawn one at a time.
 
     Raises:
         ParamsError: there is a `data.path`.
     """
-    from stillroom.modalities.skeletons.preparation.clips import Clips, Content, Entry
-
     if data.path is not None:
         raise ParamsError(
             f"data.path = {data.path!r}, but data.name = 'sketch_skeletons' is drawn and reads no folder",
             fix="remove data.path, or set data.name to another data set",
         )
-    assert isinstance(data, Data)
-    names = keys(data.train_per_class, data.test_per_class)
-    entries = [Entry(key, key, split, CLASSES.index(name)) for key, split, name, _ in names]
-    parts = {key: (name, number) for key, _, name, number in names}
+    named = keys(data.train_per_class, data.test_per_class)
+    return Clips(
+        "sketch_skeletons",
+        CLASSES,
+        [Entry(key, key, split, label) for key, split, label in named],
+        lambda entry: Content(drawn_clip(data.seed, entry.key), SIZE),
+        LAYOUT,
+        DIMS,
+        Path("sketch_skeletons"),
+    )
 
-    def read(entry: Entry) -> Content:
-        return Content(drawn_clip(data.seed, *parts[entry.key]), SIZE)
 
-    return Clips("sketch_skeletons", CLASSES, entries, read, LAYOUT, DIMS, Path("sketch_skeletons"))
+def clips(seed: int, train_per_class: int, test_per_class: int) -> Iterator[Clip]:
+    """The data set.
+
+    Args:
+        seed: in [0, 2^63), draws every clip.
+        train_per_class, test_per_class: clips a class, at least 1.
+    """
+    for key, split, label in keys(train_per_class, test_per_class):
+        yield Clip(key, split, label, drawn_clip(seed, key), SIZE)
 
 
-def keys(train_per_class: int, test_per_class: int) -> list[tuple[str, str, str, int]]:
-    """(key, split, class, number) of each clip.
+def keys(train_per_class: int, test_per_class: int) -> Iterator[tuple[str, str, int]]:
+    """The key, split and label of each clip.
 
     A class's test clips have the numbers 1 to `test_per_class` and its training clips follow, so that more
     training clips change neither the test clips nor those already there.
     """
-    return [
-        (f"{name}_{number:03d}", "test" if number <= test_per_class else "train", name, number)
-        for name in CLASSES
-        for number in range(1, test_per_class + train_per_class + 1)
-    ]
+    for label, name in enumerate(CLASSES):
+        for number in range(1, test_per_class + train_per_class + 1):
+            yield f"{name}_{number:03d}", "test" if number <= test_per_class else "train", label
 
 
-def clips(seed: int, train_per_class: int, test_per_class: int) -> Iterator[Clip]:
-    """The data set, drawn: see `keys`.
-
-    Args:
-        seed: in [0, 2^63), draws every clip.
-        train_per_class, test_per_class: clips a class.
-    """
-    for key, split, name, number in keys(train_per_class, test_per_class):
-        yield Clip(key, split, CLASSES.index(name), drawn_clip(seed, name, number), SIZE)
-
-
-def drawn_clip(seed: int, name: str, number: int) -> np.ndarray:
+def drawn_clip(seed: int, key: str) -> np.ndarray:
     """One clip: a pure function of its arguments.
 
     Args:
         seed: the data set's, in [0, 2^63).
-        name: one of `CLASSES`.
-        number: the clip's within its class, from 1.
+        key: one of `CLASSES` and a number, as `walk_007`.
 
     Returns:
         As in `Clip`.
     """
-    key = f"{name}_{number:03d}"
     dice = Dice(seed, key)
     frames = dice.pick(range(FRAMES[0], FRAMES[1] + 1))
     time = np.linspace(0.0, 1.0, frames)
     body = drawn(dice)
-    points = joints(body, ACTIONS[name](dice, time))
+    points = joints(body, ACTIONS[key.rpartition("_")[0]](dice, time))
     placed = filmed(dice, points, time) + ERROR * normal(seed, key, points.shape[:2])
     array = np.ones((frames, 1, len(LAYOUT.joints), DIMS + 1), np.float32)
     array[:, 0, :, :DIMS] = np.round(placed / GRID) * GRID
