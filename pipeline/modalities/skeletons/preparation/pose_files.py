@@ -123,7 +123,7 @@ def _npz(file: Path, layout: Layout, dims: int) -> PoseFile:
     keys = small("key", "stem")
     if keys is None or keys.ndim != 1 or keys.dtype.kind not in "US" or "keypoints" not in arrays:
         raise ValueError(
-            f"it holds {', '.join(arrays) or 'nothing'}; expected `key` [N] (text) and `keypoints` [N, frames, "
+            f"it holds {', '.join(arrays) or 'nothing'}; expected `key` [N] (text) and `keypoints` [N, T, "
             "persons, joints, coordinates], and perhaps `scores`, `frames`, `split`, `label`, `classes`, "
             "`size`, `group` and `valid`"
         )
