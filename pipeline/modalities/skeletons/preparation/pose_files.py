@@ -192,10 +192,9 @@ def _ctrgcn(
     archive: zipfile.ZipFile, arrays: dict[str, zipfile.ZipInfo], layout: Layout, dims: int
 ) -> PoseFile:
     """As CTR-GCN's scripts write NTU RGB+D: `x_train` [N, frames, persons x joints x dims], zeros where
-    """As CTR-GCN's scripts write NTU RGB+D.
 
-    `x_train` [N, frames, persons x joints x dims], zeros where nobody is, and `y_train` [N, classes], 1 at the
-    label; the same of `x_test`. Zeros at the end are no frames.
+    `x_train` [N, frames, persons x joints x dims], zeros where nobody is, and `y_train` [N, classes], 1 at
+    the label; the same of `x_test`. Zeros at the end are no frames.
     """
     rows: list[Row] = []
     streams: list[tuple[Forward[np.ndarray], int]] = []

@@ -1,4 +1,4 @@
-"""Kinetics-skeleton: six genuine clips by their published numbers, people chosen per frame, bad files named."""
+"""Kinetics-skeleton: six genuine clips by their known numbers, people chosen per frame, bad files named."""
 
 import json
 
