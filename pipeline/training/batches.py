@@ -27,7 +27,8 @@ class Batch:
 
     Attributes:
         inputs: rendered views [b, ...], of this process's rows `own`; all rows where there is one process.
-        labels: of all rows: int64 [B], or float32 [B, C] where views are mixed (rows sum to 1).
+        labels: of all rows: int64 [B], -1 where there is none, or float32 [B, C] where views are mixed (rows
+            sum to 1, or to the share that has a label).
         targets: the teachers' outputs for all rows: `logits` float32 [B, C], `features` float32 [B, ...];
             empty without a teacher.
         own: which of the B rows this process renders.
@@ -225,15 +226,15 @@ def mixed_labels(labels: np.ndarray, partners: np.ndarray, shares: np.ndarray, c
     """The labels of mixed views: each sample's class and its partner's, weighted.
 
     Args:
-        labels, partners: int [B], the classes of the samples and of what is mixed into them.
+        labels, partners: int [B], the classes of the samples and of what is mixed into them; -1: not known.
         shares: float32 [B], the partners', in [0, 1).
         classes: C.
 
     Returns:
-        float32 [B, C], rows sum to 1.
+        float32 [B, C], rows sum to 1, or to the share of the view whose class is known.
     """
     mixed = np.zeros((len(labels), classes), np.float32)
     rows, weights = np.arange(len(labels)), shares
-    mixed[rows, labels] = 1 - weights
-    mixed[rows, partners] += weights
+    mixed[rows, labels] = (1 - weights) * (labels >= 0)  # nothing, put at the last class, is nothing
+    mixed[rows, partners] += weights * (partners >= 0)
     return mixed
