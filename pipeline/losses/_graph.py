@@ -98,7 +98,8 @@ def distances(features: torch.Tensor) -> torch.Tensor:
     squared = sizes[:, first] + sizes[:, second] - 2 * products[:, first, second]
     # below that a difference is rounding, of which the root would make much
     blur = 8 * torch.finfo(nodes.dtype).eps * sizes.detach().mean(dim=1, keepdim=True)
-    return (squared.clamp(min=0) + blur + LEAST).sqrt()
+    lengths: torch.Tensor = (squared.clamp(min=0) + blur + LEAST).sqrt()
+    return lengths
 
 
 @lru_cache(maxsize=8)
@@ -123,7 +124,7 @@ def projection(width: int, to: int, dtype: torch.dtype, device: torch.device) ->
 
 def _relative(lengths: torch.Tensor) -> torch.Tensor:
     """Distances over their mean, float [B, E]."""
-    return lengths / (lengths.mean(dim=1, keepdim=True) + LEAST**0.5)
+    return lengths / lengths.mean(dim=1, keepdim=True).clamp(min=LEAST**0.5)
 
 
 @lru_cache(maxsize=8)

@@ -76,10 +76,10 @@ class Revised(Gradients):
 
     With g0 the task's gradient over the whole network and g that of another term, g - (<g, g0> / <g0, g0>) g0
     takes the place of g where <g, g0> < 0; the sum of them and g0 is what the optimiser gets. So
-    <sum, g0> >= |g0|^2: to first order the task gets on as fast as by itself, at least. It is the projection of
-    A-GEM (Chaudhry et al. 2019, "Efficient lifelong learning with A-GEM", equation 11), and PCGrad (Yu et al.
-    2020, "Gradient surgery for multi-task learning", algorithm 1) from one side alone: g0 itself stays as it
-    is, and all are held against it unchanged.
+    <sum, g0> >= |g0|^2: to first order the task gets on at least as fast as by itself. It is the projection
+    of A-GEM (Chaudhry et al. 2019, "Efficient lifelong learning with A-GEM", equation 11), and that of PCGrad
+    (Yu et al. 2020, "Gradient surgery for multi-task learning", algorithm 1) from one side alone: g0 stays as
+    it is, and all are held against it unchanged.
 
     The gradients are those of the whole batch, of all its parts and all processes; weight decay, momentum and
     clipping come after. A backward pass is taken of the task, and one of each other term (the paper's), or
