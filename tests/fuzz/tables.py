@@ -20,8 +20,8 @@ from stillroom.cache.format.identity import identity_id
 from stillroom.cache.format.manifest import _seal
 from stillroom.cache.read.backends import open_store
 from stillroom.errors import StillroomError
-from stillroom.modalities import load_samples
-from stillroom.modalities.images.preparation import prepare, source, summary
+from stillroom.modalities import load_samples, source
+from stillroom.modalities.images.preparation import prepare, summary
 from stillroom.modalities.images.settings import Data
 from stillroom.progress import Progress
 from stillroom.samples import Samples
@@ -184,7 +184,7 @@ def targets(folder: Path) -> list[Target]:
     prepared.samples.save(table)
     report = summary.describe(prepared, table / "samples.json")
     memory = folder / "memory.json"
-    source.look(by_table, memory)
+    source.look(by_table, memory, [by_table.split_file])
 
     def page() -> object:
         told = summary.read(table)
@@ -198,7 +198,12 @@ def targets(folder: Path) -> list[Target]:
             lambda: sound(load_samples(table, folded)),
         ),
         Target("report.json", table / "report.json", json.dumps(report, indent=1), page),
-        Target("source memory", memory, memory.read_text(), lambda: source.look(by_table, memory)),
+        Target(
+            "source memory",
+            memory,
+            memory.read_text(),
+            lambda: source.look(by_table, memory, [by_table.split_file]),
+        ),
     ]
     cache = make_caches(folder / "caches")["zarr"]
     manifest = json.dumps(json.loads((cache / "manifest.json").read_text()), indent=1)

@@ -14,28 +14,21 @@ from pathlib import Path
 from unicodedata import category
 
 from stillroom.errors import DataError, ParamsError, listing
-from stillroom.modalities.images.decode import SUFFIXES
-from stillroom.modalities.images.preparation.scan import (
-    Account,
-    Entry,
+from stillroom.modalities.entries import (
+    MEANINGS,
     composed,
     leave_out,
     require_distinct,
     require_every_class,
     require_two_classes,
-    scan,
 )
+from stillroom.modalities.images.decode import SUFFIXES
+from stillroom.modalities.images.preparation.scan import Account, Entry, scan
 from stillroom.modalities.images.settings import Data
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 
 TAKES = ("skip", "split_file", "splits")  # of data's keys
-# What a folder's name, or a word in the table's column `split`, means; in any case
-MEANINGS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 AMBIGUOUS = ("eval", "evaluation", "holdout")  # some mean validation by it, some the test
 LAYOUT = "expected train/CLASS/IMAGE and test/CLASS/IMAGE, or CLASS/IMAGE and a split.csv"
 UNREAD = "of no format that is read"
@@ -48,7 +41,7 @@ class Options:
     Attributes:
         splits: what each name of a folder or in the table means; where there is any, no other name counts.
         split_file: the table, where it does not lie in the folder.
-        skip: a list of images to leave out (`scan.leave_out`).
+        skip: a list of images to leave out (`entries.leave_out`).
         accept_unread: whether a class may be without most of its files, because they are of no format that is
             read.
     """

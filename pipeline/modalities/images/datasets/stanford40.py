@@ -15,19 +15,16 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from stillroom.errors import DataError, listing
-from stillroom.modalities.images.decode import SUFFIXES
-from stillroom.modalities.images.preparation.scan import (
-    Account,
-    Entry,
+from stillroom.modalities.entries import (
     leave_out,
     require_distinct,
     require_every_class,
-    require_files,
     require_two_classes,
-    scan,
 )
-from stillroom.modalities.images.preparation.unzip import unzip
+from stillroom.modalities.images.decode import SUFFIXES
+from stillroom.modalities.images.preparation.scan import Account, Entry, require_files, scan
 from stillroom.modalities.images.settings import Data
+from stillroom.modalities.unzip import unzip
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 
@@ -120,7 +117,7 @@ def read(
             annotation.
         progress: gets the steps of unpacking and of the scan.
         dataset: the name in the table.
-        skip: a list of images to leave out (`scan.leave_out`); not with `official`.
+        skip: a list of images to leave out (`entries.leave_out`); not with `official`.
         account: gets the formats, and what was left out.
 
     Raises:

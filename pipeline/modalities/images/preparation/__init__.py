@@ -1,25 +1,16 @@
 """From images on disk (or drawn, or downloaded) to the samples table, whatever the data set."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from stillroom.errors import ParamsError
+from stillroom.modalities.duplicates import settle
+from stillroom.modalities.groups import grouped
+from stillroom.modalities.holdout import hold_out
 from stillroom.modalities.images import datasets
-from stillroom.modalities.images.preparation.duplicates import Duplicates, settle
-from stillroom.modalities.images.preparation.groups import grouped
 from stillroom.modalities.images.preparation.scan import Account
 from stillroom.modalities.images.settings import Data
+from stillroom.modalities.summary import Prepared
 from stillroom.progress import Progress
-from stillroom.samples import Samples
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The samples table, and what was come across on the way to it."""
-
-    samples: Samples
-    account: Account
-    duplicates: Duplicates
 
 
 def prepare(data: Data, folder: Path, progress: Progress) -> Prepared:
@@ -36,8 +27,6 @@ def prepare(data: Data, folder: Path, progress: Progress) -> Prepared:
             does not take, or the validation split is given twice.
         DataError: the images, splits or annotations are missing, unreadable or not what they should be.
     """
-    from stillroom.modalities.images.preparation.validation import hold_out
-
     account = Account()
     samples = datasets.load(data, folder, progress, account)
     samples = grouped(samples, Path(data.groups) if data.groups else None, account.skipped)

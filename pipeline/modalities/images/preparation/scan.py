@@ -1,14 +1,14 @@
 """The scan: every image is read, decoded in full and digested before anything trusts it."""
 
 import hashlib
-import unicodedata
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from stillroom.errors import DataError, listing
 from stillroom.machine import cores
+from stillroom.modalities import entries as shared
+from stillroom.modalities.entries import require_distinct
 from stillroom.modalities.images.decode import UnreadableError, read
 from stillroom.modalities.images.samples import Sample
 from stillroom.progress import Progress
@@ -26,23 +26,15 @@ class Entry:
 
 
 @dataclass
-class Account:
-    """What a reader came across beside the samples.
+class Account(shared.Account):
+    """As of every data set.
 
     Attributes:
+        passed_over, skipped: see there.
         formats: the format of each image, by key, as Pillow names it.
-        passed_over: names of what was not read, by the reason.
-        skipped: names that `data.skip` left out.
     """
 
     formats: dict[str, str] = field(default_factory=dict)
-    passed_over: dict[str, list[str]] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
-
-    def pass_over(self, why: str, names: list[str]) -> None:
-        """Note files that are not read, if there are any."""
-        if names:
-            self.passed_over.setdefault(why, []).extend(sorted(names))
 
 
 def scan(
@@ -92,49 +84,6 @@ def scan(
     return tuple(rows)
 
 
-def leave_out(entries: list[Entry], skip: Path | None, root: Path, account: Account) -> list[Entry]:
-    """The entries without those that a skip list names.
-
-    Args:
-        entries: what the data set's reader found.
-        skip: a text file, UTF-8: a path from `root` a line, as messages name it; blank lines and lines that
-            begin with # are nothing. None: no such list.
-        root: the data set's folder, for the message.
-        account: gets what was left out.
-
-    Raises:
-        DataError: the file cannot be read, or a line names no file of the data set.
-    """
-    if skip is None:
-        return entries
-    try:
-        lines = skip.read_bytes().decode("utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise DataError(
-            f"{skip}, which data.skip names, is not there", fix="set data.skip to where it is"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{skip}, which data.skip names, cannot be read", str(error), "give a text file in UTF-8"
-        ) from None
-    wanted = {composed(line.strip()): line.strip() for line in lines if line.strip()[:1] not in ("", "#")}
-    known = {composed(entry.path) for entry in entries}
-    unknown = [line for name, line in wanted.items() if name not in known]
-    if unknown:
-        raise DataError(
-            f"{skip} names files that are not in the data set:\n{listing(unknown)}",
-            f"a line is a path from {root}, such as {entries[0].path if entries else 'train/CLASS/IMAGE'}",
-            "mend these lines",
-        )
-    account.skipped += sorted(entry.path for entry in entries if composed(entry.path) in wanted)
-    return [entry for entry in entries if composed(entry.path) not in wanted]
-
-
-def composed(name: str) -> str:
-    """A name in Unicode's composed form (NFC): accents are written in two ways, which look the same."""
-    return unicodedata.normalize("NFC", name)
-
-
 def require_files(entries: list[Entry], root: Path) -> None:
     """Refuse entries whose file is not there, naming all of them."""
     missing = sorted(entry.path for entry in entries if not (root / entry.path).is_file())
@@ -144,53 +93,6 @@ def require_files(entries: list[Entry], root: Path) -> None:
             "nothing is there, or a link that leads nowhere, or no regular file",
             "download or copy these files again, or leave them out: write their names into a file, and set "
             "data.skip to it",
-        )
-
-
-def require_distinct(entries: list[Entry]) -> None:
-    """Refuse two files with one key (`a.jpg` and `a.png`, or a file named twice), naming all of them."""
-    paths: dict[str, list[str]] = defaultdict(list)
-    for entry in entries:
-        paths[entry.key].append(f"{entry.path} ({entry.split})")
-    twice = [f"{key}: {' and '.join(sorted(uses))}" for key, uses in sorted(paths.items()) if len(uses) > 1]
-    if twice:
-        raise DataError(
-            f"{len(twice)} {'key is' if len(twice) == 1 else 'keys are'} used twice:\n{listing(twice)}",
-            "a sample is known by its key, the file name without its suffix, and belongs to one split",
-            "rename or remove one file of each, or take it out of one split",
-        )
-
-
-def require_every_class(entries: list[Entry], classes: tuple[str, ...], fix: str) -> None:
-    """Refuse a class that has no image in train or none in test: it cannot be learnt, or not be measured."""
-    present = {(entry.split, entry.label) for entry in entries}
-    faults = [
-        f"{name}: no image in {split}"
-        for label, name in enumerate(classes)
-        for split in ("train", "test")
-        if (split, label) not in present
-    ]
-    if faults:
-        raise DataError(f"not every class is in train and in test:\n{listing(faults)}", _alike(classes), fix)
-
-
-def _alike(classes: tuple[str, ...]) -> str:
-    """Class names that look the same, told apart."""
-    looks: dict[str, list[str]] = defaultdict(list)
-    for name in classes:
-        looks["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(ascii(name))
-    alike = [" and ".join(names) for names in looks.values() if len(names) > 1]
-    return f"some names differ only in case, blanks or such: {', '.join(alike[:5])}" if alike else ""
-
-
-def require_two_classes(classes: tuple[str, ...], root: Path) -> None:
-    """Refuse a data set of one class, or of none: every answer would be right."""
-    if len(classes) < 2:
-        raise DataError(
-            f"{root} has {len(classes)} class{'' if len(classes) == 1 else 'es'}"
-            + (f": {classes[0]}" if classes else ""),
-            "there is nothing to tell apart: accuracy would be 100% whatever a model answers",
-            "add the images of another class",
         )
 
 

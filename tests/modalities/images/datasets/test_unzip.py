@@ -7,8 +7,8 @@ import zipfile
 import pytest
 
 from stillroom.errors import DataError
-from stillroom.modalities.images.preparation import unzip as module
-from stillroom.modalities.images.preparation.unzip import unzip
+from stillroom.modalities import unzip as module
+from stillroom.modalities.unzip import unzip
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stillroom.errors import DataError
-from stillroom.modalities.images.preparation.validation import hold_out
+from stillroom.modalities.holdout import hold_out
 from stillroom.modalities.images.samples import Sample
 from stillroom.samples import Samples
 

@@ -1,12 +1,12 @@
 """Which samples belong together, as a table of the user says it."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from stillroom.errors import AccessError, DataError, listing
-from stillroom.modalities.images.preparation.scan import composed
+from stillroom.modalities.entries import composed
 from stillroom.samples import Samples
 
 COLUMNS = ("file", "group")
@@ -17,18 +17,35 @@ def grouped(samples: Samples, table: Path | None, skipped: Iterable[str] = ()) -
 
     Args:
         samples: of a data set.
+        table: see `groups_of`. None: there is none.
+        skipped: files of the data set that are left out; the table may name them.
+
+    Raises:
+        DataError, AccessError: see `groups_of`.
+    """
+    if table is None:
+        return samples
+    groups = groups_of([row.path for row in samples.rows], table, samples.root, skipped)
+    rows = tuple(replace(row, group=groups[row.path]) for row in samples.rows)
+    return replace(samples, rows=rows)
+
+
+def groups_of(files: Sequence[str], table: Path, root: Path, skipped: Iterable[str] = ()) -> dict[str, str]:
+    """The group of each file, empty where the table names none.
+
+    Args:
+        files: of a data set, at least one, as paths from its folder.
         table: CSV, UTF-8, with the columns `file` (a path from the data set's folder) and `group`, and
-            perhaps more. None: there is none.
+            perhaps more.
+        root: the data set's folder, for the message.
         skipped: files of the data set that are left out; the table may name them.
 
     Raises:
         DataError: it cannot be read, has no such columns, names a file that is not there, or one twice.
         AccessError: this user may not read it.
     """
-    if table is None:
-        return samples
     groups: dict[str, str] = {}
-    known = {composed(row.path) for row in samples.rows} | {composed(file) for file in skipped}
+    known = {composed(file) for file in files} | {composed(file) for file in skipped}
     unknown, twice = [], []
     for file, group in _lines(table):
         name = composed(file)
@@ -37,15 +54,14 @@ def grouped(samples: Samples, table: Path | None, skipped: Iterable[str] = ()) -
         elif name in groups:
             twice.append(file)
         groups[name] = group
-    for what, files in (("that are not in the data set", unknown), ("twice", twice)):
-        if files:
+    for what, names in (("that are not in the data set", unknown), ("twice", twice)):
+        if names:
             raise DataError(
-                f"{table} names files {what}:\n{listing(files)}",
-                f"a file is a path from {samples.root}, such as {samples.rows[0].path}",
+                f"{table} names files {what}:\n{listing(names)}",
+                f"a file is a path from {root}, such as {files[0]}",
                 "mend these lines",
             )
-    rows = tuple(replace(row, group=groups.get(composed(row.path), "")) for row in samples.rows)
-    return replace(samples, rows=rows)
+    return {file: groups.get(composed(file), "") for file in files}
 
 
 def _lines(table: Path) -> list[tuple[str, str]]:

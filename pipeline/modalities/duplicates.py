@@ -1,11 +1,10 @@
-"""The same bytes under two names: a test image that is trained on, or an image of two classes."""
+"""The same bytes under two names: a test sample that is trained on, or a sample of two classes."""
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from stillroom.errors import DataError, listing
-from stillroom.modalities.images.samples import Sample
-from stillroom.samples import Samples
+from stillroom.samples import Sample, Samples
 
 KINDS = {
     "splits": "in two splits, so that a model is measured on what it was trained on",
@@ -59,7 +58,7 @@ def _kind(rows: list[Sample]) -> str:
     return "splits" if len({row.split for row in rows}) > 1 else "same"
 
 
-def settle(samples: Samples, policy: str, official: bool) -> tuple[Samples, Duplicates]:
+def settle(samples: Samples, policy: str, official: bool, noun: str = "image") -> tuple[Samples, Duplicates]:
     """Do about equal files what `data.duplicates` says.
 
     Args:
@@ -68,6 +67,7 @@ def settle(samples: Samples, policy: str, official: bool) -> tuple[Samples, Dupl
             files in several classes none stays; of others one, in test rather than in val, in val rather than
             in train.
         official: whether the table must be the published one, of which nothing may be dropped.
+        noun: what a sample is called.
 
     Returns:
         the table, and what was found in it before.
@@ -87,8 +87,8 @@ def settle(samples: Samples, policy: str, official: bool) -> tuple[Samples, Dupl
         return samples, duplicates
     if official:
         raise DataError(
-            "data.duplicates = drop would drop images of the published data set",
-            "results are compared with published ones only on the published images and splits",
+            f"data.duplicates = drop would drop {noun}s of the published data set",
+            f"results are compared with published ones only on the published {noun}s and splits",
             "set data.duplicates to warn, or data.official to false",
         )
     rows = {row.key: row for row in samples.rows}
@@ -99,7 +99,7 @@ def settle(samples: Samples, policy: str, official: bool) -> tuple[Samples, Dupl
             dropped |= set(keys) - {stays}
     kept = replace(samples, rows=tuple(row for row in samples.rows if row.key not in dropped))
     lost = [
-        f"{name}: no image in {split}"
+        f"{name}: no {noun} in {split}"
         for label, name in enumerate(samples.classes)
         for split in ("train", "test")
         if not any(row.label == label and row.split == split for row in kept.rows)

@@ -1,52 +1,58 @@
-"""What lies at `data.path`, as one digest: how DVC learns that images were added, taken away or replaced."""
+"""What lies at `data.path`, as one digest: how DVC learns that files were added, taken away or replaced."""
 
 import hashlib
 import json
 import os
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from stillroom.errors import DataError
 from stillroom.files import whole_file
-from stillroom.modalities.images.settings import Data
+from stillroom.params import Data
 
 # A file written in the same moment as it was digested may be written once more without a later time stamp
 SETTLED = 2_000_000_000  # nanoseconds
 
 
-def look(data: Data, memory: Path) -> dict[str, Any]:
+def look(
+    data: Data, memory: Path, lists: Iterable[str | None] = (), noun: str = "image", one_file: bool = False
+) -> dict[str, Any]:
     """The content of `source.json`: `files`, how many there are, and `digest` over their paths and bytes.
 
     Hidden files are left out, and the project's own `artifacts`, where `data.path` is above it. Without a
-    `data.path` the images are drawn or downloaded, and both are None, but for the digest of `data.groups`.
+    `data.path` the samples are drawn or downloaded, and both are None, but for the digest of `data.groups`.
 
     Args:
-        data: the `data` section of the parameters.
+        data: the `data` section of the parameters; `path` is a folder, or perhaps a file.
         memory: a file of this machine that keeps digests by path, size and times of change; only what is new
             there is read. It may be lost.
+        lists: further files that `data` names.
+        noun: what a sample is called.
+        one_file: whether `data.path` may be a file.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is nothing.
     """
     if data.path is None:
         groups = Path(data.groups) if data.groups else None
         return {"files": None, "digest": _digest(groups) if groups and groups.is_file() else None}
     root = Path(data.path)
-    if not root.is_dir():
+    if not root.is_dir() and not (one_file and root.is_file()):
         raise DataError(
-            f"{root} is not a folder",
-            fix="set data.path to the folder of the images; for experiments in folders of their own as an "
+            f"{root} is not a folder" + (", and no file" if one_file else ""),
+            fix=f"set data.path to the folder of the {noun}s; for experiments in folders of their own as an "
             "absolute path",
         )
-    lists = [Path(name) for name in (data.skip, data.split_file, data.groups) if name is not None]
+    named = [Path(name) for name in (data.skip, *lists, data.groups) if name is not None]
     known = _remembered(memory)
     kept: dict[str, list[Any]] = {}
     total = hashlib.sha256()
-    files = _files(root)
-    for file in [*files, *lists]:
-        name = os.fsencode(file.relative_to(root)) if file not in lists else b"//" + os.fsencode(file.name)
+    files = [root] if root.is_file() else _files(root)
+    for file in [*files, *named]:
+        name = os.fsencode(file.relative_to(root)) if file not in named else b"//" + os.fsencode(file.name)
         total.update(len(name).to_bytes(4, "little") + name)
         try:
             status = file.stat()
@@ -55,7 +61,7 @@ def look(data: Data, memory: Path) -> dict[str, Any]:
             before = known.get(path)
             same = before is not None and before[:-1] == stamp
             digest = before[-1] if before is not None and same else _digest(file)
-        except OSError:  # `prepare` says so, if it is an image
+        except OSError:  # `prepare` says so, if it is a sample
             continue
         if time.time_ns() - status.st_ctime_ns > SETTLED:
             kept[path] = [*stamp, digest]

@@ -5,11 +5,10 @@ from collections import defaultdict
 from dataclasses import replace
 
 from stillroom.errors import DataError, listing
-from stillroom.modalities.images.samples import Sample
-from stillroom.samples import Samples
+from stillroom.samples import Sample, Samples
 
 
-def hold_out(samples: Samples, fraction: float, seed: int) -> Samples:
+def hold_out(samples: Samples, fraction: float, seed: int, noun: str = "image") -> Samples:
     """Move a stratified share of `train` to `val`; `test` is not touched.
 
     Within a class the keys are ranked by sha256 of "seed key" and the first round(n * fraction) are taken, at
@@ -20,9 +19,10 @@ def hold_out(samples: Samples, fraction: float, seed: int) -> Samples:
         samples: a table; rows that are not `train` stay as they are.
         fraction: in [0, 1); 0 gives the table back.
         seed: draws the slice.
+        noun: what a sample is called.
 
     Raises:
-        DataError: some class would give no image; all such classes are named.
+        DataError: some class would give no sample; all such classes are named.
     """
     if fraction == 0:
         return samples
@@ -41,9 +41,9 @@ def hold_out(samples: Samples, fraction: float, seed: int) -> Samples:
         taken.update(row.key for row in ranked[:count])
     if faults:
         raise DataError(
-            f"data.val_fraction = {fraction} takes no image of some classes:\n{listing(faults)}",
-            "every class gives round(images * fraction), and keeps at least one in train",
-            f"{'' if single else 'raise data.val_fraction, '}add images to these classes, "
+            f"data.val_fraction = {fraction} takes no {noun} of some classes:\n{listing(faults)}",
+            f"every class gives round({noun}s * fraction), and keeps at least one in train",
+            f"{'' if single else 'raise data.val_fraction, '}add {noun}s to these classes, "
             "or set data.val_fraction to 0",
         )
     return replace(

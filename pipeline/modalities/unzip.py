@@ -30,7 +30,7 @@ def unzip(file: Path, folder: Path, progress: Progress) -> None:
     again = f"remove {file} and download or copy it again, or unpack it by hand as {folder}"
     try:
         with zipfile.ZipFile(file) as archive:
-            members = _members(file, archive, folder.name)
+            members = members_of(file, archive, folder.name)
             if not members:
                 raise DataError(f"{file} holds no file", fix=again)
             total = sum(info.file_size for info, _ in members)
@@ -77,7 +77,9 @@ def unzip(file: Path, folder: Path, progress: Progress) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _members(file: Path, archive: zipfile.ZipFile, name: str) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
+def members_of(
+    file: Path, archive: zipfile.ZipFile, name: str
+) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
     """The files of a zip with the path of each inside `name`."""
     members = []
     faults = []

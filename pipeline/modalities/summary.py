@@ -1,0 +1,142 @@
+"""What a data set holds, for people: by split and class, what is not read, equal files."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stillroom.modalities.duplicates import KINDS, Duplicates
+from stillroom.modalities.entries import Account
+from stillroom.samples import SPLITS, Samples
+
+FORMAT = "stillroom-data/1"
+NAME = "report.json"
+MOST = 1000  # names or groups that are kept of a kind; counts are whole
+Lines = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The samples table, and what was come across on the way to it."""
+
+    samples: Samples
+    account: Account
+    duplicates: Duplicates
+
+
+def describe(prepared: Prepared, table: Path, own: dict[str, Any]) -> dict[str, Any]:
+    """The content of `report.json`.
+
+    Args:
+        prepared: what was prepared.
+        table: the `samples.json` that it belongs to, written already.
+        own: what the modality says of it.
+    """
+    account, duplicates = prepared.account, prepared.duplicates
+    return {
+        "format": FORMAT,
+        "table": hashlib.sha256(table.read_bytes()).hexdigest(),
+        **own,
+        "passed_over": {why: _some(names) for why, names in account.passed_over.items()},
+        "skipped": _some(account.skipped),
+        "dropped": _some(list(duplicates.dropped)),
+        "leaks": _leaks(prepared),
+        "duplicates": {
+            kind: {"pairs": duplicates.count(kind), "groups": duplicates.groups[kind][:MOST]}
+            for kind in KINDS
+        },
+    }
+
+
+def by_split(samples: Samples, noun: str) -> dict[str, Any]:
+    """How many samples there are of each split and class.
+
+    Args:
+        noun: what a sample is called.
+    """
+    splits = {}
+    for split in SPLITS:
+        counts = Counter(samples.classes[row.label] for row in samples.rows if row.split == split)
+        if counts:
+            splits[split] = {
+                f"{noun}s": counts.total(),
+                "classes": {name: counts[name] for name in samples.classes},
+            }
+    return {"dataset": samples.dataset, f"{noun}s": len(samples), "splits": splits}
+
+
+def write(report: dict[str, Any], folder: Path) -> None:
+    """Put a report beside the table that it is of."""
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    (folder / NAME).write_text(f"{text}\n", encoding="utf-8")
+
+
+def read(folder: Path, lines: Callable[[dict[str, Any]], Lines]) -> dict[str, Any] | None:
+    """The `report.json` of a samples table, or None where there is none that belongs to it.
+
+    Args:
+        lines: raises where something is missing in a report.
+    """
+    try:
+        report = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        table = hashlib.sha256((folder / "samples.json").read_bytes()).hexdigest()
+        lines(report)
+        return dict(report) if report["format"] == FORMAT and report["table"] == table else None
+    except (AttributeError, IndexError, KeyError, OSError, RecursionError, TypeError, ValueError):
+        return None
+
+
+def split_lines(report: dict[str, Any], noun: str) -> Lines:
+    """A line a split: how many samples and classes it has."""
+    rows = []
+    for split, entry in report["splits"].items():
+        ranked = sorted(entry["classes"].items(), key=lambda item: (item[1], item[0]))
+        few, many = ranked[0], ranked[-1]
+        span = (
+            f"{few[1]} each" if few[1] == many[1] else f"{few[1]} ({few[0]}) to {many[1]} ({many[0]}) a class"
+        )
+        rows.append((split, f"{entry[f'{noun}s']:,} {noun}s of {len(ranked)} classes, {span}"))
+    return rows
+
+
+def account_lines(report: dict[str, Any]) -> Lines:
+    """What was not read, skipped or dropped, and equal files."""
+    rows = []
+    for why, entry in report.get("passed_over", {}).items():
+        entries = "1 entry" if entry["count"] == 1 else f"{entry['count']:,} entries"
+        rows.append(("not read", f"{entries} {why} ({_shown(entry['names'], entry['count'])})"))
+    for name, key in (("skipped", "skip"), ("dropped", "duplicates")):
+        entry = report.get(name, {"count": 0})
+        if entry["count"]:
+            rows.append(
+                (name, f"{entry['count']:,} by data.{key} ({_shown(entry['names'], entry['count'])})")
+            )
+    for kind, what in KINDS.items():
+        entry = report.get("duplicates", {}).get(kind, {"pairs": 0})
+        if entry["pairs"]:
+            pairs = "1 pair" if entry["pairs"] == 1 else f"{entry['pairs']:,} pairs"
+            some = _shown([" = ".join(keys) for keys in entry["groups"]], len(entry["groups"]))
+            rows.append(("equal files", f"{pairs} {what} ({some})"))
+    return rows
+
+
+def _leaks(prepared: Prepared) -> int:
+    """How many test images have an equal file in another split."""
+    split = {row.key: row.split for row in prepared.samples.rows}
+    groups = [*prepared.duplicates.groups["splits"], *prepared.duplicates.groups["classes"]]
+    leaks = 0
+    for keys in groups:
+        splits = [split[key] for key in keys if key in split]
+        leaks += splits.count("test") if len(set(splits)) > 1 else 0
+    return leaks
+
+
+def _some(names: list[str]) -> dict[str, Any]:
+    return {"count": len(names), "names": sorted(names)[:MOST]}
+
+
+def _shown(names: list[str], count: int) -> str:
+    return ", ".join(names[:3]) + (f" and {count - 3:,} more" if count > 3 else "")
