@@ -14,7 +14,7 @@ From the ground up: `dice`, `figure`, `actions`, and here clips and data set.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -25,9 +25,11 @@ from stillroom.modalities.skeletons.datasets.sketch_skeletons.actions import ACT
 from stillroom.modalities.skeletons.datasets.sketch_skeletons.dice import Dice
 from stillroom.modalities.skeletons.datasets.sketch_skeletons.figure import drawn, joints, seen
 from stillroom.modalities.skeletons.layouts import LAYOUTS
-from stillroom.modalities.skeletons.preparation.clips import Account, Clips, Content, Entry
 from stillroom.params import Count
 from stillroom.progress import Progress
+
+if TYPE_CHECKING:
+    from stillroom.modalities.skeletons.preparation.clips import Account, Clips
 
 CLASSES = tuple(ACTIONS)
 LAYOUT = LAYOUTS["penn13"]
@@ -66,12 +68,14 @@ class Clip(NamedTuple):
     size: tuple[int, int]
 
 
-def load(data: Data, progress: Progress, account: Account) -> Clips:
+def load(data: Data, progress: Progress, account: "Account") -> "Clips":
     """The data set; see `datasets.load`. Nothing is read: clips are drawn one at a time.
 
     Raises:
         ParamsError: there is a `data.path`.
     """
+    from stillroom.modalities.skeletons.preparation.clips import Clips, Content, Entry
+
     if data.path is not None:
         raise ParamsError(
             f"data.path = {data.path!r}, but data.name = 'sketch_skeletons' is drawn and reads no folder",
