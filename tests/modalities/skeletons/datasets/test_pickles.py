@@ -1,4 +1,4 @@
-"""A pickle gives arrays and plain containers, or is refused by the name that it wants; nothing in it is run."""
+"""A pickle gives arrays and plain containers, or is refused by the name that it wants; nothing in it runs."""
 
 import collections
 import datetime
@@ -72,7 +72,7 @@ def programs(mark: Path) -> dict[str, object]:
         "system": Run(os.system, f"touch {mark}"),
         "eval": Run(eval, f"open({str(mark)!r}, 'w')"),
         "open": Run(open, str(mark), "w"),
-        "getattr": Run(getattr, np, "save"),
+        "getattr": Run(getattr, "text", "join"),
         "partial": functools.partial(os.system, f"touch {mark}"),
         "date": datetime.date(2020, 1, 1),
         "path": mark,
@@ -84,9 +84,9 @@ def programs(mark: Path) -> dict[str, object]:
 
 NAMES = {
     "system": "posix.system",
-    "eval": "builtins.eval",
+    "eval": ".eval",
     "open": "io.open",
-    "getattr": "builtins.getattr",
+    "getattr": ".getattr",
     "partial": "functools.partial",
     "date": "datetime.date",
     "path": "pathlib.PosixPath",
