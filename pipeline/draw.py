@@ -40,3 +40,17 @@ def uniforms(seed: int, key: str, view: int, count: int) -> np.ndarray:
 def permutation(seed: int, name: str, number: int, count: int) -> np.ndarray:
     """A permutation of range(count), int64 [count], from (seed, name, number): the order of random words."""
     return np.argsort(words(seed, name, number, count), kind="stable")
+
+
+def normals(uniform: np.ndarray) -> np.ndarray:
+    """Normal numbers from uniform ones, a pair from each pair (Box and Muller 1958).
+
+    Args:
+        uniform: float64 [N] in [0, 1), N even.
+
+    Returns:
+        float64 [N], mean 0 and standard deviation 1.
+    """
+    first, second = uniform.reshape(-1, 2).T
+    radius, angle = np.sqrt(-2 * np.log(1 - first)), 2 * np.pi * second
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)

@@ -130,6 +130,7 @@ Range = Annotated[tuple[float, float], BeforeValidator(_range)]
 Alpha = Annotated[float | tuple[float, float], BeforeValidator(_alpha)]
 Temperature = Annotated[float, Field(gt=0, le=100)]
 Outputs = Annotated[list[str], Field(min_length=1)]
+Levels = Annotated[list[float | int], Field(min_length=1, max_length=20)]
 PathText = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 Folder = Annotated[PathText, AfterValidator(_expanded)]
 Weights = Annotated[PathText, AfterValidator(_weights)]
@@ -403,6 +404,9 @@ class StudentTrain(Train):
     epochs: Count = 30
     # where epochs exceed views: the same turn again, or each turn in another order
     view_order: Literal["cycle", "shuffle"] = "cycle"
+    # share of each class's training samples whose labels students are given; of the others they are given
+    # what the teacher says alone
+    labelled: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 def _trainable(values: dict[str, Any]) -> dict[str, Any]:
@@ -443,6 +447,9 @@ class Report(Section):
     """`report`: the page."""
 
     title: str = "stillroom"
+    # curves over how much students see: a key of student.corruption, and the values that finished students
+    # and the teacher are measured at, as {joints: [0, 4, 8]}; empty: none
+    levels: Annotated[dict[str, Levels], Field(max_length=1)] = {}
 
 
 class Params(Section):

@@ -24,7 +24,9 @@ def check_choices(params: "Params", source: str) -> None:
     from stillroom.cache import encodings, stores
     from stillroom.errors import ParamsError
 
-    modalities.of_data_set(params.data.name).check(params, source)
+    modality = modalities.of_data_set(params.data.name)
+    modality.check(params, source)
+    modality.corruption(params.student.corruption, source)
     student = params.student
     own = student.losses.model_extra or {}
     for name, key in [(arm, "student.arms") for arm in student.arms] + [

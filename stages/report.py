@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stillroom_stages.artifacts import ARTIFACTS, DATA, REPORT, STUDENTS, whole_folder
+from stillroom_stages.artifacts import ARTIFACTS, DATA, REPORT, STUDENTS, TEACHER, whole_folder
+from stillroom_stages.console import shown
 from stillroom_stages.inputs import cache_to_read, data_root
 from stillroom_stages.options import about, stage
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from stillroom.cache.read.store import Store
+    from stillroom.modalities.base import Spec
     from stillroom.params import Params, Student
-    from stillroom.reporting.page import Picture
+    from stillroom.reporting.page import Picture, Seen
+    from stillroom.reporting.records import Runs
     from stillroom.samples import Samples
 
 PICTURES = 3  # samples shown on the page
@@ -71,8 +76,9 @@ def _entries(matrix: "Student") -> list[tuple[str, str, int]]:
 def _write(params: "Params", folder: Path) -> dict[str, Any]:
     from stillroom import modalities
     from stillroom.cache.read.remote import is_address
-    from stillroom.provenance.identity import check_samples
+    from stillroom.provenance.identity import check_samples, input_of
     from stillroom.reporting import markdown, page, plots, reading, table
+    from stillroom.reporting.corrupted import level_curves, with_corrupted
 
     entries = _entries(params.student)
     # all that is missing is named at once, before the table is looked for
@@ -86,7 +92,11 @@ def _write(params: "Params", folder: Path) -> dict[str, Any]:
         store = cache_to_read(params)
     samples = samples or modalities.load_samples(DATA, data_root(params))
     check_samples(store.manifest, samples.in_splits("train"))
-    results = table.summarise(runs)
+    with shown() as console:
+        tested = samples.in_splits("test")
+        runs = with_corrupted(runs, TEACHER, tested, console)
+        levels = level_curves(runs, ARTIFACTS, tested, params.report.levels, console)
+    results = table.summarise(runs) | ({} if levels is None else {"levels": levels})
     html = page.page(
         results,
         runs.students,
@@ -96,6 +106,7 @@ def _write(params: "Params", folder: Path) -> dict[str, Any]:
         ["dvc repro"],
         runs.manifest,
         modalities.get(samples.modality).account(DATA, samples),
+        _seen(runs, samples.in_splits("test"), input_of(store.manifest)),
     )
     page.write(folder, results, html, markdown.as_markdown(results))
     plots.write(folder, runs, results, samples.classes)
@@ -119,7 +130,7 @@ def _pictures(store: "Store", train: "Samples") -> "list[Picture]":
         views = modality.stored(store.parameters(view), train)
         probabilities = softmax(store.logits(view, output)[chosen])
         for number, row in zip(chosen, probabilities, strict=True):
-            picture = modality.picture(modality.render(reader, views[number], spec))
+            picture = modality.picture(modality.render(reader, views[number], spec), spec)
             top = tuple(
                 (train.classes[label], float(row[label])) for label in row.argsort()[::-1][:3].tolist()
             )
@@ -128,3 +139,37 @@ def _pictures(store: "Store", train: "Samples") -> "list[Picture]":
         Picture(train.rows[number].key, train.classes[train.rows[number].label], tuple(views))
         for number, views in shown.items()
     ]
+
+
+def _seen(runs: "Runs", test: "Samples", spec: "Spec") -> "list[Seen]":
+    """A few test samples, clean and as students see them, with what teacher and students make of each."""
+    from stillroom import modalities
+    from stillroom.evaluation.metrics import softmax
+    from stillroom.modalities.base import EVALUATION_DRAWS, ViewRequest
+    from stillroom.reporting.page import Seen
+    from stillroom.reporting.wording import family_name
+
+    modality = modalities.get(test.modality)
+    corruption = None if runs.corruption is None else modality.corruption(runs.corruption, "student.json")
+    if corruption is None:
+        return []
+    reader, count = modality.reader(test), min(PICTURES, len(test))
+    answers: dict[str, np.ndarray | None] = {"teacher, clean": runs.teacher_logits}
+    for (family, arm, _), logits in runs.logits.items():
+        answers.setdefault(f"{family_name(family)} {arm}", logits[0])  # of the first seed
+    seen = []
+    for number in [(2 * i + 1) * len(test) // (2 * count) for i in range(count)]:
+        row = test.rows[number]
+        clean = ViewRequest(row, modality.evaluation(row))
+        pictures = [
+            modality.picture(modality.render(reader, one, spec), spec)
+            for one in (clean, corruption.request(clean, EVALUATION_DRAWS))
+        ]
+        said = []
+        for who, answer in answers.items():
+            if answer is not None:
+                shares = softmax(answer[number][None])[0]
+                best = int(shares.argmax())
+                said.append((who, test.classes[best], float(shares[best])))
+        seen.append(Seen(row.key, test.classes[row.label], pictures[0], pictures[1], tuple(said)))
+    return seen

@@ -54,14 +54,44 @@ student:
   train: {epochs: 4, batch_size: 40, warmup_epochs: 1, drop_path: 0.1}
   family_train: {}
   losses: {ce: {}, kd: {alpha: 0.9, temperature: 2.0}}
+  corruption: {}
 report: {title: tiny}
+"""
+
+# The same of skeletons
+TINY_SKELETONS = """
+data: {name: sketch_skeletons, train_per_class: 4, test_per_class: 2}
+views: {count: 3, size: 16, recipe: {name: move, crop: [0.7, 1.0]}}
+teacher:
+  arch: stgcn
+  size: tiny
+  train: {epochs: 3, batch_size: 28, warmup_epochs: 0}
+cache:
+  path: artifacts/cache
+  store: zarr
+  encoding: float16
+  k: 16
+  block_samples: 32
+  batch_size: 32
+  amp: none
+  teachers: {logits: artifacts/teacher, features: {take: pooled}}
+student:
+  families: [stgcn]
+  arms: [ce, kd, gm, skd]
+  seeds: [0]
+  model: {size: micro}
+  train: {epochs: 4, batch_size: 28, warmup_epochs: 1}
+  family_train: {}
+  losses: {ce: {}, kd: {}, gm: {}, skd: {}}
+  corruption: {name: joint_loss, joints: 5, draws: 2}
+report: {title: tiny skeletons, levels: {joints: [0, 5]}}
 """
 
 Run = Callable[..., subprocess.CompletedProcess]
 
 
 # Tests that start commands are in these folders, use one of these fixtures, or are marked: they are slow
-SLOW_FOLDERS, SLOW_FIXTURES = ("team", "faults", "stages"), {"finished", "empty"}
+SLOW_FOLDERS, SLOW_FIXTURES = ("team", "faults", "stages"), {"finished", "skeletons", "empty"}
 
 
 def pytest_configure() -> None:
@@ -188,18 +218,28 @@ def _copy(source: Path, target: Path, linked: list[Path]) -> None:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A project after `dvc repro`. Not to be changed: use `project` for a copy."""
-    base = tmp_path_factory.getbasetemp()
-    parent = (base if worker_id == "master" else base.parent) / "finished"  # one for all workers
+    return _once(tmp_path_factory.getbasetemp(), worker_id, "finished", TINY)
+
+
+@pytest.fixture(scope="session")
+def skeletons(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The same of skeletons. Not to be changed: `copy_project` copies it."""
+    return _once(tmp_path_factory.getbasetemp(), worker_id, "skeletons", TINY_SKELETONS)
+
+
+def _once(base: Path, worker_id: str, name: str, params: str) -> Path:
+    """A finished project, one for all workers."""
+    parent = (base if worker_id == "master" else base.parent) / name
     parent.mkdir(exist_ok=True)
     with (parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (parent / "project/repro.log").exists():
-            _finish(parent / "project")
+            _finish(parent / "project", params)
     _shared.add(parent / "project")
     return parent / "project"
 
 
-def _finish(folder: Path) -> None:
+def _finish(folder: Path, params: str) -> None:
     folder.mkdir()
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", "pipeline", "stages"):
         source = ROOT / name
@@ -211,7 +251,7 @@ def _finish(folder: Path) -> None:
     shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
     shutil.copy(ROOT / ".dvc" / ".gitignore", folder / ".dvc" / ".gitignore")
     shutil.copytree(ROOT / ".dvc" / "plots", folder / ".dvc" / "plots")
-    (folder / "params.yaml").write_text(TINY)
+    (folder / "params.yaml").write_text(params)
     author = ["-c", "user.name=test", "-c", "user.email=test@example.invalid"]
     for command in (["init", "-q"], ["add", "-A"], [*author, "commit", "-q", "-m", "start"]):
         subprocess.run(["git", *command], cwd=folder, check=True)

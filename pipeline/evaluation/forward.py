@@ -7,7 +7,7 @@ import torch
 
 from stillroom import modalities
 from stillroom.distributed import Ranks
-from stillroom.modalities.base import Modality, Model, Reader, ViewRequest
+from stillroom.modalities.base import EVALUATION_DRAWS, Corruption, Modality, Model, Reader, ViewRequest
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 from stillroom.views.loader import batches, in_batches
@@ -65,6 +65,7 @@ def evaluation_logits(
     progress: Progress,
     what: str,
     ranks: Ranks | None = None,
+    corruption: Corruption | None = None,
 ) -> np.ndarray:
     """Raw logits on each sample's evaluation view, in the table's order, each sample once.
 
@@ -74,16 +75,25 @@ def evaluation_logits(
         batch_size: samples a forward pass.
         amp: `none` or `bf16`.
         ranks: the processes that share the work, each row by one of them; None: this one alone.
+        corruption: what makes each view worse, in `draws` ways that are the same for every model; None: none.
 
     Returns:
-        float32 [N, C].
+        float32 [N, C]; under a corruption [D, N, C], D its draws.
     """
     modality = modalities.get(samples.modality)
     rows = samples.rows if ranks is None else samples.rows[ranks.rank :: ranks.world]
-    requests = [ViewRequest(row, modality.evaluation(row)) for row in rows]
-    reader = modality.reader(samples, budget=0)  # each sample is looked at once: nothing is kept
-    progress.start(what, len(rows), modality.SAMPLES)
+    views = [ViewRequest(row, modality.evaluation(row)) for row in rows]
+    draws = 1 if corruption is None else corruption.draws
+    requests = views
+    if corruption is not None:
+        numbers = range(EVALUATION_DRAWS, EVALUATION_DRAWS + draws)
+        requests = [corruption.request(view, number) for number in numbers for view in views]
+    # without draws each sample is looked at once: nothing is kept
+    reader = modality.reader(samples, budget=0 if corruption is None else None)
+    progress.start(what, len(requests), modality.SAMPLES)
     outputs = outputs_of_all(model, modality, reader, requests, batch_size, amp, progress)
     progress.finish()
     logits = outputs.get("logits", np.zeros((0, len(samples.classes)), np.float32))
-    return logits if ranks is None else ranks.interleave(logits, len(samples))
+    each = logits.reshape(draws, len(rows), logits.shape[-1])
+    whole = np.stack([one if ranks is None else ranks.interleave(one, len(samples)) for one in each])
+    return whole[0] if corruption is None else whole

@@ -92,6 +92,27 @@ def summarise(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) 
     }
 
 
+def summarise_draws(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
+    """The same of one or several draws of a corruption: the mean of their scores.
+
+    Args:
+        logits: float [N, C], or [D, N, C] of D draws.
+    """
+    each = [summarise(one, labels, classes) for one in (logits if logits.ndim == 3 else logits[None])]
+    if len(each) == 1:
+        return each[0]
+    scores: dict[str, Any] = {
+        name: round(float(np.mean([one[name] for one in each])), 4)
+        for name, value in each[0].items()
+        if not isinstance(value, dict)
+    }
+    scores["per_class_ap"] = {
+        name: round(float(np.mean([one["per_class_ap"][name] for one in each])), 4)
+        for name in each[0]["per_class_ap"]
+    }
+    return scores
+
+
 def known(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
     """How well a model knows samples: `accuracy` and `calibration_error` in percent, mean `confidence` and
     `entropy` (nats), and the accuracy in each class that has a sample (`per_class`).

@@ -639,8 +639,8 @@ class Modality(ABC):
         return {}
 
     @abstractmethod
-    def picture(self, rendered: np.ndarray) -> bytes:
-        """A rendered view as a PNG file."""
+    def picture(self, rendered: np.ndarray, spec: Spec) -> bytes:
+        """A rendered view as a PNG file, which may move (APNG)."""
 
     @abstractmethod
     def sheet(

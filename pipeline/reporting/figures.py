@@ -296,6 +296,44 @@ def _curves(
     )
 
 
+def level_curves(levels: dict[str, Any], family: str, main: str) -> str:
+    """Accuracy over the level of a corruption: of the teacher (dotted), `ce`, the arm `main`, and others.
+
+    Args:
+        levels: what `corrupted.level_curves` returns.
+    """
+    lines = {**({"teacher": levels["teacher"]} if levels["teacher"] else {}), **levels["students"][family]}
+    values, height = levels["values"], 180
+    low, high = min(min(one) for one in lines.values()), max(max(one) for one in lines.values())
+    span = (high - low) or 1.0
+    across = [100 * index / max(1, len(values) - 1) for index in range(len(values))]
+    parts, inner = [], ""
+    for name, line in lines.items():
+        points = " ".join(
+            f"{x:.2f},{100 * (high - value) / span:.2f}" for x, value in zip(across, line, strict=True)
+        )
+        kind = {"teacher": "teacher", "ce": "curve", main: "curve kd"}.get(name, "curve term")
+        title = ", ".join(f"{value:.1f}" for value in line)
+        inner += (
+            f'<polyline class="{kind}" fill="none" vector-effect="non-scaling-stroke" points="{points}">'
+            f"<title>{escape(name)}: {title}</title></polyline>"
+        )
+    for tick in _ticks(low, high, 4) if high > low else []:
+        y = 14 + height * (high - tick) / span
+        parts.append(_line(0, y, 100, y, "grid"))
+        parts.append(_text("0", y - 4, f"{tick:g} %", "muted small", "start"))
+    parts.append(
+        f'<svg x="0" y="14" width="100%" height="{height}" viewBox="0 0 100 100" preserveAspectRatio="none"'
+        f' overflow="visible">{inner}</svg>'
+    )
+    for index, (x, value) in enumerate(zip(across, values, strict=True)):
+        side = "start" if index == 0 else "end" if index == len(values) - 1 else "middle"
+        parts.append(_text(f"{x:.2f}%", height + 32, f"{value:g}", "muted small", side))
+    return _figure(
+        f"accuracy of {family_name(family)} and its teacher over {levels['key']}", height + 38, parts
+    )
+
+
 def class_change(gains: Sequence[tuple[str, float]]) -> str:
     """Change of average precision a class as bars around zero, in points.
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from stillroom.reporting.table import METRICS
-from stillroom.reporting.wording import between, family_name, method, percent, size, word
+from stillroom.reporting.wording import between, corruption, family_name, method, percent, size, word
 
 
 def as_markdown(results: dict[str, Any]) -> str:
@@ -12,6 +12,8 @@ def as_markdown(results: dict[str, Any]) -> str:
     lines = [*_families(results), *_cache(results["cache"])]
     if len(arms) > 1:
         lines += _losses(results, arms)
+    if "levels" in results:
+        lines += _levels(results["levels"])
     if len({row["seed"] for row in results["rows"]}) > 1 or len(arms) > 1:
         lines += _students(results)
     return "\n".join(lines) + "\n"
@@ -26,6 +28,8 @@ def _families(results: dict[str, Any]) -> list[str]:
         f"logits. Initial weights, {word(results, 'inputs')}, order and schedule are the same; "
         f"gain is {arm} - ce in points.",
     ]
+    if "corruption" in results:
+        lines.append(f"Students see their views corrupted: {corruption(results['corruption'])}.")
     if method(results):
         lines.append(method(results))
     lines += [
@@ -35,6 +39,11 @@ def _families(results: dict[str, Any]) -> list[str]:
         f"| teacher | {_cell(teacher['arch'])} | {percent(teacher['accuracy'])} | | "
         f"| {percent(teacher['mAP'])} | | | |",
     ]
+    if corrupted := teacher.get("corrupted"):
+        lines.append(
+            f"| teacher, on what students see | | {percent(corrupted['accuracy'])} | | "
+            f"| {percent(corrupted['mAP'])} | | | |"
+        )
     for line in results["summary"]:
         cells = [_cell(family_name(line["family"])), _cell(line["arch"])]
         for metric, gain in METRICS:
@@ -64,6 +73,16 @@ def _losses(results: dict[str, Any], arms: list[str]) -> list[str]:
         cells = [between(gain.get("accuracy"), gain.get("accuracy_interval")) for gain in gains]
         lines.append(f"| {_cell(family_name(line['family']))} | {' | '.join(cells)} |")
     return lines
+
+
+def _levels(levels: dict[str, Any]) -> list[str]:
+    lines = ["", f"## Accuracy over {levels['key']}", ""]
+    lines += [f"| | {' | '.join(str(value) for value in levels['values'])} |"]
+    lines += [f"|---|{'---:|' * len(levels['values'])}"]
+    rows = {"teacher": levels["teacher"]} if levels["teacher"] else {}
+    for family, arms in levels["students"].items():
+        rows |= {f"{_cell(family_name(family))} {arm}": line for arm, line in arms.items()}
+    return [*lines, *(f"| {name} | {' | '.join(map(percent, line))} |" for name, line in rows.items())]
 
 
 def _students(results: dict[str, Any]) -> list[str]:

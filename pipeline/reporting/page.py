@@ -39,6 +39,22 @@ class Picture:
     views: tuple[View, ...]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A test sample clean, and as students see it.
+
+    Attributes:
+        clean, worse: pictures, PNG bytes.
+        answers: (who, the likeliest class, its probability in [0, 1]) of the teacher and of students.
+    """
+
+    key: str
+    label: str
+    clean: bytes
+    worse: bytes
+    answers: tuple[tuple[str, str, float], ...]
+
+
 def page(
     results: dict[str, Any],
     students: Sequence[Student],
@@ -48,6 +64,7 @@ def page(
     commands: Sequence[str],
     manifest: Manifest | None = None,
     data: DataAccount | None = None,
+    seen: Sequence[Seen] = (),
 ) -> str:
     """The whole of `index.html`; the same arguments give the same text.
 
@@ -59,6 +76,7 @@ def page(
         commands: shell lines that make these results again, in order.
         manifest: the cache's, for its backend, quality and the versions it was made with.
         data: what is in the data set.
+        seen: test samples as students see them, where they see them corrupted.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
@@ -108,6 +126,12 @@ def page(
         curves=curves,
         teacher_curve=Markup(teacher_curve.svg) if teacher_curve else None,
         pictures=pictures,
+        seen=seen,
+        level_curves={
+            family: Markup(figures.level_curves(results["levels"], family, results["arm"]))
+            for family in results.get("levels", {}).get("students", {})
+        },
+        corruption=wording.corruption(results["corruption"]) if "corruption" in results else None,
         teacher=teacher,
         manifest=manifest,
         facts=_facts(manifest),

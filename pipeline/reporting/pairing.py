@@ -77,8 +77,8 @@ def _differences(left: Student, right: Student) -> list[tuple[str, str, str]]:
         pairs.append((f"digests.{name}", left.digests.get(name), right.digests.get(name)))
     for name in ("arch", "overrides", "params"):
         pairs.append((name, getattr(left, name), getattr(right, name)))
-    for section in ("model", "train"):
-        one, two = _flat(left.config.get(section), section), _flat(right.config.get(section), section)
+    for section in ("model", "train", "corruption"):
+        one, two = (_flat(side.config.get(section, {}), section) for side in (left, right))
         for key in sorted(one.keys() | two.keys()):
             pairs.append((f"config.{key}", one.get(key, "not set"), two.get(key, "not set")))
     return [(field, str(one), str(two)) for field, one, two in pairs if one != two]

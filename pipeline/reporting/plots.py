@@ -104,7 +104,8 @@ def _answers(runs: Runs) -> Iterable[tuple[str, str, np.ndarray]]:
     if runs.teacher_logits is not None:
         yield "teacher", "teacher", runs.teacher_logits
     for (family, arm, _), logits in runs.logits.items():
-        yield family_name(family), arm, logits
+        for drawn in logits:
+            yield family_name(family), arm, drawn
 
 
 def _confusion(runs: Runs, classes: tuple[str, ...]) -> Iterable[Row]:

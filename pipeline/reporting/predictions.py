@@ -1,7 +1,9 @@
 """What each model predicted for the test split: the predictions beside its record, checked against it."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -9,6 +11,8 @@ from safetensors import SafetensorError, safe_open
 from stillroom.errors import AccessError, DataError, listing
 from stillroom.reporting.records import Runs, Student, Teacher, first_commands, folder_name, training_command
 from stillroom.samples import Samples
+
+MOST_DRAWS = 1000  # of a corruption
 
 
 def with_predictions(runs: Runs, artifacts: Path, test: Samples) -> Runs:
@@ -32,8 +36,9 @@ def with_predictions(runs: Runs, artifacts: Path, test: Samples) -> Runs:
         if not file.exists():
             return None
         try:
-            logits = _logits(file, len(labels), len(test.classes))
-            accuracy = 100 * float((logits.argmax(axis=1) == labels).mean())
+            corruption = model.config.get("corruption") if isinstance(model, Student) else None
+            logits = _logits(file, _draws(corruption), len(labels), len(test.classes))
+            accuracy = 100 * float((logits.argmax(axis=-1) == labels).mean())
             measured = model.metrics.accuracy
             if abs(accuracy - measured) > 1e-3:
                 computed = f"it gives an accuracy of {accuracy:.4f}%"
@@ -44,6 +49,7 @@ def with_predictions(runs: Runs, artifacts: Path, test: Samples) -> Runs:
         return logits
 
     teacher = predictions(artifacts / "teacher", runs.teacher, "stillroom teacher")
+    teacher = None if teacher is None else teacher[0]
     students = {}
     for student in runs.students:
         entry = (student.family, student.arm, student.seed)
@@ -61,9 +67,24 @@ def with_predictions(runs: Runs, artifacts: Path, test: Samples) -> Runs:
     return replace(runs, labels=labels, logits=students, teacher_logits=teacher)
 
 
-def _logits(file: Path, rows: int, classes: int) -> np.ndarray:
-    """The tensor `logits` of a safetensors file, float32 [rows, classes]; its size is looked at first."""
-    expected = 4 * rows * classes
+def _draws(corruption: Any) -> int | None:
+    """How many draws of a corruption predictions are of; None: they are of none."""
+    if corruption is None:
+        return None
+    draws = corruption.get("draws") if isinstance(corruption, dict) else None
+    if type(draws) is not int or not 1 <= draws <= MOST_DRAWS:
+        raise ValueError(f"student.json: config.corruption.draws = {draws!r:.80}")
+    return draws
+
+
+def _logits(file: Path, draws: int | None, rows: int, classes: int) -> np.ndarray:
+    """The tensor `logits` of a safetensors file, float32 [draws, rows, classes]; its size is looked at first.
+
+    Args:
+        draws: None: the file has no such axis.
+    """
+    wanted = [rows, classes] if draws is None else [draws, rows, classes]
+    expected = 4 * math.prod(wanted)
     if file.stat().st_size > expected + 65536:
         raise ValueError(f"it has {file.stat().st_size} bytes, expected about {expected}")
     try:
@@ -75,9 +96,9 @@ def _logits(file: Path, rows: int, classes: int) -> np.ndarray:
             raise ValueError("it does not hold one tensor `logits`")
         piece = tensors.get_slice("logits")
         kind, shape = piece.get_dtype(), list(piece.get_shape())
-        if kind != "F32" or shape != [rows, classes]:
-            raise ValueError(f"logits are {kind} {shape}, expected F32 {[rows, classes]}")
+        if kind != "F32" or shape != wanted:
+            raise ValueError(f"logits are {kind} {shape}, expected F32 {wanted}")
         logits: np.ndarray = tensors.get_tensor("logits")
     if not np.isfinite(logits).all():
         raise ValueError("it holds values that are not finite")
-    return logits
+    return logits if draws is not None else logits[None]

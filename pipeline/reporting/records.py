@@ -156,9 +156,11 @@ class Runs:
     Attributes:
         cache_bytes: the sum of the sizes of the cache's files.
         labels: int64 [N] of the test split; None where no table was given.
-        logits: float32 [N, C], what a student predicted for the test split, by (family, arm, seed); of
-            those that kept it.
-        teacher_logits: likewise the teacher's, or None.
+        logits: float32 [D, N, C], what a student predicted for the test split, by (family, arm, seed); of
+            those that kept it. D is 1, or how often the corruption of what students see was drawn.
+        teacher_logits: float32 [N, C], likewise the teacher's, or None.
+        corrupted: the teacher's scores on what students see, as of `metrics.json`; None: they see what it
+            saw, or its weights are not here.
     """
 
     teacher: Teacher
@@ -168,6 +170,13 @@ class Runs:
     labels: np.ndarray | None = None
     logits: dict[Entry, np.ndarray] = field(default_factory=dict)
     teacher_logits: np.ndarray | None = None
+    corrupted: dict[str, Any] | None = None
+
+    @property
+    def corruption(self) -> dict[str, Any] | None:
+        """What students see worse than the teacher, where it is the same for all."""
+        each = [student.config.get("corruption") for student in self.students]
+        return each[0] if each and all(one == each[0] for one in each) else None
 
 
 def folder_name(entry: Entry) -> str:

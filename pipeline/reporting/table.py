@@ -18,9 +18,10 @@ def summarise(runs: Runs) -> dict[str, Any]:
     """What `results.json` holds. Scores are percent on the test split, gains are against `ce`, in points.
 
     `teacher`, `cache`, `rows` (one a student), `arm` (the one that `gain` is of: `kd`, or the first that is
-    not `ce`), `summary` (one a family), `mean_gain`, `mean_mAP_gain` and their intervals, `bootstrap` (how
-    many images and resamples the 95% intervals are of; None where predictions were not kept), `words` (what
-    the modality calls its samples and inputs).
+    not `ce`), `corruption` (what students see worse than the teacher, whose scores on that are
+    `teacher.corrupted`; without one neither is there), `summary` (one a family), `mean_gain`,
+    `mean_mAP_gain` and their intervals, `bootstrap` (how many images and resamples the 95% intervals are of;
+    None where predictions were not kept), `words` (what the modality calls its samples and inputs).
 
     A family's values are means over its seeds. Where an arm and `ce` have a seed in common only the common
     seeds count, so that a gain is always the difference of the two means beside it. A missing arm, and what
@@ -47,6 +48,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
             "calibration_error": runs.teacher.metrics.calibration_error,
             "params": runs.teacher.params,
             "flops": runs.teacher.flops,
+            **({} if runs.corrupted is None else {"corrupted": runs.corrupted}),
         },
         "cache": {
             "id": runs.manifest.id,
@@ -64,6 +66,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
         "bootstrap": {"images": len(runs.labels), "resamples": bootstrap.COUNT}
         if gains and runs.labels is not None
         else None,
+        **({} if runs.corruption is None else {"corruption": runs.corruption}),
         "words": {"samples": modality.SAMPLES, "inputs": modality.INPUTS},
     }
 
@@ -71,7 +74,9 @@ def summarise(runs: Runs) -> dict[str, Any]:
 def _row(runs: Runs, student: Student) -> dict[str, Any]:
     agreed, logits = None, runs.logits.get((student.family, student.arm, student.seed))
     if logits is not None and runs.teacher_logits is not None:
-        agreed = agreement(np.stack([logits.argmax(axis=1), runs.teacher_logits.argmax(axis=1)]))
+        clean = runs.teacher_logits.argmax(axis=1)
+        shares = [agreement(np.stack([draw.argmax(axis=1), clean])) for draw in logits]
+        agreed = fmean(share for share in shares if share is not None)
     return {
         "family": student.family,
         "arch": student.arch,
@@ -107,7 +112,8 @@ def _gains(runs: Runs, arms: Sequence[str]) -> dict[tuple[str, str], bootstrap.G
             for name, seed in needed:
                 if (name, seed) not in scored:
                     logits = runs.logits[family, name, seed]
-                    scored[name, seed] = bootstrap.score([logits], runs.labels, resamples)
+                    drawn = bootstrap.score(list(logits), runs.labels, resamples)
+                    scored[name, seed] = drawn.mean(axis=0, keepdims=True)
             one, other = (np.concatenate([scored[name, seed] for seed in seeds]) for name in ("ce", arm))
             measured[family, arm] = bootstrap.gain(one, other, resamples)
     return measured

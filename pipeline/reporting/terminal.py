@@ -31,7 +31,12 @@ def rich_table(results: dict[str, Any]) -> Table:
             table.add_column(name, justify="right", no_wrap=True, min_width=6)
     teacher = results["teacher"]
     scores = [percent(teacher["accuracy"]), "", "", percent(teacher["mAP"]), "", ""]
-    table.add_row(Text("teacher"), Text(teacher["arch"]), *scores, end_section=True, style="bold")
+    table.add_row(
+        Text("teacher"), Text(teacher["arch"]), *scores, end_section="corrupted" not in teacher, style="bold"
+    )
+    if corrupted := teacher.get("corrupted"):
+        scores = [percent(corrupted["accuracy"]), "", "", percent(corrupted["mAP"]), "", ""]
+        table.add_row(Text("corrupted"), Text("what students see"), *scores, end_section=True)
     last = len(results["summary"]) - 1
     for index, line in enumerate(results["summary"]):
         cells: list[Text | str] = [Text(family_name(line["family"])), Text(line["arch"])]

@@ -11,6 +11,7 @@ FAMILY_NAMES = {
     "swin": "Swin",
     "twins": "Twins",
 }
+SHARED = ("seed", "draw_at", "draws")  # keys that all corruptions have
 FEW_SEEDS = 5  # with fewer the intervals are too narrow (measured: pipeline/reporting/bootstrap.py)
 
 
@@ -79,6 +80,25 @@ def method(results: dict[str, Any]) -> str:
     if without:
         text += f". None for {', '.join(without)}: a student's predictions were not kept"
     return text + "."
+
+
+def corruption(described: dict[str, Any]) -> str:
+    """A corruption with its numbers: `joint_loss (joints 8), drawn anew each epoch`."""
+    own = {
+        name: value
+        for name, value in described.items()
+        if name not in ("name", *SHARED) and value is not False and value is not None
+    }
+    numbers = ", ".join(f"{name} {_compact(value)}" for name, value in own.items())
+    draws = "one fixed draw a sample" if described.get("draw_at") == "fixed" else "drawn anew each epoch"
+    return f"{described['name']}{f' ({numbers})' if numbers else ''}, {draws}"
+
+
+def _compact(value: Any) -> str:
+    if isinstance(value, dict):
+        inner = [f"{name} {_compact(one)}" for name, one in value.items() if name != "name"]
+        return " ".join([str(value.get("name", "")), *inner]).strip()
+    return " + ".join(map(_compact, value)) if isinstance(value, list) else str(value)
 
 
 def word(results: dict[str, Any], what: str) -> str:

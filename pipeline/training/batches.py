@@ -12,10 +12,10 @@ import torch
 
 from stillroom import modalities
 from stillroom.cache.read.store import Store
-from stillroom.draw import FIT_VIEWS, permutation
+from stillroom.draw import FIT_VIEWS, permutation, words
 from stillroom.errors import ParamsError
 from stillroom.losses._ensemble import ensemble
-from stillroom.modalities.base import Policy, Spec, Views
+from stillroom.modalities.base import Corruption, Policy, Spec, ViewRequest, Views
 from stillroom.samples import Samples
 from stillroom.views.loader import batches
 from stillroom.views.planes import Asked, Drawn, DrawnViews, Online, Plane, Stored
@@ -27,7 +27,8 @@ class Batch:
 
     Attributes:
         inputs: rendered views [b, ...], of this process's rows `own`; all rows where there is one process.
-        labels: of all rows: int64 [B], or float32 [B, C] where views are mixed (rows sum to 1).
+        labels: of all rows: int64 [B], or float32 [B, C] where views are mixed (rows sum to 1); of one
+            without a label -1, or zeros.
         targets: the teachers' outputs for all rows: `logits` float32 [B, C], `features` float32 [B, ...];
             empty without a teacher.
         own: which of the B rows this process renders.
@@ -113,11 +114,15 @@ class Batches(ABC):
                 ends = np.cumsum([0, *map(len, np.array_split(part, self._partition.world))])
                 own = slice(int(ends[self._partition.rank]), int(ends[self._partition.rank + 1]))
                 pieces.append((part, own, len(part) / len(rows), number == len(parts) - 1))
-        jobs = [[plane.views[row] for row in part[own]] for part, own, _, _ in pieces]
+        jobs = [[self._seen(plane.views[row], epoch) for row in part[own]] for part, own, _, _ in pieces]
         rendered = batches(self.modality, self._reader, jobs, self._spec)
         for (part, own, share, last), inputs in zip(pieces, rendered, strict=True):
             targets = plane.targets(part, own, inputs)
             yield Batch(inputs, self._labels_of(plane.views, part), targets, own, share, last)
+
+    def _seen(self, request: ViewRequest, epoch: int) -> ViewRequest:
+        """What is rendered of a view: the view itself."""
+        return request
 
     def _labels_of(self, views: Views, rows: np.ndarray) -> torch.Tensor:
         labels = self._labels[rows]
@@ -167,6 +172,9 @@ class CachedBatches(Batches):
             loop.
         amp: the teachers' precision.
         features: the output of features to read; None: none.
+        corruption: what the student sees worse than its teacher; None: nothing.
+        labelled: share of each class's samples whose labels are given; the others' are -1 (all zero where
+            views are mixed).
     """
 
     def __init__(
@@ -183,10 +191,14 @@ class CachedBatches(Batches):
         teachers: Sequence[Asked] | None = None,
         amp: str = "none",
         features: str | None = None,
+        corruption: Corruption | None = None,
+        labelled: float = 1.0,
     ) -> None:
         super().__init__(samples, spec, batch_size, seed, partition)
         self._store, self._outputs, self._temperature = store, outputs, temperature
-        self._features = features
+        self._features, self._corruption = features, corruption
+        if labelled < 1:
+            self._labels = unlabelled(samples, labelled)
         self._teachers, self._amp = teachers, amp
         self._view_order = view_order
 
@@ -196,6 +208,12 @@ class CachedBatches(Batches):
             return epoch
         return replayed(epoch, self._store.layout.views, self._view_order, self._seed)
 
+    def _seen(self, request: ViewRequest, epoch: int) -> ViewRequest:
+        """A view as the student sees it."""
+        if self._corruption is None:
+            return request
+        return self._corruption.request(request, self._corruption.number(epoch))
+
     def _plane(self, epoch: int) -> Plane:
         view = self.plane(epoch)
         if self._teachers is not None:
@@ -204,7 +222,7 @@ class CachedBatches(Batches):
             drawn = DrawnViews(policy, asked["seed"], self._samples, view)
             together = partial(ensemble, temperature=self._temperature)
             seen = (self.modality, self._reader, self._spec)
-            return Online(drawn, self._teachers, together, seen, self._amp)
+            return Online(drawn, self._teachers, together, seen, self._amp, self._corruption is not None)
         views = self.modality.stored(self._store.parameters(view), self._samples)
         targets = {}
         if self._outputs:
@@ -225,15 +243,33 @@ def mixed_labels(labels: np.ndarray, partners: np.ndarray, shares: np.ndarray, c
     """The labels of mixed views: each sample's class and its partner's, weighted.
 
     Args:
-        labels, partners: int [B], the classes of the samples and of what is mixed into them.
+        labels, partners: int [B], the classes of the samples and of what is mixed into them; -1: not known.
         shares: float32 [B], the partners', in [0, 1).
         classes: C.
 
     Returns:
-        float32 [B, C], rows sum to 1.
+        float32 [B, C], rows sum to 1; to 0 where a class is not known.
     """
     mixed = np.zeros((len(labels), classes), np.float32)
     rows, weights = np.arange(len(labels)), shares
     mixed[rows, labels] = 1 - weights
     mixed[rows, partners] += weights
+    mixed[(labels < 0) | ((partners < 0) & (weights > 0))] = 0
     return mixed
+
+
+def unlabelled(samples: Samples, share: float) -> np.ndarray:
+    """The label of each row, int64 [N], and -1 for those that stay without: drawn by key, even in each class,
+    so that a larger share adds labels to those of a smaller one.
+
+    Args:
+        share: of each class's samples that keep theirs, in (0, 1]; one at least does.
+    """
+    labels = np.array(samples.labels())
+    kept = np.full(len(labels), -1)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        drawn = [int(words(0, f"labelled\n{samples.rows[row].key}", 0, 1)[0]) for row in rows]
+        first = rows[np.argsort(drawn, kind="stable")][: max(1, round(share * len(rows)))]
+        kept[first] = label
+    return kept

@@ -32,7 +32,7 @@ def write_predictions(folder: Path, logits: np.ndarray, test: Samples) -> None:
     for plots.
 
     Args:
-        logits: float32 [N, C], rows as in `test`.
+        logits: float32 [N, C], rows as in `test`; or [D, N, C] of D draws of a corruption.
     """
     # `save_file` gives nobody else the right to read it, whatever the umask
     (folder / "predictions.safetensors").write_bytes(save({"logits": logits}))
@@ -41,8 +41,9 @@ def write_predictions(folder: Path, logits: np.ndarray, test: Samples) -> None:
     with (plots / "confusion.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(("actual", "predicted"))
-        for row, answer in zip(test.rows, logits.argmax(axis=1), strict=True):
-            writer.writerow((test.classes[row.label], test.classes[answer]))
+        for draw in logits.argmax(axis=-1).reshape(-1, len(test)):
+            for row, answer in zip(test.rows, draw, strict=True):
+                writer.writerow((test.classes[row.label], test.classes[answer]))
 
 
 def weights_lines(model: Model) -> list[str]:

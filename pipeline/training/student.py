@@ -18,10 +18,10 @@ from stillroom.device import device, environment
 from stillroom.distributed import Ranks
 from stillroom.evaluation.cost import flops, latency, parameters
 from stillroom.evaluation.forward import evaluation_logits
-from stillroom.evaluation.metrics import accuracy, summarise
+from stillroom.evaluation.metrics import accuracy, summarise_draws
 from stillroom.files import write_json
 from stillroom.folds import well_formed
-from stillroom.modalities.base import Model
+from stillroom.modalities.base import Corruption, Model
 from stillroom.modalities.weights import save_weights
 from stillroom.params import Params, StudentTrain
 from stillroom.progress import Progress
@@ -73,6 +73,11 @@ class Job:
         return f"{self.family} {self.arm} {self.seed}{' online' if self.online else ''}"
 
     @property
+    def corruption(self) -> Corruption | None:
+        """What it sees worse than its teacher."""
+        return modalities.get(self.samples.modality).corruption(self.params.student.corruption)
+
+    @property
     def train_config(self) -> StudentTrain:
         """How its family is trained."""
         return self.params.student.train_of(self.family)
@@ -116,6 +121,9 @@ def train_student(
         "train": config.model_dump(),
         "loss": chosen.described(),
     }
+    corruption = job.corruption
+    if corruption is not None:
+        settings["corruption"] = corruption.describe()
     run: dict[str, Any] = {"name": job.name, "arch": [model.arch, model.overrides]}
     run |= {"cache": job.store.manifest.id, **settings, **evidence}
     checkpoint = Checkpoint(staging, job.name, _digest(run))
@@ -123,13 +131,14 @@ def train_student(
     model.net.to(device(ranks.local))
 
     def logits_of(model: Model, rows: Samples, shown: Progress, what: str) -> np.ndarray:
-        return evaluation_logits(model, rows, config.batch_size, config.amp, shown, what, ranks)
+        return evaluation_logits(model, rows, config.batch_size, config.amp, shown, what, ranks, corruption)
 
     val, title = job.samples.in_splits("val"), job.title
 
     def evaluate(model: Model) -> dict[str, Any]:
-        share = accuracy(logits_of(model, val, Progress(), ""), np.array(val.labels()))
-        return {"val_accuracy": round(share, 4)}
+        logits, labels = logits_of(model, val, Progress(), ""), np.array(val.labels())
+        share = np.mean([accuracy(one, labels) for one in logits.reshape(-1, *logits.shape[-2:])])
+        return {"val_accuracy": round(float(share), 4)}
 
     terms = terms_of(chosen, config.label_smoothing, layer)
     take = [] if layer is None else [layer]
@@ -150,7 +159,7 @@ def train_student(
             take,
         )
     logits = logits_of(model, test, progress, "test split")
-    scores = summarise(logits, np.array(test.labels()), job.samples.classes)
+    scores = summarise_draws(logits, np.array(test.labels()), job.samples.classes)
     if folder is None:
         return scores, checkpoint
     save_weights(model.net, folder / "model.safetensors")
@@ -243,6 +252,8 @@ def _batches(job: Job, model: Model, chosen: losses.Loss, ranks: Ranks) -> Cache
         _asked(job, chosen, ranks) if job.online else None,
         config.amp,
         chosen.features,
+        job.corruption,
+        config.labelled,
     )
 
 

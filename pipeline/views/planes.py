@@ -134,6 +134,7 @@ class Online(Plane):
         together: Together,
         seen: tuple[Modality, Reader, Spec],
         amp: str,
+        worse: bool = False,
     ) -> None:
         """
         Args:
@@ -141,11 +142,12 @@ class Online(Plane):
             together: makes one of the logits of all of them.
             seen: what the student sees, and what else is rendered for a teacher that sees other inputs.
             amp: the teachers' precision, `none` or `bf16`.
+            worse: whether the student sees its views corrupted; teachers never do.
         """
         super().__init__(views)
         self._teachers, self._together, self._amp = teachers, together, amp
         self._modality, self._reader, spec = seen
-        self._rendering = self._modality.rendering(spec)
+        self._rendering = None if worse else self._modality.rendering(spec)
         for teacher in teachers:
             for model in teacher.models:
                 model.net.eval()

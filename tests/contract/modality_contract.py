@@ -15,7 +15,7 @@ import torch
 
 from stillroom import modalities
 from stillroom.errors import DataError, ParamsError, StillroomError, WeightsError
-from stillroom.modalities.base import Modality, Model, Policy, ViewRequest
+from stillroom.modalities.base import Corruption, Modality, Model, Policy, ViewRequest
 from stillroom.modalities.params import check
 from stillroom.modalities.weights import save_weights, weights_digest
 from stillroom.params import Params
@@ -62,6 +62,9 @@ class ModalityContract:
     NAME: str
     TREE: dict[str, Any]  # parameters of a small data set, and of models that are made in no time
     RECIPE: dict[str, Any]
+    CORRUPTIONS: dict[
+        str, dict[str, Any]
+    ] = {}  # of each, by its name: numbers with which it changes all views
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -154,6 +157,51 @@ class ModalityContract:
         ):
             with pytest.raises(StillroomError):
                 kind.modality.stored(wrong, train)
+
+    # What a student sees worse
+
+    def corruptions(self, kind: Kind) -> list[Corruption]:
+        made = [kind.modality.corruption({"name": name, **own}) for name, own in self.CORRUPTIONS.items()]
+        return [one for one in made if one is not None]
+
+    def test_a_corruption_is_made_again_from_what_it_says(self, kind: Kind) -> None:
+        assert kind.modality.corruption({}) is None
+        with pytest.raises(ParamsError, match=r"student\.corruption"):
+            kind.modality.corruption({"name": "nonsense"})
+        for one in self.corruptions(kind):
+            again = kind.modality.corruption(json.loads(json.dumps(one.describe())), "student.json")
+            assert again == one and {"name", "seed", "draw_at", "draws"} <= set(one.describe())
+            assert set(one.describe()) - {"name"} <= set(kind.modality.corruption_keys())
+            with pytest.raises(ParamsError, match="nonsense"):
+                kind.modality.corruption(one.describe() | {"nonsense": 1})
+
+    def test_a_corruption_is_a_pure_function_of_seed_key_and_draw(self, kind: Kind) -> None:
+        reader, spec = kind.modality.reader(kind.samples), kind.teacher().spec
+
+        def seen(one: Corruption, row: Any, number: int) -> bytes:
+            request = kind.policy.request(0, kind.samples, row, 0)
+            return kind.modality.render(reader, one.request(request, number), spec).tobytes()
+
+        rows = kind.rows()
+        for one in self.corruptions(kind):
+            first = [seen(one, row, number) for number in range(3) for row in rows]
+            again = [seen(one, row, number) for number in reversed(range(3)) for row in reversed(rows)]
+            assert first == again[::-1], one
+            assert len(set(first)) > len(first) // 2, one
+            other = one.model_copy(update={"seed": one.seed + 1})
+            assert first != [seen(other, row, number) for number in range(3) for row in rows], one
+            clean = [kind.policy.request(0, kind.samples, row, 0) for row in rows]
+            whole = [kind.modality.render(reader, view, spec) for view in clean]
+            assert all(view.tobytes() != worse for view, worse in zip(whole, first, strict=False)), one
+            dtype, shape = kind.modality.rendered(spec)
+            worse = kind.modality.render(reader, one.request(clean[0], 0), spec)
+            assert worse.dtype == np.dtype(dtype) and worse.shape == shape and np.isfinite(worse).all()
+
+    def test_a_fixed_corruption_has_one_draw(self, kind: Kind) -> None:
+        for one in self.corruptions(kind):
+            fixed = one.model_copy(update={"draw_at": "fixed"})
+            assert [fixed.number(epoch) for epoch in (0, 5)] == [0, 0]
+            assert [one.number(epoch) for epoch in (0, 5)] == [0, 5]
 
     # The inputs
 
@@ -319,7 +367,7 @@ class ModalityContract:
         reader = kind.modality.reader(kind.samples)
         row = kind.rows()[0]
         views = [kind.policy.request(0, kind.samples, row, view) for view in range(3)]
-        png = kind.modality.picture(kind.modality.render(reader, views[0], model.spec))
+        png = kind.modality.picture(kind.modality.render(reader, views[0], model.spec), model.spec)
         assert png.startswith(b"\x89PNG\r\n")
         classes = kind.samples.classes
         shares = np.full((3, len(classes)), 1 / len(classes))

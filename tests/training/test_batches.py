@@ -26,7 +26,7 @@ from stillroom.progress import Progress
 from stillroom.provenance.teacher import Teacher
 from stillroom.samples import Samples
 from stillroom.teaching.generate import array_specs, divide, generate
-from stillroom.training.batches import CachedBatches, FreshBatches, order
+from stillroom.training.batches import CachedBatches, FreshBatches, mixed_labels, order, unlabelled
 from stillroom.training.loop import fit
 from stillroom.training.pairing import digests
 
@@ -220,3 +220,24 @@ def test_a_diverging_run_stops_with_advice(samples: Samples) -> None:
             lambda record: None,
         )
     assert "learning rate" in caught.value.fix
+
+
+def test_labels_are_kept_back_by_key_even_in_each_class(samples: Samples, tmp_path: Path) -> None:
+    whole = np.array(samples.labels())
+    few, more = (unlabelled(samples, share) for share in (0.3, 0.6))
+    for label in range(CLASSES):
+        own = whole == label
+        assert set(few[own]) <= {label, -1} and (few[own] == label).sum() == max(1, round(0.3 * own.sum()))
+    assert (more[few >= 0] == few[few >= 0]).all()  # a larger share adds to a smaller one
+    turned = samples.at(range(len(samples) - 1, -1, -1))
+    np.testing.assert_array_equal(unlabelled(turned, 0.3), few)  # rows are sorted by key again
+    store = cached(samples, tmp_path, "zarr")
+    source = CachedBatches(samples, store, SPEC, 23, seed=9, labelled=0.3)
+    batch = next(iter(source(0)))
+    np.testing.assert_array_equal(batch.labels.numpy(), few[source.order(0)[0]])
+
+
+def test_a_mixed_view_of_unknown_labels_has_none() -> None:
+    labels, partners = np.array([0, -1, 1, 2]), np.array([1, 1, -1, -1])
+    mixed = mixed_labels(labels, partners, np.array([0.25, 0.25, 0.25, 0.0], np.float32), 3)
+    np.testing.assert_array_equal(mixed, [[0.75, 0.25, 0], [0, 0, 0], [0, 0, 0], [0, 0, 1]])

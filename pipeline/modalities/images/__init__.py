@@ -164,11 +164,14 @@ class Images(Modality):
         from stillroom.modalities.images.mix import blend
         from stillroom.modalities.images.render import render
 
-        own = render(reader[request.sample], request.parameters, spec["size"])
-        if request.partner is None:
-            return own
-        sample, view = request.partner
-        return blend(own, render(reader[sample], view, spec["size"]), request.parameters)
+        image = render(reader[request.sample], request.parameters, spec["size"])
+        if request.partner is not None:
+            sample, view = request.partner
+            image = blend(image, render(reader[sample], view, spec["size"]), request.parameters)
+        if request.worse is not None:
+            corruption, drawn = request.worse
+            image = corruption.apply(image, drawn)
+        return image
 
     def rendered(self, spec: Spec) -> tuple[str, tuple[int, ...]]:
         return "uint8", (spec["size"], spec["size"], 3)
@@ -288,7 +291,7 @@ class Images(Modality):
         jpeg = features.version_feature("libjpeg_turbo") or features.version_codec("jpg") or "unknown"
         return {"pillow": PIL.__version__, "jpeg": jpeg}
 
-    def picture(self, rendered: np.ndarray) -> bytes:
+    def picture(self, rendered: np.ndarray, spec: Spec) -> bytes:
         import io
 
         from PIL import Image

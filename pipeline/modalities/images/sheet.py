@@ -3,18 +3,28 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from stillroom.modalities.base import SHEET_CLASSES, SHEET_VIEWS
+from stillroom.modalities.cards import (
+    ACCENT,
+    GAP,
+    INK,
+    LINE,
+    LINE_HEIGHT,
+    MARGIN,
+    MUTED,
+    PAD,
+    PAPER,
+    RAISED,
+    bars,
+    colour,
+    cut,
+    font,
+)
 from stillroom.modalities.images.fields import View
 
-# the report's colours
-PAPER, RAISED, INK, MUTED, LINE, ACCENT = "#fbf8f3", "#f4eee4", "#231f1b", "#6d6359", "#e4dccf", "#b4622d"
-# of the boxes on the original, view after view
-BOXES = ("#b4622d", "#2f6f73", "#7a5195", "#8a8d2c", "#c0392b", "#2c5f9e", "#3f7d4e", "#a0568a")
-MARGIN, GAP, PAD = 28, 16, 10
 SIDE = 192  # of a view on the sheet
-LINE_HEIGHT = 17
 
 
 def contact_sheet(
@@ -49,8 +59,8 @@ def contact_sheet(
     height = MARGIN + head + original.height + 28 + rows * (tall + GAP) - GAP + MARGIN
     sheet = Image.new("RGB", (wide + 2 * MARGIN, height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, MARGIN - 6), _cut(draw, title, 26, wide), INK, _font(26))
-    draw.text((MARGIN, MARGIN + 30), _cut(draw, subtitle, 14, wide), MUTED, _font(14))
+    draw.text((MARGIN, MARGIN - 6), cut(draw, title, 26, wide), INK, font(26))
+    draw.text((MARGIN, MARGIN + 30), cut(draw, subtitle, 14, wide), MUTED, font(14))
     top = MARGIN + head
     sheet.paste(original, (MARGIN, top))
     _legend(draw, MARGIN + original.width + 24, top, wide - original.width - 24, views, classes[label])
@@ -62,30 +72,12 @@ def contact_sheet(
         pixels = Image.fromarray(rendered[number])
         sheet.paste(pixels.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (x + PAD, y + PAD))
         at = y + PAD + SIDE + 8
-        draw.rectangle((x + PAD, at + 3, x + PAD + 9, at + 12), _colour(number))
-        draw.text((x + PAD + 16, at - 1), f"view {number}", INK, _font(13))
+        draw.rectangle((x + PAD, at + 3, x + PAD + 9, at + 12), colour(number))
+        draw.text((x + PAD + 16, at - 1), f"view {number}", INK, font(13))
         if view.flip:
-            draw.text((x + card - PAD, at - 1), "mirrored", MUTED, _font(12), anchor="ra")
-        _bars(draw, x + PAD, at + LINE_HEIGHT + 6, probabilities[number], classes, label)
+            draw.text((x + card - PAD, at - 1), "mirrored", MUTED, font(12), anchor="ra")
+        bars(draw, x + PAD, at + LINE_HEIGHT + 6, SIDE, probabilities[number], classes, label)
     return sheet
-
-
-def _bars(
-    draw: ImageDraw.ImageDraw, x: int, y: int, probabilities: np.ndarray, classes: Sequence[str], label: int
-) -> None:
-    for position, index in enumerate(np.argsort(-probabilities, kind="stable")[:SHEET_CLASSES].tolist()):
-        share = float(probabilities[index])
-        at = y + position * LINE_HEIGHT
-        true = index == label
-        draw.rectangle((x, at + 1, x + max(1, round(share * SIDE)), at + LINE_HEIGHT - 3), LINE)
-        percent = f"{100 * share:.0f}" if share >= 0.005 else "<1"
-        draw.text((x + SIDE, at), percent, ACCENT if true else MUTED, _font(12), anchor="ra")
-        left = x + 4
-        if true:  # a tick as well as a colour
-            draw.line((left, at + 8, left + 3, at + 11, left + 9, at + 3), ACCENT, 2)
-            left += 14
-        name = _cut(draw, classes[index].replace("_", " "), 12, x + SIDE - 28 - left)
-        draw.text((left, at), name, ACCENT if true else INK, _font(12))
 
 
 def _legend(draw: ImageDraw.ImageDraw, x: int, y: int, width: int, views: Sequence[View], true: str) -> None:
@@ -97,14 +89,14 @@ def _legend(draw: ImageDraw.ImageDraw, x: int, y: int, width: int, views: Sequen
         (f"and its {SHEET_CLASSES} likeliest classes, in percent", MUTED),
         ("", MUTED),
     ]
-    for number, (text, colour) in enumerate(lines):
-        draw.text((x, y + number * 20), _cut(draw, text, 14, width), colour, _font(14))
+    for number, (text, ink) in enumerate(lines):
+        draw.text((x, y + number * 20), cut(draw, text, 14, width), ink, font(14))
     at = y + len(lines) * 20
     draw.line((x, at + 9, x + 4, at + 13, x + 12, at + 3), ACCENT, 2)
-    draw.text((x + 20, at), _cut(draw, true.replace("_", " "), 14, width - 20), ACCENT, _font(14))
-    draw.text((x + 20, at + 20), "is the label", MUTED, _font(14))
+    draw.text((x + 20, at), cut(draw, true.replace("_", " "), 14, width - 20), ACCENT, font(14))
+    draw.text((x + 20, at + 20), "is the label", MUTED, font(14))
     mirrored = sum(view.flip for view in views)
-    draw.text((x, at + 52), f"{len(views)} views, {mirrored} mirrored", MUTED, _font(14))
+    draw.text((x, at + 52), f"{len(views)} views, {mirrored} mirrored", MUTED, font(14))
 
 
 def _boxed(image: np.ndarray, views: Sequence[View], room: tuple[int, int]) -> Image.Image:
@@ -119,35 +111,18 @@ def _boxed(image: np.ndarray, views: Sequence[View], room: tuple[int, int]) -> I
         x0, y0, x1, y1 = (round(value * scale) for value in view.box)
         box = (x0, y0, max(x0 + 1, x1 - 1), max(y0 + 1, y1 - 1))
         draw.rectangle(box, outline="white", width=4)
-        draw.rectangle(tuple(_within(box)), outline=_colour(number), width=2)
+        draw.rectangle(tuple(_within(box)), outline=colour(number), width=2)
     for number, view in enumerate(views):
         # numbers in the boxes' corners, each a little lower, for boxes that share a corner
         x = round(view.box[0] * scale) + 5
         y = round(view.box[1] * scale) + 5 + number % 8 * 17
         y = min(y, shown.height - 16)
-        wide = draw.textlength(str(number), _font(12)) + 8
-        draw.rectangle((x, y, x + wide, y + 14), _colour(number))
-        draw.text((x + 4, y), str(number), "white", _font(12))
+        wide = draw.textlength(str(number), font(12)) + 8
+        draw.rectangle((x, y, x + wide, y + 14), colour(number))
+        draw.text((x + 4, y), str(number), "white", font(12))
     return shown
 
 
 def _within(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     x0, y0, x1, y1 = box
     return (x0 + 1, y0 + 1, x1 - 1, y1 - 1) if x1 - x0 > 2 and y1 - y0 > 2 else box
-
-
-def _colour(number: int) -> str:
-    return BOXES[number % len(BOXES)]
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-def _cut(draw: ImageDraw.ImageDraw, text: str, size: int, width: float) -> str:
-    """As much of a text as fits, with an ellipsis where it does not."""
-    if draw.textlength(text, _font(size)) <= width:
-        return text
-    while text and draw.textlength(text + "…", _font(size)) > width:
-        text = text[:-1]
-    return text + "…"

@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 
 from stillroom.modalities.base import SHEET_VIEWS
+from stillroom.modalities.cards import VIEWS
 from stillroom.modalities.images.fields import View
 from stillroom.modalities.images.render import render
-from stillroom.modalities.images.sheet import BOXES, contact_sheet
+from stillroom.modalities.images.sheet import contact_sheet
 
 CLASSES = ["a_very_long_name_of_a_class_that_cannot_possibly_fit_on_one_line", *"bcdefg"]
 
@@ -53,4 +54,4 @@ def test_odd_pictures_and_views_of_a_pixel_can_be_drawn(size: tuple[int, int]) -
     made = contact_sheet(image, views, squares, np.full((2, 2), 0.5), ["x", "y"], 1, "k", "s")
     assert made.height < 1500
     colours = {tuple(colour) for colour in np.asarray(made).reshape(-1, 3)}
-    assert tuple(int(BOXES[1][i : i + 2], 16) for i in (1, 3, 5)) in colours
+    assert tuple(int(VIEWS[1][i : i + 2], 16) for i in (1, 3, 5)) in colours

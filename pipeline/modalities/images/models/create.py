@@ -16,18 +16,14 @@ from huggingface_hub import hf_hub_download
 from timm.data import resolve_model_data_config
 from timm.models import mvitv2
 
-from stillroom.errors import ParamsError, WeightsError, listing
+from stillroom.errors import ParamsError, WeightsError
 from stillroom.modalities import base
 from stillroom.modalities.base import Loaded
 from stillroom.modalities.images.render import to_input
-from stillroom.modalities.weights import read_weights
+from stillroom.modalities.weights import fill_in, read_weights
 
 # timm takes an MViT's shape from this table only; half a million parameters for inputs of 64 pixels.
 mvitv2.model_cfgs["mvitv2_micro"] = mvitv2.MultiScaleVitCfg(depths=(1, 1, 2, 1), embed_dim=24, num_heads=1)
-
-# A file that gives less than this share of a model's parameters is another architecture's.
-LEAST_SHARE = 0.5
-
 
 CORE_IMAGES = 16  # images a forward pass on one core at 128 pixels, so that they stay in its cache
 
@@ -232,33 +228,7 @@ def fill(net: torch.nn.Module, tensors: dict[str, torch.Tensor], source: str, ar
         wanted = inspect.signature(resample).parameters
         with suppress(KeyError, RuntimeError, ValueError, AttributeError, IndexError, AssertionError):
             tensors = resample(tensors, net) if len(wanted) > 1 else resample(tensors)
-    own = net.state_dict()
-    loaded = Loaded(
-        source,
-        missing=sorted(own.keys() - tensors.keys()),
-        unexpected=sorted(tensors.keys() - own.keys()),
-        remade=sorted(name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape),
-    )
-    fits = {
-        name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape
-    }
-    head = _head_names(net)
-    counted = {name: value.numel() for name, value in net.named_parameters() if name not in head}
-    share = sum(counted.get(name, 0) for name in fits) / max(1, sum(counted.values()))
-    if share < LEAST_SHARE:
-        shapes = [f"{n}: model {list(own[n].shape)}, file {list(tensors[n].shape)}" for n in loaded.remade]
-        shapes += [f"{n}: not in the file" for n in loaded.missing]
-        raise WeightsError(
-            f"{source} holds the weights of another architecture than {arch}",
-            f"only {share:.0%} of the model's parameters would be filled\n{listing(shapes, 6)}",
-            "set arch to the architecture that the file was made from, or give another file",
-        )
-    with torch.no_grad():
-        for name, tensor in fits.items():
-            own[name].copy_(tensor)
-    # derived tables that are the same for every model are not worth a word
-    loaded.missing = [name for name in loaded.missing if not name.endswith("num_batches_tracked")]
-    return loaded
+    return fill_in(net, tensors, source, arch, _head_names(net))
 
 
 def _head_names(net: torch.nn.Module) -> set[str]:

@@ -1,17 +1,17 @@
 """A finished model from the folder that a stage wrote, on this machine or a stranger's."""
 
 import inspect
-import json
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import timm
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field
 
-from stillroom.errors import AccessError, DataError, ParamsError, WeightsError, listing
-from stillroom.modalities import LARGEST_RECORD
+from stillroom.errors import DataError, ParamsError
+from stillroom.modalities import finished
+from stillroom.modalities.finished import Part, check_tensors, read_record
 from stillroom.modalities.images.models.create import Model, create
 from stillroom.modalities.weights import read_weights
 
@@ -29,11 +29,7 @@ def _of_the_architecture(overrides: dict[str, Any]) -> dict[str, Any]:
     return overrides
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
-
-
-class Input(_Part):
+class Input(Part):
     """What a model sees: the side in pixels, and mean and standard deviation of values in [0, 1]."""
 
     size: Side
@@ -41,26 +37,11 @@ class Input(_Part):
     std: Annotated[list[Spread], Field(min_length=3, max_length=3)]
 
 
-class Train(_Part):
-    """How it was trained, as far as it concerns what the model answers."""
-
-    amp: Literal["none", "bf16"] = "none"
-
-
-class Config(_Part):
-    """Its configuration, likewise."""
-
-    train: Train = Train()
-
-
-class Described(_Part):
+class Described(finished.Described):
     """What `student.json` or `teacher.json` says of its model."""
 
-    arch: str
     overrides: Annotated[dict[str, Any], AfterValidator(_of_the_architecture)]
-    classes: Annotated[list[str], Field(min_length=1, max_length=2**20)]
     input: Input
-    config: Config = Config()
 
 
 def load(folder: Path) -> tuple[Model, Described]:
@@ -71,41 +52,10 @@ def load(folder: Path) -> tuple[Model, Described]:
         WeightsError: the weights are missing, damaged, or not of this model: names the tensors.
         AccessError: this user may not read them.
     """
-    files = [folder / name for name in ("student.json", "teacher.json") if (folder / name).is_file()]
-    if not files:
-        raise DataError(
-            f"{folder} holds no finished model",
-            "there is neither a student.json nor a teacher.json in it",
-            "train one (`stillroom student --family vit --arm kd`), or fetch one (`dvc pull`)",
-        )
-    try:
-        if files[0].stat().st_size > LARGEST_RECORD:
-            raise ValueError(f"it has {files[0].stat().st_size} bytes")
-        described = Described.model_validate(json.loads(files[0].read_text(encoding="utf-8")))
-    except ValidationError as error:
-        faults = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-        raise DataError(
-            f"{files[0]} does not describe a model:\n{listing(faults)}", fix="fetch it again"
-        ) from None
-    except PermissionError:
-        raise AccessError(files[0]) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{files[0]} cannot be read", str(error)[:200], "fetch it again") from None
-    tensors = read_weights(folder / "model.safetensors")
-    own = _shapes(described, files[0])
-    faults = [f"{name}: not in the file" for name in own.keys() - tensors.keys()]
-    faults += [f"{name}: not in the model" for name in tensors.keys() - own.keys()]
-    faults += [
-        f"{name}: model {list(own[name])}, file {list(tensors[name].shape)}"
-        for name in own.keys() & tensors.keys()
-        if own[name] != tensors[name].shape
-    ]
-    if faults:
-        raise WeightsError(
-            f"{folder / 'model.safetensors'} does not fit {described.arch} as {files[0].name} describes it:\n"
-            + listing(sorted(faults), 6),
-            fix="put back the two files that belong together",
-        )
+    record, described = read_record(folder, Described, "vit")
+    weights = folder / "model.safetensors"
+    tensors = read_weights(weights)
+    check_tensors(tensors, _shapes(described, record), weights, described.arch, record)
     model = _made(described)
     model.net.load_state_dict(tensors)
     model.net.eval()

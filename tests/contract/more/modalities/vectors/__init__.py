@@ -247,7 +247,7 @@ class Vectors(Modality):
     def check_asked(self, views: params.Views, specs: Sequence[Spec]) -> None:
         """Nothing can be asked for."""
 
-    def picture(self, rendered: np.ndarray) -> bytes:
+    def picture(self, rendered: np.ndarray, spec: Spec) -> bytes:
         stream = io.BytesIO()
         self._bars(rendered).save(stream, "PNG")
         return stream.getvalue()

@@ -1,0 +1,106 @@
+"""The content of samples' files: read once, checked against the table, kept in memory up to a budget."""
+
+import hashlib
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from stillroom.errors import AccessError, DataError
+from stillroom.machine import cores, room
+from stillroom.samples import Samples
+
+
+class Kept(ABC):
+    """What the files of a samples table hold. A modality says what a file's bytes are, and how many they
+    become.
+
+    Args:
+        samples: the table; a file whose digest differs from it is refused.
+        budget: bytes of content to keep; what comes after it is full is read anew each time. None: `room()`.
+    """
+
+    ONE: ClassVar[str]  # what messages call one of them
+    MANY: ClassVar[str]
+
+    def __init__(self, samples: Samples, budget: int | None = None) -> None:
+        self._samples = samples
+        self._left = room() if budget is None else budget
+        self._kept: dict[str, np.ndarray] = {}
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a spawned worker: the table and the budget, not the content."""
+        left = self._left + sum(content.nbytes for content in self._kept.values())
+        return {"samples": self._samples, "budget": left}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    @staticmethod
+    @abstractmethod
+    def kept_bytes(row: Any) -> int:
+        """How many bytes are kept of a row."""
+
+    @abstractmethod
+    def decoded(self, content: bytes, row: Any, file: Path) -> np.ndarray:
+        """What a file's bytes hold.
+
+        Raises:
+            DataError: they are not what this version reads.
+        """
+
+    def __getitem__(self, row: Any) -> np.ndarray:
+        """The content of a row, which is not to be changed.
+
+        Raises:
+            DataError: the file is missing, unreadable, or not the one that `prepare` saw.
+            AccessError: this user may not read it.
+        """
+        if row.key in self._kept:
+            return self._kept[row.key]
+        file = self._samples.file(row)
+        found = self.decoded(self._checked(row, file), row, file)
+        with self._lock:
+            if found.nbytes <= self._left:
+                self._left -= found.nbytes
+                self._kept[row.key] = found
+        return found
+
+    def _checked(self, row: Any, file: Path) -> bytes:
+        try:
+            content = file.read_bytes()
+        except PermissionError:
+            raise AccessError(file) from None
+        except OSError as error:
+            raise DataError(
+                f"{file}: the {self.ONE} of {row.key} cannot be read",
+                error.strerror or str(error),
+                f"put it back, or set data.path to where the {self.MANY} lie",
+            ) from None
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != row.sha256:
+            raise DataError(
+                f"{file}: the {self.ONE} of {row.key} was replaced",
+                f"sha256 expected {row.sha256[:16]}..., found {digest[:16]}...",
+                "put the old file back, or run `stillroom prepare` and `stillroom cache` for the new one",
+            )
+        return content
+
+    def preload(self, rows: Iterable[Any]) -> None:
+        """Read what the budget still takes of these rows, in threads, before workers are forked."""
+        wanted = {row.key: row for row in rows if row.key not in self._kept}
+        fitting = []
+        left = self._left
+        for row in wanted.values():
+            left -= self.kept_bytes(row)
+            if left < 0:
+                break
+            fitting.append(row)
+        with ThreadPoolExecutor(cores().used) as pool:
+            for _ in pool.map(self.__getitem__, fitting):
+                pass

@@ -1,0 +1,1 @@
+"""Models of skeletons: four families in plain torch, at four sizes each."""
