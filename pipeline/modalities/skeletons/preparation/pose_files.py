@@ -191,7 +191,7 @@ def _stream(archive: zipfile.ZipFile, info: zipfile.ZipInfo, rows: int) -> Forwa
 def _ctrgcn(
     archive: zipfile.ZipFile, arrays: dict[str, zipfile.ZipInfo], layout: Layout, dims: int
 ) -> PoseFile:
-    """As CTR-GCN's scripts write NTU RGB+D: `x_train` [N, frames, persons x joints x dims], zeros where
+    """As CTR-GCN's scripts write NTU RGB+D.
 
     `x_train` [N, frames, persons x joints x dims], zeros where nobody is, and `y_train` [N, classes], 1 at
     the label; the same of `x_test`. Zeros at the end are no frames.
