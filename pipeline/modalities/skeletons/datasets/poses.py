@@ -222,8 +222,8 @@ def _placed(
         )
     splits = {split for _, split in found}
     if "val" in splits and "test" not in splits and not meanings:
-        words = {word: MEANINGS[word.casefold()] for one, _ in found for word in one.splits}
-        named = ", ".join(f"{word}: {'test' if split == 'val' else split}" for word, split in words.items())
+        told = {word: MEANINGS[word.casefold()] for one, _ in found for word in one.splits}
+        named = ", ".join(f"{word}: {'test' if split == 'val' else split}" for word, split in told.items())
         raise DataError(
             f"{root} has clips in train and val, and none in test",
             fix=f"to measure results on val: --set 'data.splits={{{named}}}'",
