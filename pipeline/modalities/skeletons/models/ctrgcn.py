@@ -54,7 +54,7 @@ class GraphConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, T, J] to [N, W, T, J]."""
-        # `forward` itself: torch's counter of operations asks the graph of a module's arguments, and parameters
+        # `forward` itself: torch's counter of operations asks the graph of a module's arguments; parameters
         # have none where nothing is recorded
         first, *others = (
             part.forward(x, self.edges[place], self.alpha) for place, part in enumerate(self.parts)
