@@ -32,6 +32,7 @@ from stillroom.progress import Progress
 
 LAYOUT = LAYOUTS["openpose18"]
 DIMS = 2
+JOINTS = len(LAYOUT.joints)
 TAKES = ("skip",)  # of data's keys
 SIZE = (340, 256)  # pixels: the picture that coordinates are shares of
 LOOKED_AT = 5  # people of a frame among whom the published reader chooses
@@ -196,7 +197,8 @@ def parse(tree: Any, bodies: int = 2) -> Content:
         raise ValueError('no clip of Kinetics-skeleton: expected {"data": [...]}')
     if not frames:
         raise ValueError("no frame")
-    people: dict[int, list[np.ndarray]] = {}
+    people: dict[int, list[int]] = {}  # of each frame: rows of `told`
+    told: list[list[float]] = []
     for place, frame in enumerate(frames, 1):
         index = frame.get("frame_index") if isinstance(frame, dict) else None
         skeletons = frame.get("skeleton") if isinstance(frame, dict) else None
@@ -204,39 +206,41 @@ def parse(tree: Any, bodies: int = 2) -> Content:
             raise ValueError(f"entry {place} of data: expected frame_index (a number) and skeleton (a list)")
         if index in people:
             raise ValueError(f"frame_index {index} is there twice")
-        found = [_person(one, index) for one in skeletons[:LOOKED_AT]]
-        people[index] = sorted(found, key=lambda person: -float(person[:, 2].sum()))[:bodies]
-    first = min(1, min(people))
-    most = max(map(len, people.values()))
-    if not most:
+        first = len(told)
+        told += [_person(one, index) for one in skeletons[:LOOKED_AT]]
+        people[index] = list(range(first, len(told)))
+    if not told:
         raise ValueError("nobody is in it")
-    clip = empty(max(people) - first + 1, most, len(LAYOUT.joints), DIMS)
-    for index, found in people.items():
-        for number, person in enumerate(found):
-            clip[index - first, number] = person
-    clip[..., 0] *= SIZE[0]
-    clip[..., 1] *= SIZE[1]
+    try:
+        values = np.array(told, np.float64)
+    except OverflowError:
+        raise ValueError("a number that is too large") from None
+    if not np.isfinite(values).all():
+        raise ValueError("a pose or score that is not finite")
+    poses, scores = values[:, : 2 * JOINTS].reshape(-1, JOINTS, 2), values[:, 2 * JOINTS :]
+    sums = scores.sum(axis=1).tolist()
+    start = min(1, min(people))
+    most = min(bodies, max(map(len, people.values())))
+    clip = empty(max(people) - start + 1, most, JOINTS, DIMS)
+    for index, rows in people.items():
+        kept = sorted(rows, key=lambda row: -sums[row])[:bodies]
+        clip[index - start, : len(kept), :, :DIMS] = poses[kept] * SIZE
+        clip[index - start, : len(kept), :, DIMS] = scores[kept]
     return Content(clip, SIZE)
 
 
-def _person(described: Any, index: int) -> np.ndarray:
-    """[J, 3]: x and y as shares of the picture, and the score."""
-    count = len(LAYOUT.joints)
+def _person(described: Any, index: int) -> list[float]:
+    """x and y of each joint as shares of the picture, then the score of each."""
     pose = described.get("pose") if isinstance(described, dict) else None
     score = described.get("score") if isinstance(described, dict) else None
     if not (isinstance(pose, list) and isinstance(score, list)):
         raise ValueError(f"frame {index}: a person without pose or score")
-    if len(pose) != 2 * count or len(score) != count:
+    if len(pose) != 2 * JOINTS or len(score) != JOINTS:
         raise ValueError(
             f"frame {index}: {len(pose)} coordinates and {len(score)} scores, and the layout {LAYOUT.name} "
-            f"has {count} joints"
+            f"has {JOINTS} joints"
         )
-    if not all(type(one) in (int, float) for one in [*pose, *score]):
+    values = pose + score
+    if not {*map(type, values)} <= {int, float}:
         raise ValueError(f"frame {index}: a pose or score that is no number")
-    try:
-        values = np.array([*pose, *score], np.float64)
-    except OverflowError:
-        raise ValueError(f"frame {index}: a number that is too large") from None
-    if not np.isfinite(values).all():
-        raise ValueError(f"frame {index}: a pose or score that is not finite")
-    return np.column_stack([values[: 2 * count].reshape(count, 2), values[2 * count :]])
+    return values

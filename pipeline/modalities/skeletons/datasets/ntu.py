@@ -43,8 +43,9 @@ TRAIN_CAMERAS = {2, 3}  # xview
 # Train and test clips of the first 60 actions, without the published list of missing skeletons
 OFFICIAL = {"xsub": (40_091, 16_487), "xview": (37_646, 18_932)}
 
-# Scores by Kinect's trackingState: tracked, inferred, not tracked (but placed somewhere)
-SCORES = {2.0: 1.0, 1.0: 0.5, 0.0: 0.25}
+# Scores by Kinect's trackingState: not tracked (but placed somewhere), inferred, tracked
+SCORES = (0.25, 0.5, 1.0)
+VALUES = 12  # of a joint
 MOST_BYTES = 64 * 2**20  # of a file; the largest official one has under 4 MB
 MOST_BODIES = 100  # that a file may name; lost tracking and furniture make some
 
@@ -208,51 +209,49 @@ def parse(content: bytes, bodies: int = 2) -> Content:
         return int(word)
 
     frames = count("frames", 1)
-    tracks: dict[str, list[tuple[int, np.ndarray]]] = {}
+    tracks: dict[str, list[tuple[int, int]]] = {}  # of each body: frames, and where their values begin
     for frame in range(frames):
         for _ in range(count("bodies", 11)):
             body = words[place]
             place += 10
-            joints = count("joints", 12)
+            joints = count("joints", VALUES)
             if joints != len(LAYOUT.joints):
                 raise ValueError(f"{joints} joints, and the layout {LAYOUT.name} has {len(LAYOUT.joints)}")
-            values = _values(words[place : place + 12 * joints]).reshape(joints, 12)
-            place += 12 * joints
             track = tracks.setdefault(body, [])
             if track and track[-1][0] == frame:
                 raise ValueError(f"frame {frame + 1} has the body {body[:40]} twice")
             if len(tracks) > MOST_BODIES:
                 raise ValueError(f"more than {MOST_BODIES} bodies")
-            track.append((frame, values))
+            track.append((frame, place))
+            place += VALUES * joints
     if place < len(words):
         raise ValueError(f"{len(words) - place:,} values more than its counts say")
     if not tracks:
         raise ValueError("nobody is in it" if frames else "no frame")
-    kept = sorted((_joints(track, frames) for track in tracks.values()), key=_motion, reverse=True)[:bodies]
-    return Content(np.stack(kept, axis=1))
-
-
-def _values(words: list[str]) -> np.ndarray:
-    try:
-        values = np.array([float(word) for word in words])
-    except ValueError as error:
-        raise ValueError(f"{error}") from None
+    values = np.array([float(word) for word in words])
     if not np.isfinite(values).all():
         raise ValueError("a value is not finite")
-    return values
+    found = (_joints(values, np.array(track), frames) for track in tracks.values())
+    return Content(np.stack(sorted(found, key=_motion, reverse=True)[:bodies], axis=1))
 
 
-def _joints(track: list[tuple[int, np.ndarray]], frames: int) -> np.ndarray:
-    """A body through the clip: [T, J, 4], not there in the other frames."""
+def _joints(values: np.ndarray, track: np.ndarray, frames: int) -> np.ndarray:
+    """A body through the clip, [T, J, 4], not there in the other frames.
+
+    Args:
+        values: all of the file.
+        track: int [N, 2], the body's frames, and where their values begin.
+    """
     clip = empty(frames, 1, len(LAYOUT.joints), DIMS)[:, 0]
-    for frame, values in track:
-        states = set(values[:, 11].tolist()) - set(SCORES)
-        if states:
-            raise ValueError(f"a joint's trackingState is {min(states):g}, expected 0, 1 or 2")
-        there = (values[:, :3] != 0).any(axis=1)
-        clip[frame, :, :3] = values[:, :3]
-        clip[frame, :, 3] = [SCORES[state] for state in values[:, 11].tolist()] * there
-        clip[frame, ~there, :3] = np.nan
+    span = np.arange(VALUES * len(LAYOUT.joints))
+    told = values[track[:, 1:] + span].reshape(len(track), len(LAYOUT.joints), VALUES)
+    points, states = told[..., :3], told[..., 11]
+    odd = states[~np.isin(states, (0, 1, 2))]
+    if len(odd):
+        raise ValueError(f"a joint's trackingState is {odd[0]:g}, expected 0, 1 or 2")
+    there = (points != 0).any(axis=-1)
+    clip[track[:, 0], :, :3] = np.where(there[..., None], points, np.nan)
+    clip[track[:, 0], :, 3] = np.where(there, np.array(SCORES)[states.astype(int)], 0)
     return clip
 
 

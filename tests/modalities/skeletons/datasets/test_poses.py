@@ -12,6 +12,7 @@ import pytest
 from stillroom.errors import ParamsError
 from stillroom.modalities.skeletons import datasets
 from stillroom.modalities.skeletons.layouts import LAYOUTS
+from stillroom.modalities.skeletons.preparation.pose_files import Forward
 from tests.modalities.skeletons.datasets.clips_on_disk import (
     SHARED,
     clip_of,
@@ -388,3 +389,12 @@ def test_another_suffix_is_refused(tmp_path):
 def test_a_key_that_it_does_not_take_is_refused():
     with pytest.raises(ValueError, match="bodies"):
         datasets.section("poses").model_validate({"name": "poses", "bodies": 2})
+
+
+def test_clips_can_be_asked_for_in_any_order():
+    beginnings = []
+    clips = Forward(lambda: (beginnings.append(1), iter("abcd"))[1])
+    assert [clips[number] for number in (1, 3, 0, 0, 2)] == ["b", "d", "a", "a", "c"]
+    assert len(beginnings) == 3, "read again only to go back"
+    with pytest.raises(ValueError, match="truncated"):
+        clips[4]
