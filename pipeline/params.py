@@ -297,14 +297,18 @@ class Ce(Section):
     """`student.losses.ce`: cross-entropy with the labels; it has no parameter of its own."""
 
 
-class Distilled(Section):
-    """What every loss with a teacher takes; what is not given has no value here."""
+class Given(Section):
+    """What is not given has no value here: the loss has its own."""
 
     @model_serializer
     def _given(self) -> dict[str, Any]:
         return {
             name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set
         }
+
+
+class Distilled(Given):
+    """What every loss with a teacher's logits takes."""
 
     # which outputs of the cache teach; of more than one, the mean of their softened probabilities
     outputs: Outputs = OWN
@@ -362,6 +366,27 @@ class Hard(Distilled):
     alpha: Alpha = OWN
 
 
+class Gm(Given):
+    """`student.losses.gm`: nodes and edges of the features as of a graph."""
+
+    features: Annotated[str, Field(min_length=1)] = OWN  # which output of the cache
+    alpha: Alpha = OWN
+    nodes: NonNegative = OWN
+    edges: NonNegative = OWN
+
+
+class Skd(Distilled):
+    """`student.losses.skd`: `kd` and `gm`, with revised gradients."""
+
+    features: Annotated[str, Field(min_length=1)] = OWN
+    alpha: Alpha = OWN
+    temperature: Temperature = OWN
+    nodes: NonNegative = OWN
+    edges: NonNegative = OWN
+    # whose gradients are held against the labels': those of all other terms together, of each by itself, none
+    revise: Literal["sum", "each", "none"] = OWN
+
+
 class Losses(Section):
     """`student.losses`: what an arm's loss takes. A loss of the user (pipeline/losses/NAME.py) is one more
     entry, checked against its signature where it is used.
@@ -378,6 +403,8 @@ class Losses(Section):
     standardised: Standardised = Standardised()
     mse: Mse = Mse()
     hard: Hard = Hard()
+    gm: Gm = Gm()
+    skd: Skd = Skd()
 
     def of(self, arm: str) -> dict[str, Any]:
         """The parameters given for an arm; its function has the defaults of all else."""

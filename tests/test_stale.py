@@ -77,16 +77,25 @@ OF_STAGES = {
 OTHER = ("views.seed=1", "views.recipe={name: crop, mixup: 0.5}", "cache.store=hdf5", "cache.encoding=topk")
 TRUNK = ("teacher.weights=given.safetensors", "teacher.train.freeze=trunk")
 SHORT = ("student.train.epochs=1", "student.train.warmup_epochs=0")
+WORSE = "student.corruption={name: occlusion, share: 0.2}"
 RUNS = (
     ("report",),
     ("prepare",),
-    ("student", "--family", "vit", "--arm", "ce", *SHORT),
+    ("student", "--family", "vit", "--arm", "ce", *SHORT, WORSE),
     ("cache", "--replace", *OTHER),
     ("student", "--family", "vit", "--arm", "kd", *SHORT, *OTHER),
     ("report", "student.families=[vit]", "student.arms=[kd]", *OTHER),
     ("cache", "--replace"),
     ("teacher", *TRUNK),
     ("teacher",),
+)
+# and in a finished project of skeletons
+SKELETONS = (
+    ("prepare",),
+    ("teacher",),
+    ("cache", "--replace", "views.seed=1"),
+    ("student", "--family", "stgcn", "--arm", "skd", *SHORT),
+    ("report", "student.arms=[skd]", "views.seed=1"),
 )
 STAGES = ("prepare", "teacher", "cache", "student", "report")
 
@@ -106,17 +115,20 @@ def within(file: str, deps: list[str]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def uses(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """The files that each stage uses."""
-    project = tmp_path_factory.mktemp("used") / "project"
-    copy_project(finished, project)
-    shutil.copy(project / "artifacts/teacher/model.safetensors", project / "given.safetensors")
-    for stage, *words in RUNS:
-        options = [part for word in words for part in (["--set", word] if "=" in word else [word])]
-        noted = {used.LOG: str(project / f"{stage}.log"), "STILLROOM_WORKERS": "1"}
-        done = warm.run(("stillroom", stage, *options), project, environment() | noted)
-        assert done.returncode == 0, done.stderr
-    ran = {stage: set(used.read(project / f"{stage}.log")) for stage in STAGES}
+def uses(finished: Path, skeletons: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """The files that each stage uses, of images or of skeletons."""
+    ran: dict[str, set[str]] = {stage: set() for stage in STAGES}
+    for source, runs in ((finished, RUNS), (skeletons, SKELETONS)):
+        project = tmp_path_factory.mktemp("used") / "project"
+        copy_project(source, project)
+        shutil.copy(project / "artifacts/teacher/model.safetensors", project / "given.safetensors")
+        for stage, *words in runs:
+            options = [part for word in words for part in (["--set", word] if "=" in word else [word])]
+            noted = {used.LOG: str(project / f"{stage}.log"), "STILLROOM_WORKERS": "1"}
+            done = warm.run(("stillroom", stage, *options), project, environment() | noted)
+            assert done.returncode == 0, done.stderr
+        for stage in STAGES:
+            ran[stage] |= set(used.read(project / f"{stage}.log"))
     return {stage: files | {one for file in files for one in constants(file)} for stage, files in ran.items()}
 
 

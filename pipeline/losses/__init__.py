@@ -7,6 +7,9 @@ or none where `teacher` has a default. A loss whose first parameter is called `s
 name, of the student and of the teacher, instead of the logits; only such a one may need `features`, of which
 `student.losses.NAME.features` says which output of the cache they are (`features`), and the student's own are
 taken from the same layer.
+
+`TASK` beside it names the term that the others' gradients must not oppose (`training.gradients`); a loss that
+has it takes the keyword `revise`, one of `REVISIONS`.
 """
 
 import inspect
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 FIRST = ("ce", "kd")  # of a list of names
 GIVEN = ("logits", "features")  # what a loss can be given of a teacher
+REVISIONS = ("sum", "each", "none")  # what is held against the task's gradient
 
 
 def names() -> list[str]:
@@ -53,6 +57,7 @@ class Loss:
         outputs: which outputs of the cache are its teacher's logits; empty where it needs none.
         features: which output of the cache is its teacher's features; None where it needs none.
         by_name: whether the function takes all outputs by name.
+        task: the term that the gradients of the others must not oppose; None: all terms are simply added.
     """
 
     function: "Callable[..., Any]"
@@ -60,6 +65,12 @@ class Loss:
     outputs: tuple[str, ...]
     features: str | None = None
     by_name: bool = False
+    task: str | None = None
+
+    @property
+    def revise(self) -> str:
+        """What is held against the task's gradient: one of `REVISIONS`."""
+        return "none" if self.task is None else str(self.settings["revise"])
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -106,6 +117,12 @@ class Loss:
                 f"the loss {self.function.__name__} returned no scalar",
                 "; ".join(f"{name}: {what}" for name, what in wrong.items()) or "it returned no term",
                 "return one tensor of shape [], or {name: such a tensor}",
+            )
+        if self.task is not None and self.task not in terms:
+            raise ParamsError(
+                f"the loss {self.function.__name__} returned no term {self.task!r}, which is its TASK",
+                f"its terms are {', '.join(terms)}",
+                "name one of these",
             )
         if trains and not any(term.requires_grad for term in terms.values()):
             raise ParamsError(
@@ -192,4 +209,15 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
     lacking = [one for one, value in settings.items() if value is inspect.Parameter.empty]
     if lacking:
         raise ParamsError(f"student.losses.{name} lacks {', '.join(lacking)}")
-    return Loss(function, settings, outputs, features, by_name)
+    task = getattr(module, "TASK", None)
+    if (task is not None) != ("revise" in own) or not isinstance(task, str | None):
+        raise ParamsError(
+            f"pipeline/losses/{name}.py: a loss with revised gradients has both TASK and the keyword revise",
+            f"TASK = {task!r:.80}, and {'there is' if 'revise' in own else 'there is no'} keyword revise",
+            'write TASK = "labels", the term that the others must not oppose, and revise="sum"',
+        )
+    if task is not None and settings["revise"] not in REVISIONS:
+        raise ParamsError(
+            f"student.losses.{name}.revise = {settings['revise']!r:.80}", fix=f"valid: {', '.join(REVISIONS)}"
+        )
+    return Loss(function, settings, outputs, features, by_name, task)

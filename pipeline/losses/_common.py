@@ -1,5 +1,7 @@
 """What the losses share: precision, the divergence of softened logits, and the labels' part."""
 
+import math
+
 import torch
 from torch.nn import functional as F
 
@@ -25,6 +27,48 @@ def divergence(logits: torch.Tensor, teacher: torch.Tensor, temperature: float) 
     return temperature**2 * F.kl_div(student_log, teacher_log, reduction="batchmean", log_target=True)
 
 
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+    """Cross-entropy with the labels, mean over all B samples; a sample without a label adds nothing.
+
+    So it is not the mean over those with a label: one of few would weigh as much as all of a full batch, and
+    parts of a batch would not add up to it. Where a tenth of the samples has a label, the term is a tenth
+    as large; `alpha` makes up for it. Where all have one, no bit differs from torch's.
+
+    Args:
+        logits: float [B, C].
+        labels: int64 [B], in [0, C), -1: none; or float [B, C] of mixed views, whose rows sum to 1, or to the
+            share of a view that has a label.
+        label_smoothing: share of the target spread over all classes (Szegedy et al. 2016), in [0, 1].
+
+    Returns:
+        scalar, in nats; 0 where no sample has a label.
+    """
+    if labels.dim() > 1:
+        labels = labels.to(logits.dtype)
+        if label_smoothing:  # of what has a label: torch would spread it in rows of zeros too
+            spread = labelled(labels)[:, None] * (label_smoothing / logits.shape[1])
+            labels = labels * (1 - label_smoothing) + spread
+        return F.cross_entropy(logits, labels)
+    known = labels >= 0
+    # without reading what lies on a GPU: a row of zeros costs log C whatever its label, and has no gradient
+    shown = torch.where(known[:, None], logits, 0.0)
+    value = F.cross_entropy(shown, labels.clamp(min=0), label_smoothing=label_smoothing)
+    missing = 1 - known.to(logits.dtype).mean()
+    return (value - missing * math.log(logits.shape[1])) * known.any()
+
+
+def labelled(labels: torch.Tensor) -> torch.Tensor:
+    """The share of each view that has a label, in [0, 1], float [B].
+
+    Args:
+        labels: as of `cross_entropy`.
+    """
+    if labels.dim() == 1:
+        return (labels >= 0).float()
+    share = labels.sum(dim=1)
+    return torch.where(share > 1 - 1e-5, 1.0, share)  # two shares of a mixed view, rounded
+
+
 def with_labels(
     taught: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor, alpha: float, label_smoothing: float
 ) -> Terms:
@@ -33,10 +77,8 @@ def with_labels(
     Args:
         taught: the teacher's part, scalar.
         logits: float [B, C].
-        labels: int64 [B], or float [B, C] of mixed views (rows sum to 1).
+        labels, label_smoothing: as of `cross_entropy`.
         alpha: weight of the teacher, in [0, 1].
-        label_smoothing: of the cross-entropy (Szegedy et al. 2016), in [0, 1].
     """
-    labels = labels if labels.dim() == 1 else labels.to(logits.dtype)
-    hard = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    hard = cross_entropy(logits, labels, label_smoothing)
     return {"teacher": alpha * taught, "labels": (1 - alpha) * hard}

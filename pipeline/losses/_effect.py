@@ -8,6 +8,7 @@ from stillroom.errors import ParamsError
 from stillroom.losses import Loss
 
 AMPLE = (10, 32)  # classes and samples with which every loss has all of its parts
+NODES = 5  # of made-up features
 LEAST = 1e-3  # less than this share of what a change does there is rounding
 
 
@@ -26,7 +27,7 @@ def check_effect(name: str, loss: Loss, classes: int, batch: int) -> list[str]:
     Raises:
         ParamsError: says what to use instead.
     """
-    if not loss.outputs:
+    if not loss.reads:
         return []
     where = f"student.losses.{name}"
     try:
@@ -68,12 +69,21 @@ def _of_setting(loss: Loss, key: str, classes: int, batch: int) -> float:
 
 
 def _gradient(loss: Loss, classes: int, batch: int, sign: float = 1.0) -> torch.Tensor:
+    """By all that the loss is given of the student, as one vector."""
     generator = torch.Generator().manual_seed(0)
     logits, teacher = torch.randn(2, batch, classes, generator=generator, dtype=torch.float64)
-    logits.requires_grad_()
+    # of a few nodes, if of any: what a network gives is not known here. Distances between nodes do not see a
+    # sign, but which are whose
+    own, other = torch.randn(2, batch, 4, NODES, generator=generator, dtype=torch.float64)
+    student = {"logits": logits.requires_grad_(), "features": own.requires_grad_()}
+    taught = {"logits": 3 * sign * teacher, "features": sign * (other if sign > 0 else other.roll(1, 2))}
     labels = torch.arange(batch) % classes
-    terms = loss({"logits": logits}, labels, {"logits": 3 * sign * teacher}, 0.5, 0.0)
-    torch.stack(list(terms.values())).sum().backward()
-    gradient: torch.Tensor | None = logits.grad
-    assert gradient is not None
-    return gradient
+    terms = loss(student, labels, taught, 0.5, 0.0)
+    given = list(student.values())
+    parts = torch.autograd.grad(torch.stack(list(terms.values())).sum(), given, allow_unused=True)
+    return torch.cat(
+        [
+            (torch.zeros_like(one) if part is None else part).flatten()
+            for one, part in zip(given, parts, strict=True)
+        ]
+    )

@@ -1,9 +1,8 @@
 """Cross-entropy with the labels: what a student is trained with when nothing is distilled."""
 
 import torch
-from torch.nn import functional as F
 
-from stillroom.losses._common import Terms, precise
+from stillroom.losses._common import Terms, cross_entropy, precise
 
 NEEDS = ()
 
@@ -15,7 +14,7 @@ def ce(
     *,
     label_smoothing: float = 0.0,
 ) -> Terms:
-    """Mean cross-entropy.
+    """Mean cross-entropy; samples without a label (-1) add nothing to the mean over the batch.
 
     Args:
         logits: float [B, C], raw.
@@ -26,6 +25,4 @@ def ce(
     Returns:
         the terms `labels`, scalars of at least float32, in nats.
     """
-    logits = precise(logits)
-    labels = labels if labels.dim() == 1 else labels.to(logits.dtype)
-    return {"labels": F.cross_entropy(logits, labels, label_smoothing=label_smoothing)}
+    return {"labels": cross_entropy(precise(logits), labels, label_smoothing)}

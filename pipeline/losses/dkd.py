@@ -23,7 +23,8 @@ def dkd(
 
     TCKD is the divergence of the two masses "target" and "all others", NCKD that of the softmax over the
     others. The paper's alpha and beta are `target_weight` and `other_weight`; at alpha 0.5 this is half its
-    loss. Of a mixed view the target is every class with a share in it.
+    loss. Of a mixed view the target is every class with a share in it; a view without a label has none, and
+    all classes are the others.
 
     Args:
         logits: float [B, C], the student's, raw; C at least 2.
@@ -38,7 +39,8 @@ def dkd(
         the terms `teacher` and `labels`, scalars of at least float32, in nats: the mean over the batch.
     """
     logits, teacher = precise(logits), precise(teacher)
-    inside = F.one_hot(labels, logits.shape[1]).bool() if labels.dim() == 1 else labels > 0
+    classes = torch.arange(logits.shape[1], device=labels.device)
+    inside = labels[:, None] == classes if labels.dim() == 1 else labels > 0
     student_masses, student_others = _decoupled(logits / temperature, inside)
     teacher_masses, teacher_others = _decoupled(teacher / temperature, inside)
     target = _divergence(student_masses, teacher_masses)

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from stillroom.losses._common import Terms, divergence, precise, with_labels
+from stillroom.losses._common import Terms, divergence, labelled, precise, with_labels
 
 NEEDS = ("logits",)
 LEAST = 0.01  # teacher's probability that the correction divides by at least, as the paper's authors do
@@ -56,16 +56,18 @@ def first_order(
 
     Args:
         logits, teacher: float [B, C], raw.
-        labels: int64 [B], or float [B, C] of mixed views.
+        labels: int64 [B], or float [B, C] of mixed views; without a label there is nothing to correct.
         temperature: T > 0.
 
     Returns:
         the mean over the batch, in nats; of either sign.
     """
-    right = F.one_hot(labels, logits.shape[1]) if labels.dim() == 1 else labels
+    right = (
+        labels if labels.dim() > 1 else labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
+    )
     given = F.softmax(teacher, dim=1).clamp(min=LEAST)
     softened = F.softmax(teacher / temperature, dim=1)
     surprise = -F.log_softmax(logits / temperature, dim=1)
     apart = surprise - (softened * surprise).sum(dim=1, keepdim=True)
-    error = right.to(logits.dtype) / given - 1
+    error = right.to(logits.dtype) / given - labelled(labels).to(logits.dtype)[:, None]
     return (error * softened * apart).sum(dim=1).mean() / temperature

@@ -27,8 +27,8 @@ class Batch:
 
     Attributes:
         inputs: rendered views [b, ...], of this process's rows `own`; all rows where there is one process.
-        labels: of all rows: int64 [B], or float32 [B, C] where views are mixed (rows sum to 1); of one
-            without a label -1, or zeros.
+        labels: of all rows: int64 [B], -1 where there is none, or float32 [B, C] where views are mixed (rows
+            sum to 1, or to the share that has a label).
         targets: the teachers' outputs for all rows: `logits` float32 [B, C], `features` float32 [B, ...];
             empty without a teacher.
         own: which of the B rows this process renders.
@@ -248,13 +248,12 @@ def mixed_labels(labels: np.ndarray, partners: np.ndarray, shares: np.ndarray, c
         classes: C.
 
     Returns:
-        float32 [B, C], rows sum to 1; to 0 where a class is not known.
+        float32 [B, C], rows sum to 1, or to the share of the view whose class is known.
     """
     mixed = np.zeros((len(labels), classes), np.float32)
     rows, weights = np.arange(len(labels)), shares
-    mixed[rows, labels] = 1 - weights
-    mixed[rows, partners] += weights
-    mixed[(labels < 0) | ((partners < 0) & (weights > 0))] = 0
+    mixed[rows, labels] = (1 - weights) * (labels >= 0)  # nothing, put at the last class, is nothing
+    mixed[rows, partners] += weights * (partners >= 0)
     return mixed
 
 

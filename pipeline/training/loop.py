@@ -7,13 +7,11 @@ functions of the step's number, and what is not (weights, the optimiser's state)
 import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from timm.utils import ModelEmaV3
-from torch.nn.parallel import DistributedDataParallel
 
 from stillroom import stopping
 from stillroom.distributed import Ranks
@@ -24,11 +22,13 @@ from stillroom.params import Train
 from stillroom.progress import Progress
 from stillroom.training.batches import Batch, Batches
 from stillroom.training.checkpoint import Checkpoint
-from stillroom.training.gradients import summed
+from stillroom.training.gradients import Gradients, Summed
 from stillroom.training.optimizer import create_optimizer
 
 # (outputs by name, batch, how far training has come in [0, 1]) -> terms, scalars by name
 Loss = Callable[[dict[str, torch.Tensor], Batch, float], dict[str, torch.Tensor]]
+# (network, processes) -> how the gradients of these terms are put together
+MakeGradients = Callable[[torch.nn.Module, Ranks], Gradients]
 
 
 @dataclass
@@ -41,6 +41,7 @@ class Cursor:
     seen: int = 0
     seconds: float = 0.0
     terms: dict[str, float] = field(default_factory=dict)  # the same of each term
+    conflicts: int = 0  # this epoch's steps in which a term opposed the task
 
 
 @stopping.later()  # a step is taken whole or not at all
@@ -57,6 +58,7 @@ def fit(
     ranks: Ranks | None = None,
     checkpoint: Checkpoint | None = None,
     take: Sequence[str] = (),
+    gradients: MakeGradients = Summed,
 ) -> list[dict[str, Any]]:
     """Train a model in place.
 
@@ -75,10 +77,12 @@ def fit(
         ranks: the processes that train together, each with the same model; None: this one alone.
         checkpoint: where the run is kept, and taken up from; only the first process writes it.
         take: which of the model's layers the loss is given, beside its logits.
+        gradients: how those of the loss's terms are put together.
 
     Returns:
         one record an epoch: `epoch` (from 1), `loss` (mean over samples), `terms` (the same of each term,
-        where there are several), `lr` (at its end), `seconds`.
+        where there are several), `conflict` (share of the steps in which a term opposed the task, where
+        `gradients` looks), `lr` (at its end), `seconds`.
 
     Raises:
         ParamsError: timm has no such optimiser.
@@ -87,7 +91,7 @@ def fit(
     """
     if config.epochs == 0:
         return []
-    run = _Run(model, source, loss, config, seed, ranks or Ranks.alone(), checkpoint, take)
+    run = _Run(model, source, loss, config, seed, ranks or Ranks.alone(), checkpoint, take, gradients)
     for record in run.resume(progress):
         on_epoch(record)
     progress.start(what, config.epochs * source.steps, "steps")
@@ -122,9 +126,11 @@ class _Run:
         ranks: Ranks,
         checkpoint: Checkpoint | None,
         take: Sequence[str],
+        gradients: MakeGradients,
     ) -> None:
         self._model, self._source, self._loss, self._config = model, source, loss, config
         self._seed, self._ranks, self._checkpoint, self._take = seed, ranks, checkpoint, take
+        self._make_gradients = gradients
         self._device = next(model.net.parameters()).device
         self._optimizer, self._scheduler = create_optimizer(model.net, config, source.steps)
         self._average = ModelEmaV3(model.net, decay=config.ema, use_warmup=True) if config.ema else None
@@ -144,9 +150,9 @@ class _Run:
             steps = self._source.steps
             step = f" (step {self.cursor.step} of {steps})" if self.cursor.step else ""
             progress.note(f"resumed: {self.cursor.epoch} of {self._config.epochs} epochs{step}")
-        net: Any = self._model.net
-        self._wrapped: Any = DistributedDataParallel(net) if self._ranks.world > 1 else net
-        self._forward = torch.compile(self._wrapped) if self._config.compile else self._wrapped
+        self._gradients = self._make_gradients(self._model.net, self._ranks)
+        net: Any = self._gradients.net
+        self._forward = torch.compile(net) if self._config.compile else net
         return self.records
 
     def epoch(self, progress: Progress) -> dict[str, Any]:
@@ -160,6 +166,7 @@ class _Run:
             name: torch.tensor(value, dtype=torch.float64, device=self._device)
             for name, value in cursor.terms.items()
         }
+        self._conflicts = torch.tensor(cursor.conflicts, dtype=torch.int64, device=self._device)
         batches = self._source(cursor.epoch, cursor.step)
         while cursor.step < self._source.steps:
             self._step(batches)
@@ -185,6 +192,7 @@ class _Run:
             "epoch": cursor.epoch + 1,
             "loss": round(self.mean, 6),
             **({"terms": terms} if len(terms) > 1 else {}),
+            **({"conflict": round(cursor.conflicts / cursor.step, 6)} if self._gradients.looks else {}),
             "lr": max(group["lr"] for group in self._optimizer.param_groups),
             "seconds": cursor.seconds,
         }
@@ -201,19 +209,22 @@ class _Run:
         while not last:
             batch = next(batches)
             last = batch.last
-            with self._wrapped.no_sync() if ranks.world > 1 and not last else nullcontext():
+            with self._gradients.part(last):
                 outputs = self._model.run(batch.inputs, config.amp, self._forward, self._take)
                 whole = {name: together(values, batch, ranks) for name, values in outputs.items()}
                 if ranks.world > 1:
                     batch.targets = {name: all_rows(one, batch, ranks) for name, one in batch.targets.items()}
                 terms = self._loss(whole, batch, done)
                 # processes' gradients are averaged, and each is that of its own rows alone
-                value = summed(terms, batch.share * ranks.world)
+                value = self._gradients.add(terms, batch.share * ranks.world)
             count = len(batch.labels)
             self._total += value.double() * count
             for name, term in terms.items():
                 self._terms[name] = self._terms.get(name, 0.0) + term.detach().double() * count
             cursor.seen += count
+        conflict = self._gradients.finish()
+        if conflict is not None:
+            self._conflicts += conflict
         net = self._model.net
         if config.clip_grad:
             torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip_grad)
@@ -225,6 +236,7 @@ class _Run:
     def _note_sums(self) -> None:
         self.cursor.total = float(self._total)
         self.cursor.terms = {name: float(value) for name, value in self._terms.items()}
+        self.cursor.conflicts = int(self._conflicts)
         self.cursor.seconds = self._before + time.perf_counter() - self._began
 
     def _due(self) -> bool:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ from stillroom.provenance.teacher import folds_named, load_teacher, with_folds
 from stillroom.samples import Samples
 from stillroom.training.batches import Batch, CachedBatches, Partition
 from stillroom.training.checkpoint import Checkpoint
-from stillroom.training.loop import Loss, fit
+from stillroom.training.gradients import Revised, Summed
+from stillroom.training.loop import Loss, MakeGradients, fit
 from stillroom.training.pairing import digests
 from stillroom.training.results import described, tested, weights_lines, write_predictions
 from stillroom.views.planes import Asked
@@ -157,6 +159,7 @@ def train_student(
             ranks,
             checkpoint,
             take,
+            gradients_of(chosen),
         )
     logits = logits_of(model, test, progress, "test split")
     scores = summarise_draws(logits, np.array(test.labels()), job.samples.classes)
@@ -300,6 +303,13 @@ def terms_of(chosen: losses.Loss, label_smoothing: float, layer: str | None = No
         return chosen(outputs, labels, targets, done, label_smoothing)
 
     return terms
+
+
+def gradients_of(chosen: losses.Loss) -> MakeGradients:
+    """How the gradients of a loss's terms are put together."""
+    if chosen.task is None or chosen.revise == "none":
+        return Summed
+    return partial(Revised, task=chosen.task, each=chosen.revise == "each")
 
 
 def _digest(run: dict[str, Any]) -> str:

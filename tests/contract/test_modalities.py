@@ -1,4 +1,4 @@
-"""Both kinds of data that there are here keep to the contract: images, and the tests' own vectors."""
+"""Every kind of data keeps to the contract: images, skeletons, and the tests' own vectors."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +23,28 @@ class TestImages(ModalityContract):
         "student": {"families": ["vit", "swin", "mvit"], "model": {"image_size": 64}},
     }
     RECIPE = {"name": "strong", "mixup": 0.4, "cutmix": 1.0}
+    CORRUPTIONS = {
+        "occlusion": {"share": 0.3},
+    }
+
+
+class TestSkeletons(ModalityContract):
+    NAME = "skeletons"
+    TREE = {
+        "data": {"name": "sketch_skeletons", "train_per_class": 3, "test_per_class": 1},
+        "views": {"size": 16},
+        "teacher": {"arch": "stgcn", "size": "tiny"},
+        "student": {"families": ["stgcn", "shiftgcn", "ctrgcn", "spacetime"], "model": {"frames": 12}},
+    }
+    RECIPE = {"name": "move", "crop": [0.5, 1.0]}
+    CORRUPTIONS = {
+        "joint_loss": {"joints": 6},
+        "joint_drop": {"p": 0.5},
+        "jitter": {"size": 0.2},
+        "block_loss": {"share": 0.5},
+        "swap": {"p": 0.9, "share": 0.5},
+        "mixture": {"of": [{"name": "joint_loss", "joints": 5}, {"name": "jitter", "size": 0.3}]},
+    }
 
 
 class TestVectors(ModalityContract):

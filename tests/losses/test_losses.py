@@ -175,6 +175,71 @@ def test_a_loss_is_its_papers_formula(
     assert float(found) == pytest.approx(alpha * taught + (1 - alpha) * hard, rel=1e-6)
 
 
+@pytest.mark.parametrize(("name", "settings"), [("ce", {}), *SETTINGS])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("labelled", ["classes", "mixed"])
+def test_a_sample_without_a_label_adds_nothing_to_the_labels_part(
+    drawn: tuple, name: str, settings: dict, smoothing: float, labelled: str
+) -> None:
+    """The mean is over all samples: that of those with a label, times their share."""
+    student, labels, teacher = drawn
+    rows = one_hot(labels) if labelled == "mixed" else labels.copy()
+    rows[[1, 4]] = 0 if labelled == "mixed" else -1
+    known = np.array([True, False, True, True, False, True])
+    function = losses.load(name, {}).function
+    given = torch.tensor(student, requires_grad=True)
+    terms = function(given, torch.tensor(rows), torch.tensor(teacher), label_smoothing=smoothing, **settings)
+    weight = 1.0 if name == "ce" else 1 - losses.load(name, {}).settings["alpha"]
+    expected = weight * cross_entropy(student[known], labels[known], smoothing) * known.mean()
+    assert float(terms["labels"]) == pytest.approx(expected)
+    [gradient] = torch.autograd.grad(terms["labels"], given, retain_graph=True)
+    assert not gradient[~known].any() and gradient[known].abs().sum(dim=1).min() > 0
+    assert all(torch.isfinite(one) for one in terms.values())
+
+
+@pytest.mark.parametrize("name", ["ce", "kd", "dkd"])
+@pytest.mark.parametrize("labelled", ["classes", "mixed"])
+def test_a_batch_without_labels_costs_nothing(drawn: tuple, name: str, labelled: str) -> None:
+    student, _, teacher = drawn
+    labels = torch.zeros(BATCH, CLASSES) if labelled == "mixed" else torch.full((BATCH,), -1)
+    function = losses.load(name, {}).function
+    given = torch.tensor(student, requires_grad=True)
+    term = function(given, labels, torch.tensor(teacher), label_smoothing=0.1)["labels"]
+    [gradient] = torch.autograd.grad(term, given)
+    assert float(term) == 0 and not gradient.any()
+
+
+def test_half_a_label_counts_half(drawn: tuple) -> None:
+    """Of a view that is mixed with one without a label."""
+    student, labels, _ = drawn
+    half = torch.tensor(one_hot(labels) / 2)
+    for smoothing in (0.0, 0.1):
+        found = total("ce")(torch.tensor(student), half, label_smoothing=smoothing)
+        assert float(found) == pytest.approx(cross_entropy(student, labels, smoothing) / 2)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("labelled", ["classes", "mixed"])
+def test_where_all_have_a_label_no_bit_is_another(drawn: tuple, smoothing: float, labelled: str) -> None:
+    student, labels, _ = drawn
+    rows = torch.tensor(mixed(labels)).float() if labelled == "mixed" else torch.tensor(labels)
+    found = []
+    for function in (total("ce"), torch.nn.functional.cross_entropy):
+        given = torch.tensor(student).float().requires_grad_()
+        value = function(given, rows, label_smoothing=smoothing)
+        value.backward()
+        found.append((value, given.grad))
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
+
+
+def test_what_has_no_label_is_not_corrected(drawn: tuple) -> None:
+    student, labels, teacher = (torch.tensor(one) for one in drawn)
+    some = labels.clone()
+    some[2:] = -1
+    expected = first_order(student[:2], labels[:2], teacher[:2], 4.0) * 2 / BATCH
+    assert float(first_order(student, some, teacher, 4.0)) == pytest.approx(float(expected))
+
+
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_the_correction_is_what_the_label_adds_to_first_order(drawn: tuple, temperature: float) -> None:
     """<y - p, gradient of the cross-entropy by p>: the gradient by differences, of an unsure teacher."""
@@ -317,7 +382,8 @@ def test_an_ensemble_is_the_mean_of_softened_probabilities() -> None:
 def test_names_are_listed_without_torch() -> None:
     code = "import sys; from stillroom import losses; print(losses.names(), 'torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert said.stdout.strip() == "['ce', 'kd', 'dist', 'dkd', 'hard', 'mse', 'soft', 'standardised'] False"
+    names = ["ce", "kd", "dist", "dkd", "gm", "hard", "mse", "skd", "soft", "standardised"]
+    assert said.stdout.strip() == f"{names} False"
 
 
 def test_settings_hold_the_defaults_of_what_is_not_said() -> None:
@@ -397,3 +463,30 @@ def test_a_file_that_holds_no_loss_is_refused(own: Callable[[str, str], str], lo
     )
     assert "pipeline/losses/half.py holds no loss" in said
     assert "define half(logits, labels, teacher, *, label_smoothing=0.0)" in said
+
+
+@pytest.mark.parametrize(
+    ("task", "keywords", "message"),
+    [
+        ("TASK = 'labels'", "", "has both TASK and the keyword revise"),
+        ("", "revise='sum', ", "has both TASK and the keyword revise"),
+        ("TASK = 'task'", "revise='sum', ", "returned no term 'task', which is its TASK"),
+        ("TASK = 'labels'", "revise='sum', ", "sum"),
+    ],
+    ids=["no keyword", "no task", "no such term", "whole"],
+)
+def test_a_loss_of_ones_own_says_what_is_revised(
+    own: Callable[[str, str], str], task: str, keywords: str, message: str
+) -> None:
+    said = own(
+        f"{task}\ndef half(logits, labels, teacher, *, {keywords}label_smoothing=0.0):\n"
+        "    return {'labels': logits.sum(), 'teacher': teacher.sum()}\n",
+        "import torch\n"
+        "from stillroom import losses\n"
+        "try:\n"
+        "    loss = losses.load('half', {})\n"
+        "    loss({'logits': torch.ones(2, 3)}, torch.zeros(2), {'logits': torch.ones(2, 3)}, 0.0, 0.0)\n"
+        "    print(loss.revise)\n"
+        "except losses.ParamsError as error: print(error)",
+    )
+    assert message in said

@@ -237,7 +237,7 @@ def test_labels_are_kept_back_by_key_even_in_each_class(samples: Samples, tmp_pa
     np.testing.assert_array_equal(batch.labels.numpy(), few[source.order(0)[0]])
 
 
-def test_a_mixed_view_of_unknown_labels_has_none() -> None:
+def test_a_mixed_view_has_the_labels_that_are_known() -> None:
     labels, partners = np.array([0, -1, 1, 2]), np.array([1, 1, -1, -1])
     mixed = mixed_labels(labels, partners, np.array([0.25, 0.25, 0.25, 0.0], np.float32), 3)
-    np.testing.assert_array_equal(mixed, [[0.75, 0.25, 0], [0, 0, 0], [0, 0, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(mixed, [[0.75, 0.25, 0], [0, 0.25, 0], [0, 0.75, 0], [0, 0, 1]])

@@ -28,16 +28,23 @@ SIZE, COUNT = 16, 12
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> FreshBatches:
     """Two steps an epoch."""
-    folder = tmp_path_factory.mktemp("pictures")
+    return small_batches(tmp_path_factory.mktemp("pictures"))
+
+
+def small_batches(folder: Path, parts: int = 1, rank: int = 0, world: int = 1) -> FreshBatches:
+    """Of pictures in a folder, drawn where they are not there yet."""
     rows = []
     for i in range(COUNT):
         pixels = np.random.default_rng(i).integers(0, 256, (20, 24, 3), dtype=np.uint8)
         pixels[..., i % 3] = 255
-        Image.fromarray(pixels).save(folder / f"s{i:02}.png")
-        digest = hashlib.sha256((folder / f"s{i:02}.png").read_bytes()).hexdigest()
+        file = folder / f"s{i:02}.png"
+        if not file.exists():
+            Image.fromarray(pixels).save(file)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
         rows.append(Sample(f"s{i:02}", f"s{i:02}.png", "train", i % 3, None, (24, 20), digest))
     samples = Samples("folder", ("a", "b", "c"), tuple(rows), folder)
-    return FreshBatches(samples, make_recipe({"name": "crop"}), {"size": SIZE}, 6, 1)
+    cut = Partition(parts, rank, world)
+    return FreshBatches(samples, make_recipe({"name": "crop"}), {"size": SIZE}, 6, 1, cut)
 
 
 def model() -> Model:

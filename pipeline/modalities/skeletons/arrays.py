@@ -118,11 +118,15 @@ def npy_header(file: BinaryIO, available: int | None) -> tuple[tuple[int, ...], 
     Raises:
         ValueError: it is no such file, holds Python objects, or is shorter than its header says.
     """
-    version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"an .npy file of version {version}")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(file)  # type: ignore[no-untyped-call]
+    try:
+        version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+        if version == (1, 0):
+            found = np.lib.format.read_array_header_1_0(file)  # type: ignore[no-untyped-call]
+        else:
+            found = np.lib.format.read_array_header_2_0(file)  # type: ignore[no-untyped-call]
+        shape, fortran, dtype = found
+    except Exception as error:  # its header is Python, which can be wrong in many ways
+        raise ValueError(f"no sound .npy file, perhaps truncated ({error})"[:200]) from None
     if dtype.hasobject:
         raise ValueError("it holds Python objects (pickles), expected numbers or text")
     if fortran and len(shape) > 1:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stillroom.modalities.skeletons.corrupted import Corruption
 from stillroom.modalities.skeletons.fields import View
 from stillroom.modalities.skeletons.layouts import LAYOUTS
 from stillroom.modalities.skeletons.measures import by_motion, present
@@ -190,13 +191,43 @@ def test_scale_multiplies_what_is_normalised() -> None:
     np.testing.assert_allclose(middle, 0, atol=1e-5)
 
 
-def test_shear_moves_x_by_y() -> None:
+@pytest.mark.parametrize("shear", [(0.5, 0.0), (0.0, 0.5)])
+def test_shear_moves_x_by_y_and_y_by_x(shear: tuple[float, float]) -> None:
     made = clip(missing=0.0)
-    plain, sheared = (render(made, View(shear=(a, 0.0)), spec()) for a in (0.0, 0.5))
-    straight = sheared[..., :2].reshape(-1, 2)
-    expected = plain[..., :2].reshape(-1, 2) @ np.array([[1, 0], [0.5, 1]])
-    factor = (expected * straight).sum() / (straight * straight).sum()  # sizes are normalised after
-    np.testing.assert_allclose(straight * factor, expected, atol=1e-4)
+    plain = render(made, View(), spec())[..., :2].reshape(-1, 2)
+    sheared = render(made, View(shear=shear), spec())[..., :2].reshape(-1, 2)
+    expected = plain + plain[:, ::-1] * shear
+    factor = (expected * sheared).sum() / (sheared * sheared).sum()  # sizes are normalised after
+    np.testing.assert_allclose(sheared * factor, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_three_dimensions_turn_right_handed(axis: int) -> None:
+    made = clip(dims=3, missing=0.0)
+    angle = tuple(math.pi / 2 if axis == place else 0.0 for place in range(3))
+    one = spec(dims=3)
+    plain, turned = render(made, View(), one), render(made, View(angle=angle), one)
+    first, second = (axis + 1) % 3, (axis + 2) % 3
+    np.testing.assert_allclose(turned[..., second], plain[..., first], atol=1e-5)
+    np.testing.assert_allclose(turned[..., first], -plain[..., second], atol=1e-5)
+
+
+def test_a_corruption_is_handed_what_is_there_and_nothing_else() -> None:
+    made, handed = clip(persons=2, missing=0.3), []
+    made[..., :-1][~present(made)] = 7
+    made[:, :, 2, 0] = np.nan
+
+    class Looks(Corruption):
+        def apply(self, content: np.ndarray, drawn: Any, layout: Any = None) -> np.ndarray:
+            handed.append((content, drawn, layout))
+            return content
+
+    render(made, View(), spec(persons=3), (Looks(), "drawn"))
+    [(content, what, layout)] = handed
+    gone = ~present(content)
+    assert content.shape == (3, 32, 13, 3) and what == "drawn" and layout == LAYOUTS["penn13"]
+    assert gone[2].all() and gone[:, :, 2].all() and gone.mean() < 0.6
+    assert np.isnan(content[gone, :-1]).all() and not content[gone, -1].any()
 
 
 @every_kind

@@ -1,4 +1,4 @@
-"""Skeletons can be looked at: what is there is drawn in the colour of its side, and moves without a script."""
+"""Skeletons can be looked at: each joint that is there in the colour of its side, moving without a script."""
 
 import io
 from typing import Any
@@ -108,11 +108,11 @@ def test_what_is_not_there_is_not_drawn() -> None:
     for joint in (5, 9, 11):  # the left wrist, knee and ankle
         made[0, 0, joint] = 0
     whole, less = (figure(one[:, 0], LAYOUT, window_of(standing()), 200) for one in (standing(), made))
-    assert len(inked(less, LEFT)) < 0.6 * len(inked(whole, LEFT))
+    assert len(inked(less, LEFT)) < 0.7 * len(inked(whole, LEFT))
     assert len(inked(less, RIGHT)) == len(inked(whole, RIGHT))
     made[:] = 0
     nobody = figure(made[:, 0], LAYOUT, window_of(made), 64)
-    assert set(nobody.getdata()) == {colour(PAPER)} and window_of(made).half == 1
+    assert len(inked(nobody, PAPER, 0)) == 64 * 64 and window_of(made).half == 1
 
 
 def test_pictures_of_nobody_and_of_two_in_three_dimensions() -> None:
@@ -154,7 +154,7 @@ def test_a_sheet_shows_views_as_they_were_made_worse() -> None:
     assert plain.size == worse.size
     cards = slice(plain.height // 2, None)
     count = [len(inked(one.crop((0, cards.start, 600, one.height)), RIGHT, 40)) for one in (plain, worse)]
-    assert count[0] > 300 > 40 > count[1]
+    assert count[0] > 300 and count[0] > 4 * count[1]
 
 
 def test_sheets_of_other_layouts_can_be_drawn() -> None:

@@ -132,6 +132,7 @@ def load(data: Data, progress: Progress, account: Account) -> Clips:
         LAYOUT,
         DIMS,
         root,
+        published=data.official,
     )
 
 
@@ -200,7 +201,7 @@ def parse(content: bytes, bodies: int = 2) -> Content:
         if place >= len(words):
             raise ValueError(f"truncated: the number of {what} is lacking")
         word, place = words[place], place + 1
-        if not word.isdecimal() or len(word) > 12:
+        if not word.isdecimal() or len(word) > 18:
             raise ValueError(f"the number of {what} is {word[:40]!r}")
         if int(word) * each > len(words) - place:
             raise ValueError(f"truncated: {int(word):,} {what}, and {len(words) - place:,} values follow")

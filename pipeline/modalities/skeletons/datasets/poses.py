@@ -220,6 +220,14 @@ def _placed(
             if words
             else "set data.table to a table (CSV) with the columns key, split and label",
         )
+    splits = {split for _, split in found}
+    if "val" in splits and "test" not in splits and not meanings:
+        told = {word: MEANINGS[word.casefold()] for one, _ in found for word in one.splits}
+        named = ", ".join(f"{word}: {'test' if split == 'val' else split}" for word, split in told.items())
+        raise DataError(
+            f"{root} has clips in train and val, and none in test",
+            fix=f"to measure results on val: --set 'data.splits={{{named}}}'",
+        )
     account.pass_over("in no split that data.splits names", without)
     return [(one, str(split)) for one, split in found]
 

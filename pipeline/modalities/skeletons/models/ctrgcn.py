@@ -54,7 +54,11 @@ class GraphConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, T, J] to [N, W, T, J]."""
-        first, *others = (part(x, self.edges[place], self.alpha) for place, part in enumerate(self.parts))
+        # `forward` itself: torch's counter of operations asks the graph of a module's arguments; parameters
+        # have none where nothing is recorded
+        first, *others = (
+            part.forward(x, self.edges[place], self.alpha) for place, part in enumerate(self.parts)
+        )
         for other in others:
             first = first + other
         return torch.relu(self.norm(first) + self.residual(x))

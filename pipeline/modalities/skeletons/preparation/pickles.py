@@ -24,6 +24,7 @@ NUMPY = (
     "numpy._core.numeric",
     "numpy",
 )
+BUILTINS = ("builtins", "__builtin__")  # as protocols up to 2 call them
 DTYPE = re.compile(r"[biufc]\d{1,2}|[US]\d{1,6}")
 
 
@@ -85,8 +86,8 @@ ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): "ndarray",  # an argument of `_reconstruct` alone
     ("_codecs", "encode"): _encode,
     ("collections", "OrderedDict"): OrderedDict,
-    ("builtins", "set"): set,
-    ("builtins", "frozenset"): frozenset,
+    **{(module, "set"): set for module in BUILTINS},
+    **{(module, "frozenset"): frozenset for module in BUILTINS},
 }
 
 

@@ -123,9 +123,9 @@ def _npz(file: Path, layout: Layout, dims: int) -> PoseFile:
     keys = small("key", "stem")
     if keys is None or keys.ndim != 1 or keys.dtype.kind not in "US" or "keypoints" not in arrays:
         raise ValueError(
-            f"it holds {', '.join(arrays) or 'nothing'}; expected `key` [N] (text) and `keypoints` [N, frames, "
-            "persons, joints, coordinates], and perhaps `scores`, `frames`, `split`, `label`, `classes`, "
-            "`size`, `group` and `valid`"
+            f"it holds {', '.join(arrays) or 'nothing'}; expected `key` [N] (text) and `keypoints` [N, "
+            "frames, persons, joints, coordinates], and perhaps `scores`, `frames`, `split`, `label`, "
+            "`classes`, `size`, `group` and `valid`"
         )
     columns = {name: small(name) for name in ("split", "label", "group", "valid", "frames")} | {
         "size": small("size", "size_wh")
@@ -191,8 +191,10 @@ def _stream(archive: zipfile.ZipFile, info: zipfile.ZipInfo, rows: int) -> Forwa
 def _ctrgcn(
     archive: zipfile.ZipFile, arrays: dict[str, zipfile.ZipInfo], layout: Layout, dims: int
 ) -> PoseFile:
-    """As CTR-GCN's scripts write NTU RGB+D: `x_train` [N, frames, persons x joints x dims], zeros where nobody
-    is, and `y_train` [N, classes], 1 at the label; the same of `x_test`. Frames of zeros at the end are none.
+    """As CTR-GCN's scripts write NTU RGB+D.
+
+    `x_train` [N, frames, persons x joints x dims], zeros where nobody is, and `y_train` [N, classes], 1 at
+    the label; the same of `x_test`. Zeros at the end are no frames.
     """
     rows: list[Row] = []
     streams: list[tuple[Forward[np.ndarray], int]] = []
