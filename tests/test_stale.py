@@ -24,6 +24,7 @@ HARMLESS = {
     "pipeline/lock.py": "who waits for whom",
     "pipeline/machine.py": "how many workers there are, and how much they keep",
     "pipeline/modalities/__init__.py": "finds a modality by its name",
+    "pipeline/modalities/named.py": "finds policies and corruptions by their names",
     "pipeline/modalities/params.py": "reads params.yaml, whose values DVC compares itself",
     "pipeline/progress.py": "what is shown meanwhile",
     "pipeline/provenance/ahead.py": "refuses sooner what another stage would refuse",
@@ -39,22 +40,37 @@ HARMLESS = {
     "stages/output.py": "the command line",
 }
 LOSSES = {f"pipeline/losses/{name}.py": "arms are only checked" for name in ("__init__", "_effect", "kd")}
+CHECKED = {
+    f"pipeline/modalities/skeletons/policies/{name}.py": "the policy is only checked"
+    for name in ("__init__", "move")
+}
+GRAPHS = {f"pipeline/losses/{name}.py": "arms are only checked" for name in ("_graph", "gm", "skd")}
 NAMES = {f"pipeline/cache/{room}/__init__.py": "names are only checked" for room in ("encodings", "stores")}
-DATA_SETS = {"pipeline/modalities/images/datasets/__init__.py": "names are only checked"}
+DATA_SETS = {
+    f"pipeline/modalities/{name}/datasets/__init__.py": "names are only checked"
+    for name in ("images", "skeletons")
+}
+# What only published data sets need, which are not here: the stage depends on it all the same
+UNSEEN = {"pipeline/modalities/unzip.py"}
 # ... and of single stages
 OF_STAGES = {
     "prepare": NAMES
+    | CHECKED
     | {
+        "pipeline/modalities/skeletons/fields.py": "the policy is only checked",
+        "pipeline/modalities/skeletons/models/create.py": "families are only checked",
         "pipeline/losses/__init__.py": "arms are only checked",
         "pipeline/modalities/base.py": "paths are only checked",
         "pipeline/modalities/images/fields.py": "the policy is only checked",
         "pipeline/modalities/images/policies/__init__.py": "the policy is only checked",
     },
     "teacher": LOSSES
+    | GRAPHS
     | NAMES
     | DATA_SETS
     | {"pipeline/modalities/images/models/families.py": "families are only checked"},
     "cache": LOSSES
+    | GRAPHS
     | DATA_SETS
     | {
         "pipeline/evaluation/metrics.py": "what is printed at the end",
@@ -62,11 +78,13 @@ OF_STAGES = {
         "pipeline/modalities/images/models/families.py": "families are only checked",
     },
     "student": DATA_SETS
+    | CHECKED
     | {
         "pipeline/modalities/images/policies/__init__.py": "what was drawn is in the cache",
         "pipeline/provenance/probes.py": "refuses a machine that renders otherwise",
     },
     "report": DATA_SETS
+    | CHECKED
     | {
         "pipeline/losses/__init__.py": "arms are only checked",
         "pipeline/modalities/base.py": "paths are only checked",
@@ -82,6 +100,7 @@ RUNS = (
     ("report",),
     ("prepare",),
     ("student", "--family", "vit", "--arm", "ce", *SHORT, WORSE),
+    ("report", "student.families=[vit]", "student.arms=[ce]", WORSE),
     ("cache", "--replace", *OTHER),
     ("student", "--family", "vit", "--arm", "kd", *SHORT, *OTHER),
     ("report", "student.families=[vit]", "student.arms=[kd]", *OTHER),
@@ -94,7 +113,7 @@ SKELETONS = (
     ("prepare",),
     ("teacher",),
     ("cache", "--replace", "views.seed=1"),
-    ("student", "--family", "stgcn", "--arm", "skd", *SHORT),
+    ("student", "--family", "stgcn", "--arm", "skd", *SHORT, "views.seed=1"),
     ("report", "student.arms=[skd]", "views.seed=1"),
 )
 STAGES = ("prepare", "teacher", "cache", "student", "report")
@@ -156,7 +175,8 @@ def test_a_stage_depends_on_nothing_else(stage: str, uses: dict[str, set[str]]) 
         files = [file.relative_to(ROOT).as_posix() for file in sorted((ROOT / one).rglob("*.py"))] or [one]
         unreached = set(files) - reached  # a folder may be listed for the better part of it
         assert (ROOT / one).exists() and 2 * len(unreached) < len(files), f"{stage} imports little of {one}"
-        assert set(files) & (uses[stage] | classes(uses[stage])), f"{stage} uses nothing of {one}"
+        seen = set(files) & (uses[stage] | classes(uses[stage])) or one in UNSEEN
+        assert seen, f"{stage} uses nothing of {one}"
     assert not [one for one in deps if one in HARMLESS or one in OF_STAGES[stage]]
 
 
