@@ -73,6 +73,5 @@ def _missing(counts: dict[str, Any]) -> str:
     text = f"{share:.1%} of the joints"
     if ranked[-1][0] > 0:
         text += f", {ranked[0][0]:.1%} ({ranked[0][1]}) to {ranked[-1][0]:.1%} ({ranked[-1][1]}) by class"
-    return text + (
-        f"; nobody in {counts['nobody'] / counts['frames']:.1%} of the frames" if counts["nobody"] else ""
-    )
+    nobody = f"; nobody in {counts['nobody']:,} of {counts['frames']:,} frames" if counts["nobody"] else ""
+    return text + nobody

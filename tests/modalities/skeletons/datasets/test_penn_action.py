@@ -90,6 +90,7 @@ def test_the_report_says_what_is_missing(whole, tmp_path):
     assert lines["train"] == "1,258 clips of 15 classes, 40 (jump_rope) to 135 (bowl) a class"
     assert lines["frames"] == "18 to 663 a clip, median 56"
     assert lines["missing"].startswith("8.8% of the joints, 0.0% (") and "(strum_guitar)" in lines["missing"]
+    assert lines["missing"].endswith("; nobody in 2 of 163,841 frames")
 
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "float64"])
