@@ -134,16 +134,7 @@ def _students(params: "Params") -> tuple[list[str], int]:
     student = params.student
     loaded = {arm: losses.load(arm, student.losses.of(arm)) for arm in student.arms}
     arms = {arm: loss.outputs for arm, loss in loaded.items() if loss.reads}
-    features = {arm: loss.features for arm, loss in loaded.items()}
     known = list(params.cache.folders)
-    lacking = {
-        arm: one for arm, one in features.items() if one is not None and one not in params.cache.features
-    }
-    for arm, one in lacking.items():
-        raise ParamsError(
-            f"the loss {arm} needs the features {one!r}, and the cache will have none of that name",
-            fix=f"put {one}: {{of: logits, take: LAYER}} into cache.teachers",
-        )
     taught: list[str] = []
     for arm, outputs in arms.items():
         for name in outputs:

@@ -20,16 +20,29 @@ def check_students(params: Params, samples: Samples, seen: Spec) -> list[str]:
 
     Raises:
         ParamsError: a family cannot take its input, a batch cannot be cut, a loss learns nothing from so few
-            classes or samples.
+            classes or samples, or needs features that the cache will not have.
         DataError: there is one class.
     """
     student, notes = params.student, []
     modalities.get(samples.modality).check_students(params, seen)
     one_each = {student.train_of(family).model_dump_json(): family for family in student.families}
     for arm in student.arms:
+        _check_features(arm, params)
         for family in one_each.values():  # of those that are trained alike, one
             notes += check_arm(arm, params, samples, family)
     return list(dict.fromkeys(notes))
+
+
+def _check_features(arm: str, params: Params) -> None:
+    """Refuse a loss whose features `cache.teachers` does not name."""
+    wanted, named = losses.load(arm, params.student.losses.of(arm)).features, params.cache.features
+    if wanted is not None and wanted not in named:
+        raise ParamsError(
+            f"the loss {arm} needs the features {wanted!r}, and the cache will have none of that name",
+            f"cache.teachers names {'the features ' + ', '.join(named) if named else 'logits alone'}",
+            f"put {wanted}: {{of: logits, take: LAYER}} into cache.teachers and run `stillroom cache`, or "
+            f"name others (student.losses.{arm}.features)",
+        )
 
 
 def check_arm(arm: str, params: Params, samples: Samples, family: str) -> list[str]:

@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from torch import distributed
+from torch._functorch import config
 from torch.nn.parallel import DistributedDataParallel
 
 from stillroom.distributed import Ranks
@@ -98,8 +100,8 @@ class Revised(Gradients):
         self._parameters = [one for one in net.parameters() if one.requires_grad]
         self._found: dict[str, list[torch.Tensor | None]] = {}
         self._begun = False
-        # a compiled backward pass would overwrite what the next one of the same graph needs
-        torch._functorch.config.donated_buffer = False
+        # a compiled backward pass of a torch that reuses its inputs' memory refuses a second one of a graph
+        config.donated_buffer = False
         if ranks.world > 1:  # as torch's wrapper does where it is made
             _from_first([one.detach() for one in net.parameters()])
 
@@ -129,7 +131,7 @@ class Revised(Gradients):
         flat = {name: self._flat([found[name][place] for place in taken], taken) for name in sorted(found)}
         if self._ranks.world > 1:
             for one in flat.values():  # each process has those of its own rows
-                torch.distributed.all_reduce(one)
+                distributed.all_reduce(one)
                 one /= self._ranks.world
         total, conflict = revised(flat.pop("", None), list(flat.values()))
         parameters = [self._parameters[place] for place in taken]
@@ -186,6 +188,6 @@ def _from_first(tensors: Iterable[torch.Tensor]) -> None:
     for dtype in dict.fromkeys(one.dtype for one in listed):
         same = [one for one in listed if one.dtype == dtype]
         flat = torch.cat([one.detach().flatten() for one in same])
-        torch.distributed.broadcast(flat, 0)
+        distributed.broadcast(flat, 0)
         for one, part in zip(same, flat.split([one.numel() for one in same]), strict=True):
             one.detach().copy_(part.view_as(one))

@@ -121,6 +121,56 @@ def test_a_loss_learns_from_features(run: Run) -> None:
         assert abs(first["terms"][name] - again["terms"][name]) < 1e-3
 
 
+def test_graphs_are_matched_and_gradients_revised(run: Run, tmp_path: Path) -> None:
+    """A narrow student's four nodes of two channels, and a wide teacher's of eight."""
+    own = tmp_path / "own"
+    shutil.copytree(run.project, own)  # type: ignore[attr-defined]
+    grid = ("--set", "cache.teachers.grid={take: grid}")
+    run("cache", *grid, cwd=own)
+    features = (
+        "--set",
+        "student.losses.gm={features: grid}",
+        "--set",
+        "student.losses.skd={features: grid, edges: 300.0}",
+    )
+    history = {}
+    for arm, more in (
+        ("gm", ()),
+        ("skd", ()),
+        ("skd", ("--seed", "1", "--set", "student.losses.skd.revise=each")),
+        ("skd", ("--seed", "2", "--set", "student.losses.skd.revise=none")),
+    ):
+        run("student", "--family", "narrow", "--arm", arm, *features, *more, cwd=own)
+        name = f"{arm}{more[-1].partition('skd')[2] if more else ''}"
+        seed = more[1] if more else 0
+        record = json.loads((own / f"artifacts/students/narrow-{arm}-{seed}/student.json").read_text())
+        history[name] = record["history"]
+        assert record["cache_parts"].keys() == {"data", "grid"} | ({"logits"} if arm == "skd" else set())
+    each = {"nodes", "edges", "labels"}
+    assert all(set(one["terms"]) == each and "conflict" not in one for one in history["gm"])
+    for name in ("skd", "skd.revise=each"):
+        assert all(set(one["terms"]) == each | {"teacher"} for one in history[name])
+        assert all(0 <= one["conflict"] <= 1 for one in history[name])
+        assert any(one["conflict"] for one in history[name])
+    assert not any("conflict" in one for one in history["skd.revise=none"])
+    for one in history.values():
+        assert one[-1]["terms"]["edges"] < one[0]["terms"]["edges"]
+        assert one[-1]["terms"]["labels"] < one[0]["terms"]["labels"]
+
+
+def test_features_for_graphs_must_be_there_and_be_graphs(run: Run) -> None:
+    for arm in ("gm", "skd"):
+        command = ("student", "--family", "wide", "--arm", arm)
+        said = run(*command, code=1).stderr
+        assert "the cache has no features 'features'" in said
+        assert "put features: {of: logits, take: LAYER} into cache.teachers and run `stillroom cache`" in said
+        said = run(*command, "--set", f"student.losses.{arm}.features=hidden", code=2).stderr
+        assert "the teacher's features [32] of a sample are of no nodes" in said
+    said = run("cache", "--set", "student.arms=[ce, gm]", code=2).stderr
+    assert "the loss gm needs the features 'features'" in said and "the features hidden" in said
+    assert "put features: {of: logits, take: LAYER} into cache.teachers and run `stillroom cache`" in said
+
+
 def test_features_are_float16_whatever_is_asked_of_logits(run: Run) -> None:
     told = run("student", "--family", "narrow", "--arm", "ce", "--set", "cache.encoding=int8").stdout
     assert "cache.encoding is int8; logits of this cache has float16" in told and "hidden of" not in told

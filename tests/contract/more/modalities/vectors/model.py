@@ -39,9 +39,9 @@ class Model(base.Model):
         return torch.zeros(count, self.length)
 
     def layers(self) -> dict[str, tuple[nn.Module, tuple[int, ...]]]:
-        """`hidden`: what the last layer is given, [W]."""
+        """`hidden`: what the last layer is given, [W]; `grid`: the same as [W / 4, 4], of four nodes."""
         last: Any = self.net[-1]  # type: ignore[index]
-        return {"hidden": (last, (last.in_features,))}
+        return {"hidden": (last, (last.in_features,)), "grid": (last, (last.in_features // 4, 4))}
 
 
 def create(architecture: Architecture, classes: int, weights: str, seed: int) -> Model:
