@@ -177,7 +177,8 @@ MAY_BE_NULL = {
 
 def default(key: str) -> object:
     if key.startswith("student.losses."):  # their defaults are those of the losses' functions
-        return ["logits"] if key.endswith(".outputs") else 0.5
+        others = {"outputs": ["logits"], "features": "features", "revise": "sum"}
+        return others.get(key.rpartition(".")[2], 0.5)
     found: object = sections("images")()
     for part in key.split("."):
         found = getattr(found, part)
