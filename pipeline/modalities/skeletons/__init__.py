@@ -101,7 +101,7 @@ class Skeletons(Modality):
         from stillroom.modalities import source
 
         assert isinstance(data, settings.Data)
-        return source.look(data, memory)
+        return source.look(data, memory, [getattr(data, "table", None)], "clip", one_file=True)
 
     def account(self, folder: Path, samples: Samples) -> DataAccount:
         from stillroom.modalities.skeletons.preparation import summary
@@ -113,6 +113,10 @@ class Skeletons(Modality):
 
     def sample(self, entry: dict[str, Any], classes: int) -> Sample:
         return Sample.read(entry, classes)
+
+    def data_inputs(self, data: Data) -> dict[str, str | None]:
+        own = {"data.table": data.table} if hasattr(data, "table") else {}
+        return super().data_inputs(data) | own
 
     def policy(self, config: dict[str, Any], source: str = "params") -> Policy:
         from stillroom.modalities.skeletons.policies import make_recipe

@@ -20,13 +20,17 @@ class Dice:
         return next(self._numbers)
 
     def between(self, low: float, high: float) -> float:
+        """A number in [low, high)."""
         return low + (high - low) * self.unit()
 
     def near(self, middle: float, spread: float) -> float:
+        """A number up to `spread` away from `middle`."""
         return middle + spread * (2 * self.unit() - 1)
 
     def chance(self, probability: float) -> bool:
+        """Whether something of this probability happens."""
         return self.unit() < probability
 
     def pick(self, options: Sequence[T]) -> T:
+        """One of these, all alike."""
         return options[int(self.unit() * len(options))]
