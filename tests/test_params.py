@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from stillroom import validation
 from stillroom.errors import ParamsError
 from stillroom.modalities.images.policies import make_recipe
 from stillroom.modalities.params import check, keys, keys_and_recipes, load_params, sections
@@ -135,6 +136,8 @@ def test_every_preset_is_valid_and_the_committed_params_are_the_embedded_preset(
     assert {file.name for file in files} == {
         "born-again.yaml",
         "folder.yaml",
+        "penn-action.yaml",
+        "sketch-skeletons.yaml",
         "sketch40.yaml",
         "stanford40.yaml",
         "stanford40-cpu.yaml",
@@ -172,6 +175,10 @@ MAY_BE_NULL = {
     "data.split_file": "",
     "views.size": 1,
     "student.model.image_size": 1,
+    "student.model.frames": 1,
+    "student.model.stream": "joint",
+    "student.model.score": False,
+    "student.model.fill": "centre",
 }
 
 
@@ -179,10 +186,15 @@ def default(key: str) -> object:
     if key.startswith("student.losses."):  # their defaults are those of the losses' functions
         others = {"outputs": ["logits"], "features": "features", "revise": "sum"}
         return others.get(key.rpartition(".")[2], 0.5)
-    found: object = sections("images")()
+    found: object = sections(kind_of(key))()
     for part in key.split("."):
         found = getattr(found, part)
     return MAY_BE_NULL.get(key, found)
+
+
+def kind_of(key: str) -> str:
+    """The modality whose key it is; the usual one's, where several have it."""
+    return next(name for name in ("images", "skeletons") if key in validation.keys(sections(name)))
 
 
 def shown(value: object) -> str:
@@ -198,7 +210,7 @@ def test_every_wrong_value_is_refused_by_its_key_in_plain_words(key: str) -> Non
     for value in wrong:
         if value is None and key in MAY_BE_NULL:
             continue
-        tree: dict = {}
+        tree: dict = {} if kind_of(key) == "images" else {"data": {"name": "sketch_skeletons"}}
         inner = tree
         for part in key.split(".")[:-1]:
             inner = inner.setdefault(part, {})

@@ -12,7 +12,8 @@ from importlib import resources
 from pathlib import Path
 
 from stillroom.errors import ParamsError
-from stillroom.modalities.params import keys, load_params, sections
+from stillroom.modalities.params import keys, load_params
+from stillroom.params import Params
 from stillroom_stages.checks import check_choices
 from tests.conftest import TINY
 from tests.fuzz import command_line
@@ -127,7 +128,7 @@ def tried(file: Path, text: str, overrides: tuple[str, ...]) -> str:
     try:
         params = load_params(file, overrides)
         check_choices(params, str(file))
-        return "" if isinstance(params, sections("images")) else f"gave {type(params)}"
+        return "" if isinstance(params, Params) else f"gave {type(params)}"
     except ParamsError as error:
         said = str(error)
         inner = [word for word in INSIDE if word in said]
