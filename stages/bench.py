@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stillroom.benchmarks.figure import Figure
 
 # The keys of `stillroom.benchmarks.run.PARTS`, which imports torch
-PARTS = ("views", "training", "plane", "memory", "bytes", "commands")
+PARTS = ("views", "training", "clips", "plane", "memory", "bytes", "commands")
 
 
 @click.command(epilog=about("stillroom bench --only views --only plane"))
@@ -28,9 +28,10 @@ PARTS = ("views", "training", "plane", "memory", "bytes", "commands")
 def bench(only: tuple[str, ...], repeats: int, batch_size: int | None, as_json: bool) -> None:
     """Measure what the cache costs and saves, on this machine.
 
-    It makes its own pictures, of the size of Stanford 40's, in a temporary folder. In a finished project it
-    also times `dvc repro`, if that has nothing to do. Each figure and its comparison are run in turns; shown
-    is the median of the repeats' ratios, and their range. About five minutes on two cores.
+    It makes its own pictures, of the size of Stanford 40's, and clips, in a temporary folder. In a
+    finished project it also times `dvc repro`, if that has nothing to do. Each figure and its comparison
+    are run in turns; shown is the median of the repeats' ratios, and their range. About five minutes on
+    two cores.
     """
     from stillroom import modalities
     from stillroom.benchmarks import run

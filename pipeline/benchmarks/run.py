@@ -4,6 +4,7 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
+from stillroom.benchmarks.clips import clips
 from stillroom.benchmarks.commands import commands
 from stillroom.benchmarks.figure import Amp, Figure, rounded
 from stillroom.benchmarks.ground import made_up_cache, photos
@@ -33,6 +34,11 @@ def _training(folder: Path, repeats: int, batch_size: int | None) -> list[Figure
     cached, forward = stage_one(folder, samples, TEACHER, repeats, batch_size or 64, amp)
     a_view = {name: one / size for name, one in seconds.items()}
     return [*figures, *cached, _experiment(a_view, forward, 1 / cached[0].value)]
+
+
+def _clips(folder: Path, repeats: int, batch_size: int | None) -> list[Figure]:
+    amp: Amp = "bf16" if device().type == "cuda" else "none"
+    return clips(folder, repeats, batch_size or 32, amp)
 
 
 def _experiment(a_view: dict[str, float], forward: float, cached: float) -> Figure:
@@ -66,6 +72,7 @@ def _experiment(a_view: dict[str, float], forward: float, cached: float) -> Figu
 PARTS: dict[str, Part] = {
     "views": _views,
     "training": _training,
+    "clips": _clips,
     "plane": lambda folder, repeats, batch_size: [reading(folder, repeats)],
     "memory": lambda folder, repeats, batch_size: [memory(folder)],
     "bytes": lambda folder, repeats, batch_size: bytes_a_view(folder),

@@ -184,7 +184,7 @@ def _lead(results: dict[str, Any]) -> str:
     )
     named = f" ({arm})" if len({row["arm"] for row in results["rows"]}) > 2 else ""
     return (
-        f"{_number(len(measured)).capitalize()} transformer families were trained on the labels alone, and "
+        f"{_number(len(measured)).capitalize()} families were trained on the labels alone, and "
         f"again with a teacher’s cached logits. With the logits{named} accuracy is {changed} on average; "
         f"{share}."
     )

@@ -10,6 +10,10 @@ FAMILY_NAMES = {
     "mvit": "MViT",
     "swin": "Swin",
     "twins": "Twins",
+    "stgcn": "ST-GCN",
+    "shiftgcn": "Shift-GCN",
+    "ctrgcn": "CTR-GCN",
+    "spacetime": "Space-time",
 }
 SHARED = ("seed", "draw_at", "draws")  # keys that all corruptions have
 FEW_SEEDS = 5  # with fewer the intervals are too narrow (measured: pipeline/reporting/bootstrap.py)

@@ -33,6 +33,17 @@ def test_steps_and_stage_one_are_measured(tmp_path: Path) -> None:
     assert all(one.keys() >= KEYS and one["value"] > 0 and one["ratio"] > 0 for one in figures)
 
 
+def test_clips_are_rendered_and_learned_from(tmp_path: Path) -> None:
+    command = ["bench", "--only", "clips", "--repeats", "1", "--batch-size", "70", "--json"]
+    figures = {
+        one["name"]: one for one in json.loads(run_in(tmp_path, "stillroom", *command).stdout)["figures"]
+    }
+    assert len(figures) == 8 and all(one.keys() >= KEYS and one["value"] > 0 for one in figures.values())
+    # one more backward pass a term takes longer than one in all
+    each, none = (figures[f"skd, revise: {name} step, from the cache"]["ratio"] for name in ("each", "none"))
+    assert each > none
+
+
 @pytest.mark.slow
 def test_a_student_s_memory_is_measured(tmp_path: Path) -> None:
     one = memory(tmp_path, pictures=40)
