@@ -76,10 +76,12 @@ def _entries(matrix: "Student") -> list[tuple[str, str, int]]:
 def _write(params: "Params", folder: Path) -> dict[str, Any]:
     from stillroom import modalities
     from stillroom.cache.read.remote import is_address
+    from stillroom.device import settle
     from stillroom.provenance.identity import check_samples, input_of
     from stillroom.reporting import markdown, page, plots, reading, table
     from stillroom.reporting.corrupted import level_curves, with_corrupted
 
+    settle()
     entries = _entries(params.student)
     # all that is missing is named at once, before the table is looked for
     samples = modalities.load_samples(DATA, data_root(params)) if (DATA / "samples.json").exists() else None
@@ -106,7 +108,7 @@ def _write(params: "Params", folder: Path) -> dict[str, Any]:
         ["dvc repro"],
         runs.manifest,
         modalities.get(samples.modality).account(DATA, samples),
-        _seen(runs, samples.in_splits("test"), input_of(store.manifest)),
+        _seen(runs, samples.in_splits("test"), runs.students[0].input or input_of(store.manifest)),
     )
     page.write(folder, results, html, markdown.as_markdown(results))
     plots.write(folder, runs, results, samples.classes)

@@ -87,7 +87,6 @@ OF_STAGES = {
     | CHECKED
     | {
         "pipeline/losses/__init__.py": "arms are only checked",
-        "pipeline/modalities/base.py": "paths are only checked",
         "pipeline/modalities/images/policies/__init__.py": "the policy is only checked",
     },
 }

@@ -158,7 +158,9 @@ def _steps(
     config = Train(epochs=1, batch_size=batch_size, warmup_epochs=0, lr=1e-4, amp=amp)
     corruption = MODALITY.corruption(params.student.corruption)
 
-    def arm(name: str, revise: str = "", teachers: list[Asked] | None = None) -> Callable[[int], float]:
+    def arm(
+        name: str, revise: str = "", teachers: list[Asked] | None = None
+    ) -> tuple[Callable[[int], None], list[float]]:
         loss = load(name, {"revise": revise} if revise else {})
         family = params.student.families[0]
         model = MODALITY.create(
@@ -184,7 +186,9 @@ def _steps(
             else Summed
         )
 
-        def run(repeat: int) -> float:
+        taken: list[float] = []
+
+        def run(repeat: int) -> None:
             terms = terms_of(loss, 0.0, layer)
             (record,) = fit(
                 model,
@@ -197,9 +201,10 @@ def _steps(
                 take=[layer] if layer else [],
                 gradients=way,  # type: ignore[arg-type]
             )
-            return float(record["seconds"]) / source.steps
+            if repeat >= 0:
+                taken.append(record["seconds"] / source.steps)
 
-        return run
+        return run, taken
 
     asked = [Asked([teacher], None, True, "pooled")]
     ways = {
@@ -214,10 +219,11 @@ def _steps(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        taken = dict(zip(ways, alternate(repeats, *ways.values()), strict=True))
+        alternate(repeats, *(run for run, _ in ways.values()))
     finally:
         torch.set_num_threads(threads)
-    seconds = {name: statistics.median(each) / (len(samples) / batch_size) for name, each in taken.items()}
+    taken = {name: each for name, (_, each) in ways.items()}
+    seconds = {name: statistics.median(each) for name, each in taken.items()}
     goals = {
         "kd": "<= 1.1",
         "gm": "<= 1.2",

@@ -12,6 +12,8 @@ from stillroom.progress import Progress
 from stillroom.samples import Samples
 from stillroom.views.loader import batches, in_batches
 
+KEPT = 2**28  # bytes of samples that are kept while they are looked at in several draws
+
 
 def outputs_of(model: Model, raw: torch.Tensor, amp: str, take: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """A model's outputs of a batch of rendered views, without gradients.
@@ -66,6 +68,7 @@ def evaluation_logits(
     what: str,
     ranks: Ranks | None = None,
     corruption: Corruption | None = None,
+    reader: Reader | None = None,
 ) -> np.ndarray:
     """Raw logits on each sample's evaluation view, in the table's order, each sample once.
 
@@ -75,6 +78,7 @@ def evaluation_logits(
         batch_size: samples a forward pass.
         amp: `none` or `bf16`.
         ranks: the processes that share the work, each row by one of them; None: this one alone.
+        reader: of these samples; None: one of its own.
         corruption: what makes each view worse, in `draws` ways that are the same for every model; None: none.
 
     Returns:
@@ -88,8 +92,8 @@ def evaluation_logits(
     if corruption is not None:
         numbers = range(EVALUATION_DRAWS, EVALUATION_DRAWS + draws)
         requests = [corruption.request(view, number) for number in numbers for view in views]
-    # without draws each sample is looked at once: nothing is kept
-    reader = modality.reader(samples, budget=0 if corruption is None else None)
+    # without draws each sample is looked at once
+    reader = reader or modality.reader(samples, budget=0 if corruption is None else KEPT)
     progress.start(what, len(requests), modality.SAMPLES)
     outputs = outputs_of_all(model, modality, reader, requests, batch_size, amp, progress)
     progress.finish()

@@ -126,7 +126,7 @@ class Corruption(Section):
     seed: Seed = 0  # of its own draws
     # epoch: each epoch draws anew; fixed: each sample has one corrupted copy, whatever the epoch
     draw_at: Literal["epoch", "fixed"] = "epoch"
-    draws: Annotated[int, Field(ge=1, le=1000)] = 4  # of each test sample, whose scores are averaged
+    draws: Annotated[int, Field(ge=1, le=100)] = 4  # of each test sample, whose scores are averaged
 
     def draw(self, seed: int, sample: Any, number: int) -> Any:
         """Draw what makes a view of a sample worse.
@@ -146,6 +146,13 @@ class Corruption(Section):
             drawn: of `draw`.
         """
         raise NotImplementedError
+
+    def check(self, spec: Spec) -> None:
+        """Refuse what cannot be done to views of a spec.
+
+        Raises:
+            ParamsError: see above.
+        """
 
     def request(self, request: ViewRequest, number: int) -> ViewRequest:
         """A view, made worse by a draw."""

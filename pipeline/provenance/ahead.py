@@ -25,12 +25,39 @@ def check_students(params: Params, samples: Samples, seen: Spec) -> list[str]:
     """
     student, notes = params.student, []
     modalities.get(samples.modality).check_students(params, seen)
+    check_corruption(params, samples.modality, seen)
     one_each = {student.train_of(family).model_dump_json(): family for family in student.families}
     for arm in student.arms:
         _check_features(arm, params)
         for family in one_each.values():  # of those that are trained alike, one
             notes += check_arm(arm, params, samples, family)
     return list(dict.fromkeys(notes))
+
+
+def check_corruption(params: Params, modality: str, seen: Spec) -> None:
+    """Refuse what cannot make the views worse that students see, also at one of `report.levels`.
+
+    Args:
+        seen: what the teacher sees.
+
+    Raises:
+        ParamsError: see above.
+    """
+    config = params.student.corruption
+    corruption = modalities.get(modality).corruption(config)
+    if corruption is None:
+        return
+    corruption.check(seen)
+    for key, values in params.report.levels.items():
+        for value in values:
+            at = modalities.get(modality).corruption(config | {key: value}, f"report.levels.{key} = {value}")
+            try:
+                if at is not None:
+                    at.check(seen)
+            except ParamsError as error:
+                raise ParamsError(
+                    f"report.levels.{key} = {value}: {error.what}", error.why, error.fix
+                ) from None
 
 
 def _check_features(arm: str, params: Params) -> None:

@@ -36,10 +36,14 @@ def refuse_unpaired(cache: Path, manifest: Manifest, students: tuple[Student, ..
             redo.append((student.family, student.arm, student.seed))
         other = first.setdefault((student.family, student.seed), student)
         differences = _differences(other, student)
+        # all are measured on the test split as they see it
+        if other is student and student is not students[0]:
+            other = students[0]
+            differences = _apart(other, student, "corruption")
         if differences:
-            pair = f"{student.family}-{other.arm}-{student.seed} and {name}"
+            pair = f"{other.family}-{other.arm}-{other.seed} and {name}"
             unpaired += [f"{pair}: {field} is {left} and {right}" for field, left, right in differences]
-            redo += [(student.family, arm, student.seed) for arm in (other.arm, student.arm)]
+            redo += [(one.family, one.arm, one.seed) for one in (other, student)]
     if not foreign and not unpaired:
         return
     fix = f"train again: {first_commands(training_command(entry) for entry in redo)}"
@@ -77,7 +81,14 @@ def _differences(left: Student, right: Student) -> list[tuple[str, str, str]]:
         pairs.append((f"digests.{name}", left.digests.get(name), right.digests.get(name)))
     for name in ("arch", "overrides", "params"):
         pairs.append((name, getattr(left, name), getattr(right, name)))
-    for section in ("model", "train", "corruption"):
+    found = [(field, str(one), str(two)) for field, one, two in pairs if one != two]
+    return found + _apart(left, right, "model", "train", "corruption")
+
+
+def _apart(left: Student, right: Student, *sections: str) -> list[tuple[str, str, str]]:
+    """What differs between their settings: (field, value, value)."""
+    pairs: list[tuple[str, Any, Any]] = []
+    for section in sections:
         one, two = (_flat(side.config.get(section, {}), section) for side in (left, right))
         for key in sorted(one.keys() | two.keys()):
             pairs.append((f"config.{key}", one.get(key, "not set"), two.get(key, "not set")))

@@ -12,7 +12,7 @@ from stillroom.errors import AccessError, DataError, listing
 from stillroom.reporting.records import Runs, Student, Teacher, first_commands, folder_name, training_command
 from stillroom.samples import Samples
 
-MOST_DRAWS = 1000  # of a corruption
+MOST_DRAWS = 100  # of a corruption
 
 
 def with_predictions(runs: Runs, artifacts: Path, test: Samples) -> Runs:

@@ -79,6 +79,7 @@ class Folds(Record):
     """Of a cross-fitted teacher: what its models make of samples that they were fitted to, and were not."""
 
     count: int
+    whole: str | None = None  # digest of the model of all samples, where there is one
     in_fold: Known
     out_of_fold: Known
 
@@ -117,6 +118,7 @@ class Student(Record):
     seed: int
     arch: str
     overrides: dict[str, Any]
+    input: dict[str, Any] = {}
     params: int
     flops: int | float | None
     cache: str
@@ -174,9 +176,14 @@ class Runs:
 
     @property
     def corruption(self) -> dict[str, Any] | None:
-        """What students see worse than the teacher, where it is the same for all."""
-        each = [student.config.get("corruption") for student in self.students]
-        return each[0] if each and all(one == each[0] for one in each) else None
+        """What students see worse than the teacher, which `pairing` holds equal for all."""
+        return self.students[0].config.get("corruption") if self.students else None
+
+    @property
+    def labelled(self) -> float:
+        """The share of training samples whose labels students were given, where it is the same for all."""
+        shares = {student.config.get("train", {}).get("labelled", 1.0) for student in self.students}
+        return shares.pop() if len(shares) == 1 else 1.0
 
 
 def folder_name(entry: Entry) -> str:

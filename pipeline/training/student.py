@@ -26,7 +26,7 @@ from stillroom.modalities.base import Corruption, Model
 from stillroom.modalities.weights import save_weights
 from stillroom.params import Params, StudentTrain
 from stillroom.progress import Progress
-from stillroom.provenance.ahead import check_arm, late
+from stillroom.provenance.ahead import check_arm, check_corruption, late
 from stillroom.provenance.identity import check_against_cache, ignored, input_of, parts, read_teacher
 from stillroom.provenance.probes import check_probes
 from stillroom.provenance.teacher import folds_named, load_teacher, with_folds
@@ -195,6 +195,7 @@ def _prepare(job: Job, chosen: losses.Loss, progress: Progress) -> tuple[Model, 
     config, modality = job.params.student.model, modalities.get(job.samples.modality)
     check_against_cache(manifest, train, job.params, chosen.outputs, chosen.features)
     architecture = modality.student(job.family, config, input_of(manifest))
+    check_corruption(job.params, job.samples.modality, input_of(manifest))
     notes = [
         *check_arm(job.arm, job.params, job.samples, job.family),
         *late(job.train_config, "student.train"),

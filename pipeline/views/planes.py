@@ -156,12 +156,16 @@ class Online(Plane):
     def targets(self, rows: np.ndarray, own: slice, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """`logits` of the own rows, and their `features` where they are asked for."""
         logits, features = [], {}
+        seen = [] if self._rendering is None else [(self._rendering, inputs)]
         for teacher in self._teachers:
-            spec, raw = teacher.models[0].spec, inputs
-            if self._modality.rendering(spec) != self._rendering:
+            spec = teacher.models[0].spec
+            rendering = self._modality.rendering(spec)
+            raw = next((one for other, one in seen if other == rendering), None)
+            if raw is None:
                 requests = [self.views[row] for row in rows[own]]
                 rendered = [self._modality.render(self._reader, one, spec) for one in requests]
                 raw = torch.from_numpy(np.stack(rendered))
+                seen.append((rendering, raw))
             outputs = teacher.run(raw, rows[own], self._amp)
             if teacher.logits:
                 logits.append(outputs["logits"].float())

@@ -200,9 +200,13 @@ def test_what_is_wrong_is_named(own: Path) -> None:
     said = refused("student", "--family", "stgcn", "--arm", "gm", code=1)
     assert "no features" in said and "run `stillroom cache`" in said and "take: LAYER" in said
     said = refused(
-        "report", "--set", "student.corruption={name: swap}", "--set", "report.levels={nonsense: [1]}"
+        "report",
+        "--set",
+        "student.corruption={name: swap, share: 0.5}",
+        "--set",
+        "report.levels={nonsense: [1]}",
     )
-    assert "nonsense" in said
+    assert "report.levels.nonsense = 1" in said and "unknown key student.corruption.nonsense" in said
     said = refused(
         "student",
         "--family",

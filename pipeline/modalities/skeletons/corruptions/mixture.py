@@ -42,6 +42,10 @@ class Mixture(Corruption):
         """What it is made of."""
         return [_made(place, one) for place, one in enumerate(self.of)]
 
+    def check(self, spec: base.Spec) -> None:
+        for part in self.parts:
+            part.check(spec)
+
     def draw(self, seed: int, sample: Any, number: int) -> tuple[tuple[int, Any], ...]:
         """The parts that a view gets, each with what it drew; two of one kind draw apart."""
         chosen = range(len(self.parts))

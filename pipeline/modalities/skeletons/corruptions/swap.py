@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from stillroom.errors import ParamsError
+from stillroom.modalities.base import Spec
 from stillroom.modalities.skeletons.corrupted import Corruption
-from stillroom.modalities.skeletons.layouts import Layout
+from stillroom.modalities.skeletons.layouts import Layout, read
 from stillroom.params import Fraction
 
 
@@ -19,6 +20,16 @@ class Swap(Corruption):
     share: Fraction
     p: Fraction = 1.0
 
+    def check(self, spec: Spec) -> None:
+        self._check(read(spec["layout"]))
+
+    def _check(self, layout: Layout | None) -> None:
+        if layout is None or not layout.pairs:
+            raise ParamsError(
+                "student.corruption.name = swap: this joint layout has no left and right",
+                fix="name its pairs in left_right, or take another corruption",
+            )
+
     def apply(self, content: np.ndarray, drawn: Any, layout: Layout | None = None) -> np.ndarray:
         """See `Corruption`.
 
@@ -29,11 +40,8 @@ class Swap(Corruption):
         run = math.floor(self.share * frames + 0.5)
         if not run or not self.p:
             return content
-        if layout is None or not layout.pairs:
-            raise ParamsError(
-                "student.corruption.name = swap: this joint layout has no left and right",
-                fix="name its pairs in left_right, or take another corruption",
-            )
+        self._check(layout)
+        assert layout is not None
         numbers = drawn.uniforms(persons * (1 + len(layout.pairs))).reshape(persons, -1)
         swapped = content.copy()
         for person, (place, *chances) in enumerate(numbers.tolist()):
