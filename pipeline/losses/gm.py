@@ -18,8 +18,8 @@ def gm(
     teacher: Mapping[str, torch.Tensor],
     *,
     alpha: float = 0.5,
-    nodes: float = 1.0,
-    edges: float = 10.0,
+    nodes: float = 0.01,
+    edges: float = 3.0,
     label_smoothing: float = 0.0,
 ) -> Terms:
     """alpha * (nodes * node distance + edges * edge distance) + (1 - alpha) * cross-entropy.
@@ -29,8 +29,9 @@ def gm(
     paper learns a 1 x 1 convolution of the student's features there; a fixed one suffices, since the layers
     before it are learned, and it can neither shrink nor be thrown away (`losses._graph.projection`).
     Edge distance: Euclidean distances between all nodes of a sample, each graph's over its own mean, compared
-    by smooth L1 (Park et al. 2019, RKD's distance loss). It is a hundredth of the node distance or so, hence
-    its weight; the paper's are equal. At alpha 0.5 this is half the paper's sum.
+    by smooth L1 (Park et al. 2019, RKD's distance loss). It is a hundredth of the node distance or so; the
+    paper's weights are equal, and with them the nodes drowned all else where it was tried
+    (docs/skeletons.md), hence these defaults.
 
     Args:
         student: `logits` float [B, C], raw, and `features` (see `teacher`).

@@ -21,8 +21,8 @@ def skd(
     *,
     alpha: float = 0.5,
     temperature: float = 4.0,
-    nodes: float = 1.0,
-    edges: float = 10.0,
+    nodes: float = 0.01,
+    edges: float = 3.0,
     revise: Literal["sum", "each", "none"] = "sum",
     label_smoothing: float = 0.0,
 ) -> Terms:

@@ -82,8 +82,8 @@ def test_both_losses_are_their_formulas(nodes: tuple[int, ...], alpha: float, ca
     student, teacher = given(own), given(other, seed=3)
     logits, taught = student["logits"].numpy(), teacher["logits"].numpy()
     expected = {
-        "nodes": alpha * weights.get("nodes", 1.0) * expected_nodes(own, other).mean(),
-        "edges": alpha * weights.get("edges", 10.0) * expected_edges(own, other).mean(),
+        "nodes": alpha * weights.get("nodes", 0.01) * expected_nodes(own, other).mean(),
+        "edges": alpha * weights.get("edges", 3.0) * expected_edges(own, other).mean(),
         "labels": (1 - alpha) * cross_entropy(logits, LABELS, 0.1),
         "teacher": alpha * expected_kd(logits, LABELS, taught, 2.0),
     }
@@ -102,7 +102,7 @@ def test_distances_alone_have_edges_alone() -> None:
     assert apart[0]["features"].shape == (BATCH, 21)
     terms = values(gm(apart[0], torch.tensor(LABELS), apart[1], alpha=1.0))
     assert set(terms) == {"edges", "labels"}
-    assert terms["edges"] == pytest.approx(10 * expected_edges(own, other).mean())
+    assert terms["edges"] == pytest.approx(3 * expected_edges(own, other).mean())
 
 
 @pytest.mark.parametrize("width", [4, 6, 9])

@@ -196,7 +196,10 @@ def test_what_is_wrong_is_named(own: Path) -> None:
     assert "stgnc" in said and "stgcn" in said
     said = refused("cache", "--replace", "--set", "cache.teachers.features={take: deep}")
     assert "stgcn has no features 'deep'" in said and "pooled" in said
-    run_in(own, "stillroom", "cache", "--replace", "--set", "cache.teachers={logits: artifacts/teacher}")
+    alone = ("--set", "cache.teachers={logits: artifacts/teacher}")
+    said = refused("cache", "--replace", *alone)  # before the teacher is asked
+    assert "the loss gm needs the features 'features'" in said
+    run_in(own, "stillroom", "cache", "--replace", *alone, "--set", "student.arms=[ce, kd]")
     said = refused("student", "--family", "stgcn", "--arm", "gm", code=1)
     assert "no features" in said and "run `stillroom cache`" in said and "take: LAYER" in said
     said = refused(
