@@ -1,4 +1,4 @@
-"""Students that see worse than their teacher, in the report: what may stand in one table, and what is read."""
+"""Students that see worse than their teacher, in the report: what stands in one table, and what is read."""
 
 import json
 from pathlib import Path
