@@ -52,6 +52,31 @@ class ViewRequest:
         return [self.sample] if self.partner is None else [self.sample, self.partner[0]]
 
 
+def packed(views: Sequence[Any], fields: Iterable[str], kinds: Fields) -> dict[str, np.ndarray]:
+    """Views whose attributes are the fields to arrays, a row a view.
+
+    Args:
+        fields: which ones.
+        kinds: dtype and shape of each.
+    """
+    return {
+        name: np.array([getattr(view, name) for view in views], kinds[name][0]).reshape(
+            len(views), *kinds[name][1]
+        )
+        for name in fields
+    }
+
+
+def unpacked(arrays: Mapping[str, np.ndarray], row: int, kinds: Fields) -> dict[str, Any]:
+    """One row of `packed`'s arrays as plain numbers and tuples of them, of the fields that are there."""
+    values: dict[str, Any] = {}
+    for name in kinds:
+        if name in arrays:
+            value = arrays[name][row].tolist()
+            values[name] = tuple(value) if isinstance(value, list) else value
+    return values
+
+
 class Views(Protocol):
     """One view of each sample of a table."""
 

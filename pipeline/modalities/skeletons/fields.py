@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -65,19 +65,9 @@ def pack(views: Sequence[View], fields: Iterable[str] = tuple(FIELDS)) -> dict[s
     Args:
         fields: which ones.
     """
-    return {
-        name: np.array([getattr(view, name) for view in views], FIELDS[name][0]).reshape(
-            len(views), *FIELDS[name][1]
-        )
-        for name in fields
-    }
+    return base.packed(views, fields, FIELDS)
 
 
 def unpack(arrays: Mapping[str, np.ndarray], row: int) -> View:
     """One row of `pack`'s arrays as a view; fields that are not there are neutral."""
-    values: dict[str, Any] = {}
-    for name in FIELDS:
-        if name in arrays:
-            value = arrays[name][row].tolist()
-            values[name] = tuple(value) if isinstance(value, list) else value
-    return View(**values)
+    return View(**base.unpacked(arrays, row, FIELDS))
