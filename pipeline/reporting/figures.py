@@ -303,10 +303,12 @@ def level_curves(levels: dict[str, Any], family: str, main: str) -> str:
         levels: what `corrupted.level_curves` returns.
     """
     lines = {**({"teacher": levels["teacher"]} if levels["teacher"] else {}), **levels["students"][family]}
-    values, height = levels["values"], 180
+    values, height = sorted(levels["values"]), 180
+    order = sorted(range(len(values)), key=levels["values"].__getitem__)
+    lines = {name: [line[place] for place in order] for name, line in lines.items()}
     low, high = min(min(one) for one in lines.values()), max(max(one) for one in lines.values())
     span = (high - low) or 1.0
-    across = [100 * index / max(1, len(values) - 1) for index in range(len(values))]
+    across = [100 * (value - values[0]) / ((values[-1] - values[0]) or 1) for value in values]
     parts, inner = [], ""
     for name, line in lines.items():
         points = " ".join(

@@ -24,12 +24,18 @@ def _families(results: dict[str, Any]) -> list[str]:
     lines = [
         "# Results",
         "",
-        f"Percent on the test split. `ce`: trained on the labels alone; `{arm}`: with the teacher's cached",
-        f"logits. Initial weights, {word(results, 'inputs')}, order and schedule are the same; "
+        f"Percent on the test split. `ce`: trained on the labels alone; `{arm}`: with what the teacher said,",
+        f"cached. Initial weights, {word(results, 'inputs')}, order and schedule are the same; "
         f"gain is {arm} - ce in points.",
     ]
     if "corruption" in results:
-        lines.append(f"Students see their views corrupted: {corruption(results['corruption'])}.")
+        draws = results["corruption"]["draws"]
+        lines.append(
+            f"Students see their views corrupted: {corruption(results['corruption'])}. Their scores are "
+            f"means over {draws} draw{'s' if draws > 1 else ''} of it on the test split, the same for all."
+        )
+    if results.get("labelled", 1) < 1:
+        lines.append(f"They were given the labels of {results['labelled']:.0%} of the training samples.")
     if method(results):
         lines.append(method(results))
     lines += [
@@ -66,17 +72,21 @@ def _cache(cache: dict[str, Any]) -> list[str]:
 
 
 def _losses(results: dict[str, Any], arms: list[str]) -> list[str]:
-    lines = ["", "## Every loss", "", "Gain in accuracy over `ce`.", ""]
-    lines += [f"| family | {' | '.join(arms)} |", f"|---|{'---:|' * len(arms)}"]
+    lines = ["", "## Every loss", "", "Gains are over `ce`, in points.", ""]
+    lines += ["| family | arm | accuracy | gain | mAP | mAP gain |", "|---|---|---:|---:|---:|---:|"]
     for line in results["summary"]:
-        gains = [line["gains"].get(arm, {}) for arm in arms]
-        cells = [between(gain.get("accuracy"), gain.get("accuracy_interval")) for gain in gains]
-        lines.append(f"| {_cell(family_name(line['family']))} | {' | '.join(cells)} |")
+        for arm in ("ce", *arms):
+            gain = line["gains"].get(arm, {})
+            cells = [_cell(family_name(line["family"])), arm]
+            for metric, _ in METRICS:
+                cells.append(percent(line.get(f"{metric}_{arm}")))
+                cells.append("" if arm == "ce" else between(gain.get(metric), gain.get(f"{metric}_interval")))
+            lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 def _levels(levels: dict[str, Any]) -> list[str]:
-    lines = ["", f"## Accuracy over {levels['key']}", ""]
+    lines = ["", f"## Accuracy over {levels['key']}", "", "One draw a level.", ""]
     lines += [f"| | {' | '.join(str(value) for value in levels['values'])} |"]
     lines += [f"|---|{'---:|' * len(levels['values'])}"]
     rows = {"teacher": levels["teacher"]} if levels["teacher"] else {}

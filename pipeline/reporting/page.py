@@ -170,8 +170,8 @@ def _lead(results: dict[str, Any]) -> str:
         line = measured[0]
         reached = wording.percent(line[f"accuracy_{arm}"])
         return (
-            f"{wording.family_name(line['family'])} reaches {reached} % with the "
-            f"teacher’s cached logits and {wording.percent(line['accuracy_ce'])} % with the labels alone: "
+            f"{wording.family_name(line['family'])} reaches {reached} % with what its "
+            f"teacher said, cached, and {wording.percent(line['accuracy_ce'])} % with the labels alone: "
             f"{points} points."
         )
     gained = sum(line["gain"] > 0 for line in measured)
@@ -185,7 +185,7 @@ def _lead(results: dict[str, Any]) -> str:
     named = f" ({arm})" if len({row["arm"] for row in results["rows"]}) > 2 else ""
     return (
         f"{_number(len(measured)).capitalize()} families were trained on the labels alone, and "
-        f"again with a teacher’s cached logits. With the logits{named} accuracy is {changed} on average; "
+        f"again with what a teacher said, cached. With it{named} accuracy is {changed} on average; "
         f"{share}."
     )
 

@@ -19,7 +19,8 @@ def summarise(runs: Runs) -> dict[str, Any]:
 
     `teacher`, `cache`, `rows` (one a student), `arm` (the one that `gain` is of: `kd`, or the first that is
     not `ce`), `corruption` (what students see worse than the teacher, whose scores on that are
-    `teacher.corrupted`; without one neither is there), `summary` (one a family), `mean_gain`,
+    `teacher.corrupted`; without one neither is there), `labelled` (the share of training samples whose labels
+    students were given, where it is not all), `summary` (one a family), `mean_gain`,
     `mean_mAP_gain` and their intervals, `bootstrap` (how many images and resamples the 95% intervals are of;
     None where predictions were not kept), `words` (what the modality calls its samples and inputs).
 
@@ -67,6 +68,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
         if gains and runs.labels is not None
         else None,
         **({} if runs.corruption is None else {"corruption": runs.corruption}),
+        **({} if runs.labelled == 1 else {"labelled": runs.labelled}),
         "words": {"samples": modality.SAMPLES, "inputs": modality.INPUTS},
     }
 

@@ -334,7 +334,11 @@ def test_every_loss_is_compared_with_ce(tmp_path: Path) -> None:
     results = artifacts.results(tmp_path, more, test)
     [line] = results["summary"]
     assert line["gains"]["dist"] == line["gains"]["kd"] and line["accuracy_dist"] == line["accuracy_kd"]
-    assert "| family | kd | dist |" in as_markdown(results)
+    text, gain = as_markdown(results), line["gains"]["dist"]
+    assert f"| ViT | ce | {line['accuracy_ce']:.2f} |  | {line['mAP_ce']:.2f} |  |" in text
+    for metric in ("accuracy", "mAP"):  # every arm has its scores, and gains with their intervals
+        shown = wording.between(gain[metric], gain[f"{metric}_interval"])
+        assert f"| {line[f'{metric}_dist']:.2f} | {shown} |" in text
     only: list[Entry] = [entry for entry in more if entry[1] != "kd"]
     results = artifacts.results(tmp_path, only, test)
     assert results["arm"] == "dist" and results["summary"][0]["gain"] == line["gain"]
