@@ -20,7 +20,7 @@ from stillroom_stages.teacher import teacher
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="stillroom")
 def main() -> None:
-    """Distil a CNN teacher into transformer students from cached logits.
+    """Distil a teacher into students from what it said, cached once: images, or skeletons.
 
     The stages, in order: prepare, teacher, cache, student, report. `dvc repro` runs them all.
     Exit codes: 0 done, 1 failed, stopped or damage was found, 2 wrong usage or parameters.

@@ -19,8 +19,9 @@ from stillroom_stages.options import about
 def export(student: Path | None, target: Path | None) -> None:
     """Write a model as ONNX.
 
-    Input `pixels`: float32 [N, 3, S, S], normalised; output `logits`: float32 [N, C]. The file's metadata
-    hold the size S, mean, std and the class names. It needs `pip install 'stillroom[onnx]'`.
+    Input of images: `pixels`, float32 [N, 3, S, S], normalised; of clips: `skeletons`, float32 [N, persons,
+    frames, joints, channels]. Output `logits`: float32 [N, C]. The file's metadata hold what the input is,
+    and the class names. It needs `pip install 'stillroom[onnx]'`.
     """
     from stillroom import modalities
     from stillroom.errors import StillroomError

@@ -134,6 +134,7 @@ def _students(params: "Params") -> tuple[list[str], int]:
     student = params.student
     loaded = {arm: losses.load(arm, student.losses.of(arm)) for arm in student.arms}
     arms = {arm: loss.outputs for arm, loss in loaded.items() if loss.reads}
+    given = [loss.features for loss in loaded.values() if loss.features in params.cache.features]
     known = list(params.cache.folders)
     taught: list[str] = []
     for arm, outputs in arms.items():
@@ -146,6 +147,7 @@ def _students(params: "Params") -> tuple[list[str], int]:
                 )
             taught.append(name)
     epochs = sum(student.train_of(family).epochs for family in student.families)
+    taught += [params.cache.features[name].of for name in given if name is not None]
     return list(dict.fromkeys(taught)) or known, epochs * len(arms) * len(student.seeds)
 
 
@@ -310,7 +312,7 @@ def _show(facts: dict[str, Any], params: "Params") -> None:
             (
                 "a view",
                 f"{1e3 * per_view['render']:.2f} ms to render, {1e3 * per_view['teacher']:.2f} ms of the "
-                f"teacher; {1e3 * per_view['decode']:.2f} ms to decode an image",
+                f"teacher; {1e3 * per_view['decode']:.2f} ms to read a sample",
             ),
             ("stage one", f"{duration(seconds)} here, at {facts['views_per_second']:.3g} views/s"),
             (

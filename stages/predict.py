@@ -1,9 +1,9 @@
-"""`stillroom predict`: the predictions of a finished model for images."""
+"""`stillroom predict`: the predictions of a finished model for images, or clips."""
 
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ NAME_ONE = "name files or folders, or - for a list on stdin"
 @click.command(
     epilog=about("stillroom predict photo.jpg photos/ --student artifacts/students/vit-kd-0 --json")
 )
-@click.argument("images", nargs=-1, type=click.Path(path_type=Path, allow_dash=True), metavar="IMAGE...")
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path, allow_dash=True), metavar="FILE...")
 @click.option(
     "--student",
     type=click.Path(path_type=Path, readable=False),
@@ -36,10 +36,11 @@ NAME_ONE = "name files or folders, or - for a list on stdin"
 def predict(
     ctx: click.Context, images: tuple[Path, ...], student: Path | None, top: int, as_json: bool
 ) -> None:
-    """Name the likeliest classes of images: files, folders, or - for a list of paths on stdin.
+    """Name the likeliest classes of images or clips: files, folders, or - for a list of paths on stdin.
 
-    It looks at the centre square of each, at the precision (amp) of the model's evaluation. An image that
-    cannot be read is named, the others are still predicted, and the exit code is then 1.
+    It looks at each as evaluation does (the centre square of an image, the whole of a clip), at the precision
+    (amp) of the model's evaluation. A file that cannot be read is named, the others are still predicted, and
+    the exit code is then 1.
     """
     from stillroom import modalities
     from stillroom.device import device, settle
@@ -47,45 +48,48 @@ def predict(
 
     settle()
     if not images and sys.stdin.isatty():
-        raise ParamsError("there is no image to look at", fix=NAME_ONE)
+        raise ParamsError("there is no file to look at", fix=NAME_ONE)
     folder = chosen_model(student)
     modality = modalities.of_model(folder)
     finished = modality.load(folder)
     finished.model.net.to(device())
     top = min(top, len(finished.classes))
     unread: list[str] = []
-    files = _files(images or (Path("-"),), modality.suffixes(), unread)
+    files = _files(images or (Path("-"),), modality, unread)
     answers = _answers(modality, finished, files, top, unread)
     try:
         first = next(answers, None)
         if first is None and not unread:
-            raise ParamsError("there is no image to look at", fix=NAME_ONE)
+            raise ParamsError("there is no file to look at", fix=NAME_ONE)
         predictions = answers if first is None else chain([first], answers)
         if as_json:
-            _print_json(predictions)
+            _print_json(predictions, modality.NAME)
         else:
             _print_table(predictions)
     except KeyboardInterrupt:  # nothing is kept that a second run could go on from
-        unread.append("stopped: not all images were looked at")
+        unread.append(f"stopped: not all {modality.SAMPLES} were looked at")
     finally:
         for line in unread:
             click.echo(f"error: {line}", err=True)
     ctx.exit(1 if unread else 0)
 
 
-def _files(named: Iterable[Path], suffixes: Sequence[str], unread: list[str]) -> Iterator[Path]:
-    """The image files that were named, folders searched, in order."""
+def _files(named: Iterable[Path], modality: "Modality", unread: list[str]) -> Iterator[Path]:
+    """The files that were named, folders searched, in order."""
+    suffixes = modality.suffixes()
     for path in named:
         if str(path) == "-":
             # bytes: a name need not be text
             lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
-            yield from _files((Path(line) for line in lines if line and line != "-"), suffixes, unread)
+            yield from _files((Path(line) for line in lines if line and line != "-"), modality, unread)
         elif os.path.isdir(path):  # of a path too long to be one, Path.is_dir raises
             inside = [
                 file for file in sorted(path.rglob("*")) if file.suffix.lower() in suffixes and file.is_file()
             ]
             if not inside:
-                unread.append(f"{_plain(path)}: the folder holds no image ({', '.join(suffixes)})")
+                unread.append(
+                    f"{_plain(path)}: the folder holds no {modality.SAMPLES} ({', '.join(suffixes)})"
+                )
             yield from inside
         else:
             yield path
@@ -94,7 +98,7 @@ def _files(named: Iterable[Path], suffixes: Sequence[str], unread: list[str]) ->
 def _answers(
     modality: "Modality", finished: "Finished", files: Iterable[Path], top: int, unread: list[str]
 ) -> Iterator[tuple[Path, list[tuple[str, float]]]]:
-    """Each image that can be read, with its likeliest classes and their probabilities; a batch at a time."""
+    """Each file that can be read, with its likeliest classes and their probabilities; a batch at a time."""
     import numpy as np
     import torch
 
@@ -138,17 +142,21 @@ def _plain(name: object) -> str:
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in str(name))
 
 
-def _print_json(predictions: Iterable[tuple[Path, list[tuple[str, float]]]]) -> None:
-    """One list, written as it comes: `[{"image", "top": [{"class", "probability"}]}]`."""
+def _print_json(predictions: Iterable[tuple[Path, list[tuple[str, float]]]], modality: str) -> None:
+    """One list, written as it comes: `[{"file", "top": [{"class", "probability"}]}]`; of images also
+    `image`, which is the same.
+    """
     click.echo("[", nl=False)
     for number, (file, top) in enumerate(predictions):
-        entry = {"image": str(file), "top": [{"class": name, "probability": share} for name, share in top]}
+        named = {"image": str(file)} if modality == "images" else {}
+        likeliest = [{"class": name, "probability": share} for name, share in top]
+        entry = {**named, "file": str(file), "top": likeliest}
         click.echo((",\n " if number else "") + json.dumps(entry), nl=False)
     click.echo("]")
 
 
 def _print_table(predictions: Iterable[tuple[Path, list[tuple[str, float]]]]) -> None:
-    """An image a paragraph, a class a line, likeliest first."""
+    """A file a paragraph, a class a line, likeliest first."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -206,7 +206,7 @@ def audit(
         click.echo(json.dumps({"ok": ok, "outputs": [one.to_json() for one in audits]}, indent=2))
     else:
         for one in audits:
-            print_audit(one)
+            print_audit(one, modalities.get(train.modality))
     ctx.exit(0 if ok else 1)
 
 

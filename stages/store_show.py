@@ -31,7 +31,7 @@ def show(
     """Draw a sample's views and the teacher's answers.
 
     KEY is the sample's name, as `applauding_013`. The PNG shows where each view was cut, the view as the
-    teacher saw it, and its five likeliest classes. It needs the images, and no teacher.
+    teacher saw it, and its five likeliest classes. It needs the images or clips, and no teacher.
     """
     import numpy as np
 

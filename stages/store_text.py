@@ -1,9 +1,12 @@
 """What `stillroom store` prints for people: the facts of a cache, and of an audit."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from stillroom.modalities.base import Modality
 
 
 def print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
@@ -82,17 +85,17 @@ def print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
     Console().print(table, markup=False, highlight=False)
 
 
-def print_audit(audit: Any) -> None:
+def print_audit(audit: Any, modality: "Modality") -> None:
     """Print the results of `stillroom store audit`."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table("what", "found", "means", title=f"audit of {audit.output}: {audit.views} views")
     if audit.pixels:
-        pixels = f"by {audit.pixels} of 255 levels at most, {audit.pixels_mean} in the mean"
+        pixels = f"by {audit.pixels} {modality.UNITS} at most, {audit.pixels_mean} in the mean"
     else:
         pixels = "equal bit for bit"
-    table.add_row("pixels of the probes", pixels, "rendered here, against the manifest")
+    table.add_row(f"{modality.INPUTS} of the probes", pixels, "rendered here, against the manifest")
     table.add_row(
         "parameters",
         f"{audit.parameters} drawn otherwise",
@@ -104,7 +107,7 @@ def print_audit(audit: Any) -> None:
     table.add_row("explained by noise", f"up to {audit.noise:.2e}", "float arithmetic and the encoding")
     if audit.another_view is not None:
         table.add_row(
-            "a wrong view", f"{audit.another_view:.2e}", "median difference between views of an image"
+            "a wrong view", f"{audit.another_view:.2e}", "median difference between views of a sample"
         )
     Console().print(table)
     for key, view, apart in audit.beyond[:20]:

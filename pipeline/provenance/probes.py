@@ -110,11 +110,12 @@ def check_probes(store: Store, samples: Samples) -> str:
     if not compared.differing:
         return ""
     names = [*modality.environment(), "machine"]
+    mean = f"{compared.mean:.2f}" if compared.mean >= 0.01 else f"{compared.mean:.2g}"
     made = ", ".join(f"{name} {store.manifest.environment.get(name)}" for name in names)
     warning = (
         f"{compared.differing} of {compared.probes} probes render to other {modality.INPUTS} here than where "
-        f"the cache was made ({made}): by {compared.largest:g} {modality.UNITS} at most, {compared.mean:.2f} "
-        "in the mean"
+        f"the cache was made ({made}): by {compared.largest:g} {modality.UNITS} at most, "
+        f"{mean} in the mean"
     )
     if compared.mean > modality.PROBE_BOUND:
         raise CacheError(

@@ -199,7 +199,7 @@ def test_the_tools_work_on_it(run: Run) -> None:
     assert (project / "sheet.png").read_bytes()[:4] == b"\x89PNG"
     point = "artifacts/data/points/test_0_000.npy"
     found = json.loads(run("predict", "--student", "artifacts/students/wide-kd-0", point, "--json").stdout)
-    assert [one["image"] for one in found] == [point]
+    assert [one["file"] for one in found] == [point]
     said = run("student", "--family", "widest", "--arm", "ce", code=2).stderr
     assert "there is no family 'widest'" in said
 

@@ -244,7 +244,7 @@ def test_no_image_is_an_error_and_a_closed_pipe_is_none(project: Path) -> None:
         cwd=project,
         env=environment(),
     )
-    assert done.returncode == 2 and "no image" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "no file" in done.stderr and "Traceback" not in done.stderr
     # more than a pipe holds
     line = f"stillroom predict artifacts/data {' '.join(VIT)} --top 40 | head -n 1"
     done = subprocess.run(
