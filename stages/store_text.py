@@ -92,7 +92,7 @@ def print_audit(audit: Any, modality: "Modality") -> None:
 
     table = Table("what", "found", "means", title=f"audit of {audit.output}: {audit.views} views")
     if audit.pixels:
-        pixels = f"by {audit.pixels} {modality.UNITS} at most, {audit.pixels_mean} in the mean"
+        pixels = f"by {audit.pixels:.3g} {modality.UNITS} at most, {audit.pixels_mean:.3g} in the mean"
     else:
         pixels = "equal bit for bit"
     table.add_row(f"{modality.INPUTS} of the probes", pixels, "rendered here, against the manifest")

@@ -19,9 +19,9 @@ from stillroom.training.batches import mixed_labels
 class CachedDataset(Dataset[dict[str, Any]]):
     """A map-style data set: one view of each training sample, another one each epoch.
 
-    An item is a dict: the view as the modality calls it (images: `pixel_values`, float32 [3, S, S]),
-    `labels` (int64, or float32 [C] of mixed views), `teacher_logits` float32 [C] (`teacher_NAME` of another
-    output) and `key`.
+    An item is a dict: the view as the modality calls it (images: `pixel_values`, float32 [3, S, S]; clips:
+    `keypoints`, float32 [M, T, J, channels]: persons, frames, joints), `labels` (int64, or float32 [C] of
+    mixed views), `teacher_logits` float32 [C] (`teacher_NAME` of another output) and `key`.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class CachedDataset(Dataset[dict[str, Any]]):
             data: the folder of the samples table, that the cache was made from.
             output: whose answers items hold.
             size: side of the views, where it is not what the teacher saw; images only.
-            transform: from a rendered view (uint8 [S, S, 3]) to what an item holds instead of the normalised
-                view.
+            transform: from a rendered view (images: uint8 [S, S, 3]; clips: float32 [M, T, J, D + 1]) to
+                what an item holds instead of the view as a network is given it.
             root: where the samples' files lie, where they are no part of `data`.
 
         Raises:
             CacheError: the cache is missing, damaged, or of other samples.
             DataError: the table is missing or damaged.
-            ParamsError: the cache has no such output.
+            ParamsError: the cache has no such output, or its views have no `size`.
         """
         self._store = cache if isinstance(cache, Store) else open_store(cache)
         held = self._store.manifest.identity["outputs"]
@@ -57,7 +57,15 @@ class CachedDataset(Dataset[dict[str, Any]]):
         check_samples(self._store.manifest, self._samples)
         self._modality = modalities.get(table.modality)
         self._reader = self._modality.reader(self._samples)
-        self._spec = input_of(self._store.manifest) | ({} if size is None else {"size": size})
+        self._spec = input_of(self._store.manifest)
+        if size is not None:
+            if "size" not in self._spec:
+                raise ParamsError(
+                    f"size = {size}: {self._modality.SAMPLES} have no size to be rendered at",
+                    f"the cache's views are of {self._modality.shown(self._spec)}",
+                    "leave size out",
+                )
+            self._spec = self._spec | {"size": size}
         self._output, self._transform = output, transform
         self._labels = self._samples.labels()
         # shared with the workers of a loader, also where they live longer than an epoch

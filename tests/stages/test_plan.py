@@ -17,10 +17,11 @@ from stillroom.modalities import load_samples
 from stillroom.modalities.images.models.create import create
 from stillroom.modalities.images.policies.crop import Crop
 from stillroom.modalities.images.samples import Sample
+from stillroom.modalities.params import load_params
 from stillroom.provenance.identity import read_teacher
 from stillroom.samples import Samples
 from stillroom.teaching.rate import Rate, measure
-from stillroom_stages.plan import duration
+from stillroom_stages.plan import _students, duration
 from tests.conftest import run_in
 
 BACKENDS = ("zarr", "hdf5")
@@ -85,6 +86,20 @@ def test_two_teachers_are_counted_both_and_only_those_that_teach_are_online(proj
     assert [one["output"] for one in found["teachers"]] == ["logits", "more"]
     both = 80 * found["seconds_per_view"]["teacher"]
     assert 0.2 * both < found["online_seconds_per_epoch"] < 0.8 * both
+
+
+@pytest.mark.parametrize(
+    ("arms", "taught"),
+    [("hard", ["logits"]), ("gm", ["more"]), ("hard, gm", ["logits", "more"]), ("skd", ["logits", "more"])],
+)
+def test_a_teacher_of_features_is_online_too(finished: Path, arms: str, taught: list[str]) -> None:
+    changes = (
+        "cache.teachers={logits: artifacts/teacher, more: other, features: {of: more, take: pooled}}",
+        "student.losses={hard: {}, gm: {}, skd: {}}",
+        f"student.arms=[{arms}]",
+    )
+    params = load_params(finished / "params.yaml", changes)
+    assert _students(params) == (taught, 2 * 4 * len(params.student.arms))
 
 
 def test_student_epochs_are_families_by_seeds_by_the_epochs_of_arms_with_a_teacher(project: Path) -> None:

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import stillroom
 from stillroom.cache.read.backends import open_store
+from stillroom.errors import ParamsError
+from stillroom.provenance.identity import input_of
 from tests.conftest import clean, copy_project, ran, run_in
 from tests.stages.test_resume import killed, weights
 
@@ -160,6 +163,19 @@ def test_predict_says_what_the_evaluation_says(own: Path) -> None:
     answers = [one["top"][0]["class"] for one in json.loads(done.stdout)]
     logits = load_file(own / "artifacts/students/stgcn-kd-0/predictions.safetensors")["logits"]
     assert answers == [table["classes"][one] for one in logits.argmax(axis=1)]
+
+
+def test_a_loop_of_ones_own_has_keypoints_and_no_size(
+    skeletons: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(skeletons)
+    items = stillroom.CachedDataset("artifacts/cache")
+    store = open_store("artifacts/cache")
+    spec = input_of(store.manifest)
+    assert items[0]["keypoints"].shape[:3] == (spec["persons"], spec["frames"], 13)
+    assert items[0]["teacher_logits"].tolist() == store.logits(0)[0].tolist()
+    with pytest.raises(ParamsError, match=r"size = 32: clips have no size(.|\n)*leave size out"):
+        stillroom.CachedDataset("artifacts/cache", size=32)
 
 
 def test_other_families_and_streams_train_from_the_same_cache(own: Path) -> None:
