@@ -82,7 +82,7 @@ def check_arm(arm: str, params: Params, samples: Samples, family: str) -> list[s
 
     classes = len(samples.classes)
     if classes < 2:
-        raise DataError("there is one class alone", "nothing can be learned from it", "add images of others")
+        raise DataError("there is one class alone", "nothing can be learned from it", "add samples of others")
     train = params.student.train_of(family)
     part = smallest_part(len(samples.in_splits("train")), train, _where(params, family))
     return check_effect(arm, losses.load(arm, params.student.losses.of(arm)), classes, part)

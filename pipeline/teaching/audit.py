@@ -30,8 +30,8 @@ class Audit:
         output: its name.
         views: how many (sample, view) pairs were computed again.
         parameters: how many of them the recipe draws otherwise than stored. No fault: what is stored counts.
-        pixels: largest difference of the probes' pixels, in levels of 255.
-        pixels_mean: the mean difference of the probe that differs most, in levels of 255.
+        pixels: largest difference of what the probes render to, in the modality's units (images: levels of 255).
+        pixels_mean: the mean difference of the probe that differs most, likewise.
         equal: how many views' stored values are what encoding the new logits gives, bit for bit.
         largest, mean: of the absolute differences of logits, stored and encoded anew.
         noise: the largest difference that float arithmetic and the encoding explain.
@@ -142,7 +142,7 @@ def audit(
         views=len(jobs),
         parameters=redrawn,
         pixels=int(probes.largest) if probes.largest == int(probes.largest) else probes.largest,
-        pixels_mean=round(probes.mean, 4),
+        pixels_mean=float(f"{probes.mean:.4g}"),
         equal=int((apart.reshape(len(jobs), -1) == 0).all(axis=1).sum()),
         largest=float(worst.max()),
         mean=float(apart.mean()),
