@@ -30,7 +30,8 @@ class Audit:
         output: its name.
         views: how many (sample, view) pairs were computed again.
         parameters: how many of them the recipe draws otherwise than stored. No fault: what is stored counts.
-        pixels: largest difference of what the probes render to, in the modality's units (images: levels of 255).
+        pixels: largest difference of what the probes render to, in the modality's units (images: levels of
+            255).
         pixels_mean: the mean difference of the probe that differs most, likewise.
         equal: how many views' stored values are what encoding the new logits gives, bit for bit.
         largest, mean: of the absolute differences of logits, stored and encoded anew.
