@@ -44,6 +44,7 @@ CHECKED = {
     f"pipeline/modalities/skeletons/policies/{name}.py": "the policy is only checked"
     for name in ("__init__", "move")
 }
+WORSENED = {"pipeline/modalities/skeletons/corruptions/joint_loss.py": "the corruption is only checked"}
 GRAPHS = {f"pipeline/losses/{name}.py": "arms are only checked" for name in ("_graph", "gm", "skd")}
 NAMES = {f"pipeline/cache/{room}/__init__.py": "names are only checked" for room in ("encodings", "stores")}
 DATA_SETS = {
@@ -66,11 +67,13 @@ OF_STAGES = {
     },
     "teacher": LOSSES
     | GRAPHS
+    | WORSENED
     | NAMES
     | DATA_SETS
     | {"pipeline/modalities/images/models/families.py": "families are only checked"},
     "cache": LOSSES
     | GRAPHS
+    | WORSENED
     | DATA_SETS
     | {
         "pipeline/evaluation/metrics.py": "what is printed at the end",
