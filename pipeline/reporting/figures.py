@@ -29,6 +29,8 @@ svg.figure .link { stroke: var(--accent); stroke-width: 3; stroke-opacity: .4; }
 svg.figure .link.loss { stroke: var(--muted); }
 svg.figure .dot.ce { fill: var(--paper); stroke: var(--muted); stroke-width: 2.25; }
 svg.figure .dot.kd { fill: var(--accent); stroke: var(--paper); stroke-width: 1.5; }
+svg.figure .dot.term { fill: var(--muted); }
+svg.figure .dot.teacher { fill: var(--paper); stroke-dasharray: 1 2; }
 svg.figure .whisker { stroke: var(--accent); stroke-width: 1.25; }
 svg.figure .seed { stroke: var(--muted); stroke-width: 1.5; stroke-opacity: .7; }
 svg.figure .seed.kd { stroke: var(--accent); }
@@ -299,6 +301,9 @@ def _curves(
 def level_curves(levels: dict[str, Any], family: str, main: str) -> str:
     """Accuracy over the level of a corruption: of the teacher (dotted), `ce`, the arm `main`, and others.
 
+    Levels stand across where their values are, whatever their order. A single one is in the middle, a dot
+    each: a line of one point shows nothing.
+
     Args:
         levels: what `corrupted.level_curves` returns.
     """
@@ -308,14 +313,22 @@ def level_curves(levels: dict[str, Any], family: str, main: str) -> str:
     lines = {name: [line[place] for place in order] for name, line in lines.items()}
     low, high = min(min(one) for one in lines.values()), max(max(one) for one in lines.values())
     span = (high - low) or 1.0
-    across = [100 * (value - values[0]) / ((values[-1] - values[0]) or 1) for value in values]
-    parts, inner = [], ""
+    width = values[-1] - values[0]
+    across = [100 * (value - values[0]) / width if width else 50.0 for value in values]
+    parts, inner, dots = [], "", []
     for name, line in lines.items():
         points = " ".join(
             f"{x:.2f},{100 * (high - value) / span:.2f}" for x, value in zip(across, line, strict=True)
         )
         kind = {"teacher": "teacher", "ce": "curve", main: "curve kd"}.get(name, "curve term")
         title = ", ".join(f"{value:.1f}" for value in line)
+        if not width:
+            dot, radius = {"teacher": ("teacher", 6), "ce": ("ce", 6), main: ("kd", 6)}.get(name, ("term", 4))
+            dots.append(
+                f'<circle class="dot {dot}" cx="50.00%" cy="{14 + height * (high - line[0]) / span:.2f}"'
+                f' r="{radius}"><title>{escape(name)}: {title}</title></circle>'
+            )
+            continue
         inner += (
             f'<polyline class="{kind}" fill="none" vector-effect="non-scaling-stroke" points="{points}">'
             f"<title>{escape(name)}: {title}</title></polyline>"
@@ -328,8 +341,17 @@ def level_curves(levels: dict[str, Any], family: str, main: str) -> str:
         f'<svg x="0" y="14" width="100%" height="{height}" viewBox="0 0 100 100" preserveAspectRatio="none"'
         f' overflow="visible">{inner}</svg>'
     )
+    parts += dots
     for index, (x, value) in enumerate(zip(across, values, strict=True)):
-        side = "start" if index == 0 else "end" if index == len(values) - 1 else "middle"
+        side = (
+            "middle"
+            if not width
+            else "start"
+            if index == 0
+            else "end"
+            if index == len(values) - 1
+            else "middle"
+        )
         parts.append(_text(f"{x:.2f}%", height + 32, f"{value:g}", "muted small", side))
     return _figure(
         f"accuracy of {family_name(family)} and its teacher over {levels['key']}", height + 38, parts

@@ -3,7 +3,17 @@
 from typing import Any
 
 from stillroom.reporting.table import METRICS
-from stillroom.reporting.wording import between, corruption, family_name, method, percent, size, word
+from stillroom.reporting.wording import (
+    between,
+    corruption,
+    draws,
+    family_name,
+    method,
+    percent,
+    share,
+    size,
+    word,
+)
 
 
 def as_markdown(results: dict[str, Any]) -> str:
@@ -29,13 +39,14 @@ def _families(results: dict[str, Any]) -> list[str]:
         f"gain is {arm} - ce in points.",
     ]
     if "corruption" in results:
-        draws = results["corruption"]["draws"]
         lines.append(
             f"Students see their views corrupted: {corruption(results['corruption'])}. Their scores are "
-            f"means over {draws} draw{'s' if draws > 1 else ''} of it on the test split, the same for all."
+            f"means over {draws(results['corruption']['draws'])} of it on the test split, the same for all."
         )
+        if "corrupted" in teacher:
+            lines.append('The teacher "on what students see" gets the same corruption of its own input.')
     if results.get("labelled", 1) < 1:
-        lines.append(f"They were given the labels of {results['labelled']:.0%} of the training samples.")
+        lines.append(f"They were given the labels of {share(results['labelled'])}% of the training samples.")
     if method(results):
         lines.append(method(results))
     lines += [
@@ -86,7 +97,8 @@ def _losses(results: dict[str, Any], arms: list[str]) -> list[str]:
 
 
 def _levels(levels: dict[str, Any]) -> list[str]:
-    lines = ["", f"## Accuracy over {levels['key']}", "", "One draw a level.", ""]
+    said = f"{draws(levels.get('draws', 1)).capitalize()} a level."
+    lines = ["", f"## Accuracy over {levels['key']}", "", said, ""]
     lines += [f"| | {' | '.join(str(value) for value in levels['values'])} |"]
     lines += [f"|---|{'---:|' * len(levels['values'])}"]
     rows = {"teacher": levels["teacher"]} if levels["teacher"] else {}

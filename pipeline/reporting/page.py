@@ -90,6 +90,8 @@ def page(
         signed=lambda value: "–" if value is None else figures.minus(wording.signed(value)),
         interval=_interval,
         quantity=wording.quantity,
+        draws=wording.draws,
+        share=wording.share,
         size=wording.size,
         family=wording.family_name,
         spaced=lambda name: name.replace("_", " "),

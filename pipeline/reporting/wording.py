@@ -98,6 +98,16 @@ def corruption(described: dict[str, Any]) -> str:
     return f"{described['name']}{f' ({numbers})' if numbers else ''}, {draws}"
 
 
+def draws(count: int) -> str:
+    """`one draw`, or `3 draws`."""
+    return "one draw" if count == 1 else f"{count} draws"
+
+
+def share(value: float) -> str:
+    """A share in [0, 1] as a number of percent, with the decimals it needs: `10`, `0.5`."""
+    return f"{100 * value:g}"
+
+
 def _compact(value: Any) -> str:
     if isinstance(value, dict):
         inner = [f"{name} {_compact(one)}" for name, one in value.items() if name != "name"]
