@@ -36,7 +36,7 @@ def rich_table(results: dict[str, Any]) -> Table:
     )
     if corrupted := teacher.get("corrupted"):
         scores = [percent(corrupted["accuracy"]), "", "", percent(corrupted["mAP"]), "", ""]
-        table.add_row(Text("corrupted"), Text("what students see"), *scores, end_section=True)
+        table.add_row(Text("corrupted"), Text("as students see"), *scores, end_section=True)
     last = len(results["summary"]) - 1
     for index, line in enumerate(results["summary"]):
         cells: list[Text | str] = [Text(family_name(line["family"])), Text(line["arch"])]
