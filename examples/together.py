@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from stillroom.evaluation.metrics import softmax, summarise
+from stillroom.evaluation.metrics import softmax, summarise_draws
 from stillroom.modalities import load_samples
 
 TEMPERATURE = 2.0
 
 test = load_samples(Path("artifacts/data"), Path()).in_splits("test")  # the images are not looked at
 each = [load_file(f"{folder}/predictions.safetensors")["logits"] for folder in sys.argv[1:]]
-mean = np.log(sum(softmax(logits / TEMPERATURE) for logits in each) / len(each))
-print(summarise(mean, np.array(test.labels()), test.classes))
+draws = [logits if logits.ndim == 3 else logits[None] for logits in each]  # of a corruption
+softened = [np.stack([softmax(draw / TEMPERATURE) for draw in one]) for one in draws]
+mean = np.log(sum(softened) / len(softened))
+print(summarise_draws(mean, np.array(test.labels()), test.classes))

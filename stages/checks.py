@@ -27,17 +27,7 @@ def check_choices(params: "Params", source: str) -> None:
     modality = modalities.of_data_set(params.data.name)
     modality.check(params, source)
     modality.corruption(params.student.corruption, source)
-    for key, values in params.report.levels.items() if params.student.corruption else ():
-        where = f"{source}: report.levels.{key}"
-        if key in ("name", "seed", "draw_at", "draws"):
-            raise ParamsError(
-                f"{where}: a curve is over how much is lost", fix="name another key of the corruption"
-            )
-        for value in values:
-            try:
-                modality.corruption(params.student.corruption | {key: value}, source)
-            except ParamsError as error:
-                raise ParamsError(f"{where} = {value}: {error.what}", error.why, error.fix) from None
+    modality.levels(params.student.corruption, params.report.levels, source)
     student = params.student
     own = student.losses.model_extra or {}
     for name, key in [(arm, "student.arms") for arm in student.arms] + [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stillroom_stages.artifacts import ARTIFACTS, DATA, REPORT, STUDENTS, TEACHER, whole_folder
+from stillroom_stages.artifacts import ARTIFACTS, DATA, REPORT, STUDENTS, whole_folder
 from stillroom_stages.console import shown
 from stillroom_stages.inputs import cache_to_read, data_root
 from stillroom_stages.options import about, stage
@@ -79,7 +79,7 @@ def _write(params: "Params", folder: Path) -> dict[str, Any]:
     from stillroom.device import settle
     from stillroom.provenance.identity import check_samples, input_of
     from stillroom.reporting import markdown, page, plots, reading, table
-    from stillroom.reporting.corrupted import level_curves, with_corrupted
+    from stillroom.reporting.corrupted import with_corrupted
 
     settle()
     entries = _entries(params.student)
@@ -95,10 +95,8 @@ def _write(params: "Params", folder: Path) -> dict[str, Any]:
     samples = samples or modalities.load_samples(DATA, data_root(params))
     check_samples(store.manifest, samples.in_splits("train"))
     with shown() as console:
-        tested = samples.in_splits("test")
-        runs = with_corrupted(runs, TEACHER, tested, console)
-        levels = level_curves(runs, ARTIFACTS, tested, params.report.levels, console)
-    results = table.summarise(runs) | ({} if levels is None else {"levels": levels})
+        runs = with_corrupted(runs, ARTIFACTS, samples.in_splits("test"), params.report.levels, console)
+    results = table.summarise(runs)
     html = page.page(
         results,
         runs.students,

@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,8 @@ from stillroom.provenance.teacher import Teacher
 from stillroom.samples import Samples
 from stillroom.teaching.generate import array_specs, divide, generate
 from stillroom.training.batches import CachedBatches
-from stillroom.training.gradients import Revised, Summed
 from stillroom.training.loop import fit
-from stillroom.training.student import terms_of
+from stillroom.training.student import gradients_of, terms_of
 from stillroom.views.planes import Asked
 
 # As of the preset penn-action: its joints, frames and networks
@@ -180,12 +178,6 @@ def _steps(
             corruption=corruption,
         )
         layer = "pooled" if loss.features else None
-        way = (
-            partial(Revised, task=str(loss.task), each=revise == "each")
-            if revise in ("sum", "each")
-            else Summed
-        )
-
         taken: list[float] = []
 
         def run(repeat: int) -> None:
@@ -199,7 +191,7 @@ def _steps(
                 "",
                 lambda record: None,
                 take=[layer] if layer else [],
-                gradients=way,  # type: ignore[arg-type]
+                gradients=gradients_of(loss),
             )
             if repeat >= 0:
                 taken.append(record["seconds"] / source.steps)

@@ -78,8 +78,8 @@ def evaluation_logits(
         batch_size: samples a forward pass.
         amp: `none` or `bf16`.
         ranks: the processes that share the work, each row by one of them; None: this one alone.
-        reader: of these samples; None: one of its own.
         corruption: what makes each view worse, in `draws` ways that are the same for every model; None: none.
+        reader: of these samples; None: one of its own.
 
     Returns:
         float32 [N, C]; under a corruption [D, N, C], D its draws.

@@ -5,7 +5,8 @@ subclass of `Modality`. Nothing outside that folder knows what its samples, view
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
@@ -390,6 +391,15 @@ class Architecture:
     spec: Spec
 
 
+@contextmanager
+def _at_level(what: str) -> Iterator[None]:
+    """Says of which level a fault is."""
+    try:
+        yield
+    except ParamsError as error:
+        raise ParamsError(f"{what}: {error.what}", error.why, error.fix) from None
+
+
 class Modality(ABC):
     """A kind of data: its samples, views, inputs, models and pictures."""
 
@@ -517,6 +527,26 @@ class Modality(ABC):
             ParamsError: there is no such corruption, or it does not take these numbers; names the nearest.
         """
         return named.corruption(f"stillroom.modalities.{self.NAME}", config, source)
+
+    def levels(
+        self, config: dict[str, Any], levels: Mapping[str, Sequence[float]], source: str = "params"
+    ) -> list[Corruption]:
+        """A corruption at each of the levels that `report.levels` names, one draw each; none without one.
+
+        Raises:
+            ParamsError: a level is none of it; names `report.levels`.
+        """
+        made = []
+        for key, values in levels.items() if config else ():
+            if key in ("name", *Corruption.model_fields):
+                raise ParamsError(
+                    f"{source}: report.levels.{key}: a curve is over how much is lost",
+                    fix="name another key of the corruption",
+                )
+            for value in values:
+                with _at_level(f"{source}: report.levels.{key} = {value}"):
+                    made.append(self.corruption(config | {key: value, "draws": 1}, source))
+        return [one for one in made if one is not None]
 
     def corruption_keys(self) -> list[str]:
         """What any of its corruptions takes."""

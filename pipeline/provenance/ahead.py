@@ -43,21 +43,10 @@ def check_corruption(params: Params, modality: str, seen: Spec) -> None:
     Raises:
         ParamsError: see above.
     """
-    config = params.student.corruption
-    corruption = modalities.get(modality).corruption(config)
-    if corruption is None:
-        return
-    corruption.check(seen)
-    for key, values in params.report.levels.items():
-        for value in values:
-            at = modalities.get(modality).corruption(config | {key: value}, f"report.levels.{key} = {value}")
-            try:
-                if at is not None:
-                    at.check(seen)
-            except ParamsError as error:
-                raise ParamsError(
-                    f"report.levels.{key} = {value}: {error.what}", error.why, error.fix
-                ) from None
+    kind, config = modalities.get(modality), params.student.corruption
+    for one in (kind.corruption(config), *kind.levels(config, params.report.levels)):
+        if one is not None:
+            one.check(seen)
 
 
 def _check_features(arm: str, params: Params) -> None:

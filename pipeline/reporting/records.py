@@ -163,6 +163,9 @@ class Runs:
         teacher_logits: float32 [N, C], likewise the teacher's, or None.
         corrupted: the teacher's scores on what students see, as of `metrics.json`; None: they see what it
             saw, or its weights are not here.
+        levels: accuracy over how much is lost: `key` of the corruption, its `values`, `draws` of each,
+            `teacher` (percent at each value; None: its weights are not here), and `students`, by family and
+            arm the means over seeds. None: no curve is asked for.
     """
 
     teacher: Teacher
@@ -173,6 +176,7 @@ class Runs:
     logits: dict[Entry, np.ndarray] = field(default_factory=dict)
     teacher_logits: np.ndarray | None = None
     corrupted: dict[str, Any] | None = None
+    levels: dict[str, Any] | None = None
 
     @property
     def corruption(self) -> dict[str, Any] | None:

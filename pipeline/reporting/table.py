@@ -68,6 +68,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
         if gains and runs.labels is not None
         else None,
         **({} if runs.corruption is None else {"corruption": runs.corruption}),
+        **({} if runs.levels is None else {"levels": runs.levels}),
         **({} if runs.labelled == 1 else {"labelled": runs.labelled}),
         "words": {"samples": modality.SAMPLES, "inputs": modality.INPUTS},
     }

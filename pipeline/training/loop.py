@@ -23,6 +23,7 @@ from stillroom.progress import Progress
 from stillroom.training.batches import Batch, Batches
 from stillroom.training.checkpoint import Checkpoint
 from stillroom.training.gradients import Gradients, Summed
+from stillroom.training.norm import over_all
 from stillroom.training.optimizer import create_optimizer
 
 # (outputs by name, batch, how far training has come in [0, 1]) -> terms, scalars by name
@@ -96,18 +97,19 @@ def fit(
         on_epoch(record)
     progress.start(what, config.epochs * source.steps, "steps")
     progress.advance(run.cursor.epoch * source.steps + run.cursor.step)
-    while run.cursor.epoch < config.epochs:
-        record = run.epoch(progress)
-        if evaluate is not None:
-            try:
-                with stopping.now():
-                    record |= evaluate(run.kept_model())
-            except BaseException:
-                run.save()  # the epoch's steps are done
-                raise
-        on_epoch(record)
-        run.end_epoch(record)
-        progress.advance(0, f"epoch {run.cursor.epoch}/{config.epochs}, loss {run.mean:.3f}")
+    with over_all(model.net, run.ranks):
+        while run.cursor.epoch < config.epochs:
+            record = run.epoch(progress)
+            if evaluate is not None:
+                try:
+                    with stopping.now():
+                        record |= evaluate(run.kept_model())
+                except BaseException:
+                    run.save()  # the epoch's steps are done
+                    raise
+            on_epoch(record)
+            run.end_epoch(record)
+            progress.advance(0, f"epoch {run.cursor.epoch}/{config.epochs}, loss {run.mean:.3f}")
     progress.finish()
     run.finish()
     return run.records
@@ -129,7 +131,7 @@ class _Run:
         gradients: MakeGradients,
     ) -> None:
         self._model, self._source, self._loss, self._config = model, source, loss, config
-        self._seed, self._ranks, self._checkpoint, self._take = seed, ranks, checkpoint, take
+        self._seed, self.ranks, self._checkpoint, self._take = seed, ranks, checkpoint, take
         self._make_gradients = gradients
         self._device = next(model.net.parameters()).device
         self._optimizer, self._scheduler = create_optimizer(model.net, config, source.steps)
@@ -150,7 +152,7 @@ class _Run:
             steps = self._source.steps
             step = f" (step {self.cursor.step} of {steps})" if self.cursor.step else ""
             progress.note(f"resumed: {self.cursor.epoch} of {self._config.epochs} epochs{step}")
-        self._gradients = self._make_gradients(self._model.net, self._ranks)
+        self._gradients = self._make_gradients(self._model.net, self.ranks)
         net: Any = self._gradients.net
         self._forward = torch.compile(net) if self._config.compile else net
         return self.records
@@ -171,12 +173,12 @@ class _Run:
         while cursor.step < self._source.steps:
             self._step(batches)
             progress.advance(1)
-            stop = self._ranks.any(stopping.asked())
+            stop = self.ranks.any(stopping.asked())
             if stop or (self._due() and cursor.step < self._source.steps):
                 self._note_sums()
                 self.save()
             if stop:
-                self._ranks.wait()  # one that ends would take the others with it, while the first still saves
+                self.ranks.wait()  # one that ends would take the others with it, while the first still saves
                 raise KeyboardInterrupt
         self._note_sums()
         self.mean = cursor.total / cursor.seen
@@ -199,7 +201,7 @@ class _Run:
 
     def _step(self, batches: Iterator[Batch]) -> None:
         """One step of the optimiser, from one batch, which may come in parts."""
-        cursor, config, ranks = self.cursor, self._config, self._ranks
+        cursor, config, ranks = self.cursor, self._config, self.ranks
         update = cursor.epoch * self._source.steps + cursor.step
         done = update / max(1, config.epochs * self._source.steps - 1)
         self._scheduler.step_update(update)
@@ -244,7 +246,7 @@ class _Run:
 
     def save(self) -> None:
         """Keep where the run stands; the first process does."""
-        if self._checkpoint is None or not self._ranks.first:
+        if self._checkpoint is None or not self.ranks.first:
             return
         state = {"place": vars(self.cursor), "records": self.records, "model": self._model.net.state_dict()}
         state |= {"optimizer": self._optimizer.state_dict()}

@@ -18,11 +18,11 @@ from stillroom.cache.read.store import Store
 from stillroom.device import device, environment
 from stillroom.distributed import Ranks
 from stillroom.evaluation.cost import flops, latency, parameters
-from stillroom.evaluation.forward import evaluation_logits
+from stillroom.evaluation.forward import KEPT, evaluation_logits
 from stillroom.evaluation.metrics import accuracy, summarise_draws
 from stillroom.files import write_json
 from stillroom.folds import well_formed
-from stillroom.modalities.base import Corruption, Model
+from stillroom.modalities.base import Corruption, Model, Reader
 from stillroom.modalities.weights import save_weights
 from stillroom.params import Params, StudentTrain
 from stillroom.progress import Progress
@@ -132,13 +132,19 @@ def train_student(
     cost = {"params": parameters(model.net), "flops": flops(model)}
     model.net.to(device(ranks.local))
 
-    def logits_of(model: Model, rows: Samples, shown: Progress, what: str) -> np.ndarray:
-        return evaluation_logits(model, rows, config.batch_size, config.amp, shown, what, ranks, corruption)
+    def logits_of(
+        model: Model, rows: Samples, shown: Progress, what: str, reader: Reader | None = None
+    ) -> np.ndarray:
+        return evaluation_logits(
+            model, rows, config.batch_size, config.amp, shown, what, ranks, corruption, reader
+        )
 
     val, title = job.samples.in_splits("val"), job.title
+    # looked at in several draws each epoch: read once
+    kept = None if corruption is None else modalities.get(val.modality).reader(val, KEPT)
 
     def evaluate(model: Model) -> dict[str, Any]:
-        logits, labels = logits_of(model, val, Progress(), ""), np.array(val.labels())
+        logits, labels = logits_of(model, val, Progress(), "", kept), np.array(val.labels())
         share = np.mean([accuracy(one, labels) for one in logits.reshape(-1, *logits.shape[-2:])])
         return {"val_accuracy": round(float(share), 4)}
 

@@ -93,6 +93,17 @@ def test_apart(finished: Path) -> None:
     assert example(finished, "apart.py", VIT, VIT) == "0.0 (0.0, 0.0) 0.0 (0.0, 0.0)\n"
 
 
+def test_answers_of_several_draws_and_seeds(skeletons: Path) -> None:
+    """A student of a corruption has an answer a draw; its teacher one alone."""
+    ce, kd = (f"artifacts/students/stgcn-{arm}-0" for arm in ("ce", "kd"))
+    scores = [json.loads((skeletons / one / "metrics.json").read_text())["accuracy"] for one in (ce, kd)]
+    gain = float(example(skeletons, "apart.py", ce, kd).split()[0])
+    assert gain == pytest.approx(scores[1] - scores[0], abs=1e-3)
+    both = float(example(skeletons, "apart.py", ce, kd, kd, ce).split()[0])  # as if of two seeds
+    assert both == 0
+    assert "accuracy" in example(skeletons, "together.py", "artifacts/teacher", kd)
+
+
 def test_together(finished: Path) -> None:
     """One teacher alone, softened, is as accurate as it is."""
     one = json.loads((finished / "artifacts/teacher/metrics.json").read_text())

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests import warm
-from tests.conftest import environment, run_in, until
+from tests.conftest import copy_project, environment, run_in, until
 from tests.processes import kill_all
 
 # small batches: many steps to be killed in. drop_path and the average have a state that must go on too
@@ -112,18 +112,27 @@ def test_a_checkpoint_of_an_earlier_version_is_taken_up_by_its_run_alone(project
     assert not earlier.exists()
 
 
-@pytest.mark.parametrize(("arm", "counts"), [("kd", (2, 4)), ("dist", (2,))])
-def test_several_processes_train_as_one(project: Path, arm: str, counts: tuple[int, ...]) -> None:
-    """Same samples in the same order, losses within 1e-5; `dist` looks across the whole batch."""
+@pytest.mark.parametrize(
+    ("family", "arm", "counts"),
+    [("pvt", "kd", (2, 4)), ("pvt", "dist", (2,)), ("stgcn", "kd", (2, 4)), ("stgcn", "skd", (2,))],
+)
+def test_several_processes_train_as_one(
+    request: pytest.FixtureRequest, tmp_path: Path, family: str, arm: str, counts: tuple[int, ...]
+) -> None:
+    """Same samples in the same order, losses within 1e-5; `dist` looks across the whole batch, and so do
+    batch norm (ST-GCN) and the revision of gradients (`skd`).
+    """
+    finished = request.getfixturevalue("skeletons" if family == "stgcn" else "finished")
+    project = copy_project(finished, tmp_path / "project")
     # 7 does not divide: parts of 80 / 12 samples among 4 processes, two parts a step
-    command = ["student", "--family", "pvt", "--arm", arm, "--set", "student.train.batch_size=28"]
+    command = ["student", "--family", family, "--arm", arm, "--set", "student.train.batch_size=28"]
     command += ["--set", "student.train.drop_path=0.0", "--set", "student.train.accumulate=2"]
     command += ["--set", "student.train.opt=sgd"]
     found = {}
     for count in (1, *counts):
         start = ["torchrun", "--no-python", f"--nproc-per-node={count}", "stillroom"]
         run_in(project, *(start if count > 1 else ["stillroom"]), *command)
-        folder = project / f"artifacts/students/pvt-{arm}-0"
+        folder = project / f"artifacts/students/{family}-{arm}-0"
         described = json.loads((folder / "student.json").read_text())
         logits = load_file(folder / "predictions.safetensors")["logits"]
         found[count] = described, logits, json.loads((folder / "metrics.json").read_text())
@@ -135,7 +144,8 @@ def test_several_processes_train_as_one(project: Path, arm: str, counts: tuple[i
         assert described["digests"] == one["digests"]
         losses = zip(one["history"], described["history"], strict=True)
         assert all(abs(left["loss"] - right["loss"]) < 1e-5 for left, right in losses)
-        assert theirs.shape == logits.shape == (40, 40)  # every test sample once
+        assert theirs.shape == logits.shape  # every test sample once
+        assert family != "pvt" or logits.shape == (40, 40)
         assert abs(theirs - logits).max() < 1e-3
 
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from stillroom.modalities.skeletons.models.create import Model
     from stillroom.progress import Progress
 
-RENDERING = ("frames", "persons", "dims", "layout")  # of a spec: what decides what is rendered
-
 
 class Skeletons(Modality):
     """See `Modality`. What takes long to import is imported where it is used."""
@@ -173,15 +171,10 @@ class Skeletons(Modality):
         return "float32", (spec["persons"], spec["frames"], joints, spec["dims"] + 1)
 
     def rendering(self, spec: Spec) -> Spec:
-        shown = {name: spec[name] for name in RENDERING}
-        try:
-            layouts.read(shown["layout"], "layout")
-        except ParamsError as error:
-            raise ValueError(error.what) from None
-        for name, low, high in (("frames", 1, 4096), ("persons", 1, 16), ("dims", 2, 3)):
-            if type(shown[name]) is not int or not low <= shown[name] <= high:
-                raise ValueError(f"{name} {shown[name]!r:.40}")
-        return shown
+        wrong = settings.wrong_in(spec, settings.Rendered)
+        if wrong:
+            raise ValueError(wrong)
+        return {name: spec[name] for name in settings.Rendered.model_fields}
 
     def excerpt(self, rendered: np.ndarray) -> np.ndarray:
         """The first person in some frames, float32 [F, J, D + 1], of 1 kB at most."""

@@ -1,10 +1,12 @@
 """What `params.yaml` may say of skeletons, beside the keys that all kinds of data share."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, ValidationError
 
 from stillroom import params
+from stillroom.errors import ParamsError
+from stillroom.modalities.skeletons import layouts
 from stillroom.params import FAMILY, Plain, name_like
 
 FAMILIES = ("stgcn", "shiftgcn", "ctrgcn", "spacetime")
@@ -17,6 +19,42 @@ Stream = Literal["joint", "bone", "motion", "bone_motion"]
 # What stands for the coordinates of a joint that is not there: those of its nearest joint along the bones, or
 # the middle of the body
 Fill = Literal["neighbour", "centre"]
+
+
+class Rendered(params.Section):
+    """What of a spec decides what is rendered; the rest of it is not looked at."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    frames: Frames
+    persons: Persons
+    dims: Annotated[int, Field(ge=2, le=3)]
+    layout: Any
+
+
+class Shown(Rendered):
+    """A whole spec: also what a network makes of it."""
+
+    stream: Stream
+    score: bool
+    fill: Fill
+
+
+def wrong_in(spec: Any, kind: type[Rendered]) -> str:
+    """What is wrong with a spec that a file holds, as `name = value`; empty: nothing.
+
+    Args:
+        kind: how much of it counts.
+    """
+    try:
+        layouts.read(kind.model_validate(spec).layout, "input.layout")
+    except ValidationError as error:
+        fault = error.errors()[0]
+        value = None if fault["type"] == "missing" else fault["input"]
+        return f"{'.'.join(map(str, ('input', *fault['loc'])))} = {value!r:.80}"
+    except ParamsError as error:
+        return error.what
+    return ""
 
 
 class Data(params.Data):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from torch import nn
 
 from stillroom.errors import ParamsError, WeightsError
@@ -19,7 +19,7 @@ from stillroom.modalities.skeletons.layouts import Layout
 from stillroom.modalities.skeletons.models import ctrgcn, shiftgcn, spacetime, stgcn
 from stillroom.modalities.skeletons.models.blocks import Classifier
 from stillroom.modalities.skeletons.models.input import Input, channels
-from stillroom.modalities.skeletons.settings import FAMILIES, Fill, Frames, Persons, Stream
+from stillroom.modalities.skeletons.settings import FAMILIES, Shown, wrong_in
 from stillroom.modalities.weights import fill_in, read_weights
 from stillroom.params import Section
 from stillroom.validation import validated
@@ -119,20 +119,6 @@ KINDS: dict[str, tuple[type[Section], Callable[..., nn.Module]]] = {
 }
 
 
-class Shown(Section):
-    """What a model sees; the rest of a spec is not looked at."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    frames: Frames
-    persons: Persons
-    dims: Annotated[int, Field(ge=2, le=3)]
-    layout: Any
-    stream: Stream
-    score: bool
-    fill: Fill
-
-
 @dataclass
 class Model(base.Model):
     """A network of one of the families for clips of one joint layout."""
@@ -207,15 +193,7 @@ def check_family(name: str, key: str) -> None:
 
 def check_spec(spec: Any) -> str:
     """What is wrong with a spec that a file holds, as `name = value`; empty: nothing."""
-    try:
-        layouts.read(Shown.model_validate(spec).layout, "input.layout")
-    except ValidationError as error:
-        fault = error.errors()[0]
-        value = None if fault["type"] == "missing" else fault["input"]
-        return f"{'.'.join(map(str, ('input', *fault['loc'])))} = {value!r:.80}"
-    except ParamsError as error:
-        return error.what
-    return ""
+    return wrong_in(spec, Shown)
 
 
 def create(
