@@ -192,7 +192,7 @@ def _entry(row: Any) -> dict[str, Any]:
 
 
 def _contained(path: str) -> str:
-    if Path(path).is_absolute() or ".." in Path(path).parts:
+    if Path(path).is_absolute() or ".." in Path(path).parts or "\0" in path:
         raise ValueError(f"the path {path!r} leaves its folder")
     return path
 

@@ -13,6 +13,7 @@ from stillroom.errors import ParamsError
 from stillroom.params import TAGS, Cache, Features, Section, StudentTrain
 
 Kind = TypeVar("Kind", bound=Section)
+UNION = re.compile(r"str|int|float|dict\[.*\]")  # pydantic names what was tried in the path of a fault
 
 
 def keys(kind: type[Section], prefix: str = "") -> list[str]:
@@ -73,11 +74,15 @@ UNQUOTED = ("int_type", "float_type", "bool_type")
 
 def _explain(kind: type[Section], fault: Any, prefix: tuple[str, ...], known: Callable[[], list[str]]) -> str:
     path = [str(part) for part in fault["loc"] if part not in TAGS]
+    if len(path) > 1 and UNION.fullmatch(path[-1]):
+        path.pop()
     value, sort = fault["input"], fault["type"]
     if sort == "invalid_key" or path[-1:] == ["[key]"]:
         held = [*prefix, *path[: -1 if sort == "invalid_key" else -2]]
         return f"unknown key {_dotted([*held, _shown(value)])}; a key must be text"
     name = _dotted([*prefix, *path])
+    if sort == "missing":
+        return f"{name} is missing"
     if sort == "extra_forbidden":
         return f"unknown key {name}; {_hint(kind, [*prefix, *path], len(prefix), value, known)}"
     message = WORDS.get(sort) or fault["msg"].removeprefix("Value error, ")
@@ -106,6 +111,8 @@ def _hint(
     if not suggestions:
         near = difflib.get_close_matches(path[-1], valid, n=1, cutoff=0.5)
         suggestions = [_dotted([*path[:-1], one]) for one in near]
+    if _dotted(path) in suggestions:  # of another kind of data
+        return f"data.name = NAME says which keys there are; valid here: {', '.join(valid) or 'none'}"
     if suggestions:
         return f"did you mean {' or '.join(suggestions[:3])}?"
     return f"valid keys: {', '.join(valid) or 'none'}"

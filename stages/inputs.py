@@ -46,6 +46,7 @@ def samples_to_read(params: "Params") -> "Samples":
             "`stillroom prepare` was run with other parameters",
             f"run `stillroom prepare`, or set data.name to {samples.dataset}",
         )
+    modalities.get(samples.modality).check_table(params.data, samples)
     return samples
 
 

@@ -457,6 +457,13 @@ class Modality(ABC):
             KeyError, TypeError, ValueError: it is not one that `prepare` writes.
         """
 
+    def check_table(self, data: Data, samples: Samples) -> None:  # noqa: B027  # most have nothing to look at
+        """Refuse a table that these parameters would not give, as far as its rows show it.
+
+        Raises:
+            ParamsError: names what differs.
+        """
+
     @abstractmethod
     def look(self, data: Data, memory: Path) -> dict[str, Any]:
         """What lies at `data.path`, in a digest: the content of `artifacts/source.json`.
@@ -529,9 +536,16 @@ class Modality(ABC):
         return named.corruption(f"stillroom.modalities.{self.NAME}", config, source)
 
     def levels(
-        self, config: dict[str, Any], levels: Mapping[str, Sequence[float]], source: str = "params"
+        self,
+        config: dict[str, Any],
+        levels: Mapping[str, Sequence[float]],
+        source: str = "params",
+        spec: Spec | None = None,
     ) -> list[Corruption]:
         """A corruption at each of the levels that `report.levels` names, one draw each; none without one.
+
+        Args:
+            spec: of the views that it is for; None: it is not looked at.
 
         Raises:
             ParamsError: a level is none of it; names `report.levels`.
@@ -545,8 +559,12 @@ class Modality(ABC):
                 )
             for value in values:
                 with _at_level(f"{source}: report.levels.{key} = {value}"):
-                    made.append(self.corruption(config | {key: value, "draws": 1}, source))
-        return [one for one in made if one is not None]
+                    one = self.corruption(config | {key: value, "draws": 1}, source)
+                    assert one is not None
+                    if spec is not None:
+                        one.check(spec)
+                    made.append(one)
+        return made
 
     def corruption_keys(self) -> list[str]:
         """What any of its corruptions takes."""

@@ -114,6 +114,8 @@ def check(tree: dict[str, Any], source: str) -> Params:
     """
     data = tree.get("data")
     name = data.get("name") if isinstance(data, dict) else None
+    if isinstance(name, str) and name not in data_sets():  # which keys there are depends on it
+        tree = {"data": {"name": name}}
     return validated(sections(*_modality(name)), tree, source, known=keys_and_recipes)
 
 

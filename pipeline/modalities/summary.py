@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from stillroom.modalities.base import DataAccount
 from stillroom.modalities.duplicates import KINDS, Duplicates
 from stillroom.modalities.entries import Account
+from stillroom.progress import Progress
 from stillroom.samples import SPLITS, Samples
 
 FORMAT = "stillroom-data/1"
@@ -25,6 +27,44 @@ class Prepared:
     samples: Samples
     account: Account
     duplicates: Duplicates
+
+
+class Summary(Protocol):
+    """What a modality's own `preparation.summary` holds."""
+
+    def describe(self, prepared: Prepared, table: Path) -> dict[str, Any]:
+        """The content of `report.json`."""
+
+    def of_samples(self, samples: Samples) -> dict[str, Any]:
+        """A report of what the table alone shows."""
+
+    def read(self, folder: Path) -> dict[str, Any] | None:
+        """The `report.json` of a samples table; None where there is none that belongs to it."""
+
+    def lines(self, report: dict[str, Any]) -> Lines:
+        """A short table of a report."""
+
+
+def finish(prepared: Prepared, folder: Path, progress: Progress, own: Summary) -> Samples:
+    """Write the table, then what was come across; say the latter."""
+    prepared.samples.save(folder)
+    report = own.describe(prepared, folder / "samples.json")
+    write(report, folder)
+    for name, value in own.lines(report):
+        progress.note(f"{name:<12} {value}")
+    return prepared.samples
+
+
+def accounted(folder: Path, samples: Samples, noun: str, own: Summary) -> DataAccount:
+    """What the table in a folder holds; see `Modality.account`.
+
+    Args:
+        noun: what its samples are called.
+    """
+    report = own.read(folder) or own.of_samples(samples)
+    groups = [report.get("duplicates", {}).get(kind, {"groups": []}) for kind in ("splits", "classes")]
+    equal = [keys for entry in groups for keys in entry["groups"]]
+    return DataAccount(noun, own.lines(report), equal, report.get("leaks", 0))
 
 
 def describe(prepared: Prepared, table: Path, own: dict[str, Any]) -> dict[str, Any]:

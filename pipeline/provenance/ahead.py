@@ -44,9 +44,10 @@ def check_corruption(params: Params, modality: str, seen: Spec) -> None:
         ParamsError: see above.
     """
     kind, config = modalities.get(modality), params.student.corruption
-    for one in (kind.corruption(config), *kind.levels(config, params.report.levels)):
-        if one is not None:
-            one.check(seen)
+    corruption = kind.corruption(config)
+    if corruption is not None:
+        corruption.check(seen)
+    kind.levels(config, params.report.levels, spec=seen)
 
 
 def _check_features(arm: str, params: Params) -> None:

@@ -90,6 +90,25 @@ def of_outputs(
     return outputs
 
 
+def refuse_other_modality(described: dict[str, Any], folder: Path, modality: str) -> None:
+    """Refuse a teacher of another kind of data.
+
+    Args:
+        described: the content of its `teacher.json`.
+        folder: where that lies, for the message.
+
+    Raises:
+        CacheError: see above.
+    """
+    kind = described.get("modality", "images")
+    if kind != modality:
+        raise CacheError(
+            f"{folder} holds a teacher of {kind}, and the samples are {modality}",
+            "cache.teachers names it",
+            f"name a teacher of {modality}, or run `stillroom prepare` for {kind}",
+        )
+
+
 def read_teacher(file: Path) -> dict[str, Any]:
     """The content of `teacher.json`.
 

@@ -27,6 +27,7 @@ from stillroom.provenance.identity import (
     of_outputs,
     other_teacher,
     read_teacher,
+    refuse_other_modality,
     shares,
 )
 from stillroom.provenance.probes import check_probes, make_probes
@@ -119,6 +120,8 @@ def ask(
         CacheError: `folder` holds something else.
         ParamsError: parameters, samples and teachers do not belong together.
     """
+    for name, one in params.cache.folders.items():
+        refuse_other_modality(described[name], Path(one), samples.modality)
     refuse_other_content(folder)
     modality = modalities.get(samples.modality)
     modality.check_asked(params.views, [one["input"] for one in described.values()])

@@ -238,6 +238,51 @@ def test_what_is_wrong_is_named(own: Path) -> None:
     assert "joints" in said and "13" in said
 
 
+def test_a_table_that_the_parameters_would_not_give_is_refused(own: Path) -> None:
+    file = own / "artifacts/data/samples.json"
+    table = json.loads(file.read_text())
+
+    def refused(code: int, *settings: str, **changed: Any) -> str:
+        rows = [dict(one) for one in table["samples"]]
+        rows[0] |= changed
+        file.write_text(json.dumps(table | {"samples": rows}))
+        options = [part for one in settings for part in ("--set", one)]
+        kd = ("student", "--family", "stgcn", "--arm", "kd", *options)
+        return run_in(own, "stillroom", *kd, code=code).stderr
+
+    assert "is damaged" in refused(1, path="clips/\0.npy")
+    assert "is damaged" in refused(1, layout="coco17")  # which has other joints than the row says
+    other = {"layout": "coco17", "joints": 17}
+    assert "17 joints of coco17 in 2 dimensions, and the parameters say 13 joints of penn13" in refused(
+        2, **other
+    )
+
+
+def test_a_teacher_of_other_data_is_refused(own: Path, finished: Path) -> None:
+    images = f"cache.teachers={{logits: {finished / 'artifacts/teacher'}}}"
+    for command in (("cache", "--replace"), ("plan",)):
+        said = run_in(
+            own, "stillroom", *command, "--set", images, "--set", "student.arms=[ce]", code=1
+        ).stderr
+        assert "holds a teacher of images, and the samples are skeletons" in said
+
+
+def test_hints_say_what_would_work(own: Path) -> None:
+    def refused(*settings: str) -> str:
+        options = [part for one in settings for part in ("--set", one)]
+        return run_in(own, "stillroom", "plan", *options, code=2).stderr
+
+    said = refused("data.name=sketch_skeleton")
+    assert "did you mean sketch_skeletons?" in said and "teacher.size" not in said
+    said = refused("data={name: sketch40}")
+    assert "unknown key teacher.size; data.name = NAME says which keys there are" in said
+    assert "student.corruption.joints is missing" in refused("student.corruption={name: joint_loss}")
+    said = refused("data={name: poses, path: x, layout: 5}")
+    assert "data.layout = 5: " in said and "data.layout.str" not in said
+    said = refused("report.levels={joints: [13]}")
+    assert "report.levels.joints = 13: " in said
+
+
 def test_no_joint_is_shown_that_was_lost(own: Path) -> None:
     """Garbage where joints are lost changes no input of a student: centre and size included."""
     from stillroom import modalities

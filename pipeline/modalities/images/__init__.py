@@ -93,15 +93,10 @@ class Images(Modality):
 
     def prepare(self, data: Data, folder: Path, progress: "Progress") -> Samples:
         from stillroom.modalities.images.preparation import prepare, summary
+        from stillroom.modalities.summary import finish
 
         assert isinstance(data, settings.Data)
-        prepared = prepare(data, folder, progress)
-        prepared.samples.save(folder)
-        report = summary.describe(prepared, folder / "samples.json")
-        summary.write(report, folder)
-        for name, value in summary.lines(report):
-            progress.note(f"{name:<12} {value}")
-        return prepared.samples
+        return finish(prepare(data, folder, progress), folder, progress, summary)
 
     def look(self, data: Data, memory: Path) -> dict[str, Any]:
         from stillroom.modalities import source
@@ -111,11 +106,9 @@ class Images(Modality):
 
     def account(self, folder: Path, samples: Samples) -> DataAccount:
         from stillroom.modalities.images.preparation import summary
+        from stillroom.modalities.summary import accounted
 
-        report = summary.read(folder) or summary.of_samples(samples)
-        groups = [report.get("duplicates", {}).get(kind, {"groups": []}) for kind in ("splits", "classes")]
-        equal = [keys for entry in groups for keys in entry["groups"]]
-        return DataAccount(self.SAMPLES, summary.lines(report), equal, report.get("leaks", 0))
+        return accounted(folder, samples, self.SAMPLES, summary)
 
     def sample(self, entry: dict[str, Any], classes: int) -> Sample:
         return Sample.read(entry, classes)

@@ -85,15 +85,26 @@ class Skeletons(Modality):
 
     def prepare(self, data: Data, folder: Path, progress: "Progress") -> Samples:
         from stillroom.modalities.skeletons.preparation import prepare, summary
+        from stillroom.modalities.summary import finish
 
         assert isinstance(data, settings.Data)
-        prepared = prepare(data, folder, progress)
-        prepared.samples.save(folder)
-        report = summary.describe(prepared, folder / "samples.json")
-        summary.write(report, folder)
-        for name, value in summary.lines(report):
-            progress.note(f"{name:<12} {value}")
-        return prepared.samples
+        return finish(prepare(data, folder, progress), folder, progress, summary)
+
+    def check_table(self, data: Data, samples: Samples) -> None:
+        from stillroom.modalities.skeletons import datasets
+
+        assert isinstance(data, settings.Data)
+        layout, dims = datasets.layout_of(data)
+        asked = (layout.name, len(layout.joints), dims)
+        for row in samples.rows:
+            found = (row.layout, row.joints, row.dims)
+            if found != asked:
+                has, wanted = ("{1} joints of {0} in {2} dimensions".format(*one) for one in (found, asked))
+                raise ParamsError(
+                    f"the clip {row.key} has {has}, and the parameters say {wanted}",
+                    "`stillroom prepare` was run with other parameters",
+                    "run `stillroom prepare`, or set data.layout and data.dims back",
+                )
 
     def look(self, data: Data, memory: Path) -> dict[str, Any]:
         from stillroom.modalities import source
@@ -103,11 +114,9 @@ class Skeletons(Modality):
 
     def account(self, folder: Path, samples: Samples) -> DataAccount:
         from stillroom.modalities.skeletons.preparation import summary
+        from stillroom.modalities.summary import accounted
 
-        report = summary.read(folder) or summary.of_samples(samples)
-        groups = [report.get("duplicates", {}).get(kind, {"groups": []}) for kind in ("splits", "classes")]
-        equal = [keys for entry in groups for keys in entry["groups"]]
-        return DataAccount(self.SAMPLES, summary.lines(report), equal, report.get("leaks", 0))
+        return accounted(folder, samples, self.SAMPLES, summary)
 
     def sample(self, entry: dict[str, Any], classes: int) -> Sample:
         return Sample.read(entry, classes)

@@ -80,10 +80,15 @@ def size_of(size: Any) -> tuple[int, int]:
     """
     if size is None:
         return 0, 0
-    sides = [int(side) for side in size] if isinstance(size, list | tuple | np.ndarray) else []
-    if len(sides) != 2 or not all(0 <= side < 2**24 for side in sides):
+    sides = list(size) if isinstance(size, list | tuple | np.ndarray) else []
+    if len(sides) != 2 or not all(_is_side(side) for side in sides):
         raise ValueError(f"the size is {size!r:.80}, expected width and height in pixels")
-    return sides[0], sides[1]
+    return int(sides[0]), int(sides[1])
+
+
+def _is_side(side: Any) -> bool:
+    number = isinstance(side, int | float | np.number) and not isinstance(side, bool)
+    return number and bool(0 <= side < 2**24)
 
 
 def _numbers(lists: Any, what: str) -> np.ndarray:

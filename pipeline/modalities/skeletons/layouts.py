@@ -108,9 +108,9 @@ def read(described: Any, key: str = "data.layout") -> Layout:
         )
 
     bones, pairs, links = numbers("bones"), numbers("left_right"), numbers("links")
-    centre = described.get("centre") or [joints[0]]
+    centre = described.get("centre", joints[0])
     centre = [centre] if isinstance(centre, str) else centre
-    if not isinstance(centre, list | tuple):
+    if not isinstance(centre, list | tuple) or not centre:
         raise ParamsError(f"{key}.centre must be a joint, or a list of joints")
     _check_tree(bones, joints, f"{key}.bones")
     sides = [one for pair in pairs for one in pair]
@@ -121,7 +121,12 @@ def read(described: Any, key: str = "data.layout") -> Layout:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,40}", name):
         raise ParamsError(f"{key}.name = {name!r:.80} is no name")
     middle = tuple(_number(one, joints, f"{key}.centre") for one in centre)
-    return Layout(name, joints, bones, pairs, middle, links)
+    made = Layout(name, joints, bones, pairs, middle, links)
+    if LAYOUTS.get(name, made) != made:
+        raise ParamsError(
+            f"{key}.name = {name!r} is the name of another layout", fix="take a name of its own"
+        )
+    return made
 
 
 def _names(joints: Any, key: str) -> tuple[str, ...]:

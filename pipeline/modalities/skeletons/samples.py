@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stillroom import samples
-from stillroom.modalities.skeletons.layouts import MOST_JOINTS
+from stillroom.modalities.skeletons.layouts import LAYOUTS, MOST_JOINTS
 
 MOST = 2**24  # frames, persons, pixels: what no clip has
 
@@ -57,6 +57,7 @@ class Sample(samples.Sample):
             all(type(side) is int and 0 <= side < MOST for side in (width, height)),
             counts["joints"] <= MOST_JOINTS and counts["dims"] in (2, 3),
             isinstance(entry["layout"], str),
+            entry["layout"] not in LAYOUTS or len(LAYOUTS[entry["layout"]].joints) == counts["joints"],
         )
         if not all(sound):
             raise samples.unsound(entry["key"])

@@ -5,11 +5,10 @@ subclass of `settings.Data`; `TAKES` names those of the shared keys `SOME` that 
 """
 
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stillroom import registry
-from stillroom.errors import ParamsError, StillroomError
+from stillroom.modalities import data_sets
 from stillroom.modalities.images import settings
 from stillroom.progress import Progress
 from stillroom.samples import Samples
@@ -28,14 +27,7 @@ def names() -> list[str]:
 
 def section(name: str) -> type[settings.Data]:
     """What `params.yaml` may say of a data set, which must be there."""
-    module = _module(name)
-    data_section: Any = getattr(module, "Data", settings.Data)
-    if not (isinstance(data_section, type) and issubclass(data_section, settings.Data)):
-        raise StillroomError(
-            f"{module.__file__}: Data is no subclass of stillroom.modalities.images.settings.Data",
-            fix="make it one: its fields are the keys of `data`",
-        )
-    return data_section
+    return data_sets.section(__name__, name, settings.Data)
 
 
 def load(data: settings.Data, folder: Path, progress: Progress, account: "Account") -> Samples:
@@ -52,26 +44,14 @@ def load(data: settings.Data, folder: Path, progress: Progress, account: "Accoun
         DataError: the images, splits or annotations are missing, unreadable or not what they should be.
         StillroomError: the file of the data set holds none.
     """
-    module = _module(data.name)
-    for name in SOME:
-        if getattr(data, name) and name not in getattr(module, "TAKES", ()):
-            raise ParamsError(
-                f"data.{name} = {getattr(data, name)!r}, but data.name = {data.name!r} takes no such key",
-                fix=f"remove data.{name}, or set data.name to folder",
-            )
-    read: Any = getattr(module, "load", None)
-    if not registry.takes(read, data, folder, progress, account):
-        raise StillroomError(
-            f"{module.__file__} holds no data set", fix="define load(data, folder, progress, account) in it"
-        )
-    samples = read(data, folder, progress, account)
-    if not isinstance(samples, Samples):
-        raise StillroomError(
-            f"{module.__file__}: load returned {type(samples).__name__}",
-            fix="return stillroom.samples.Samples",
-        )
-    return samples
-
-
-def _module(name: str) -> ModuleType:
-    return registry.load(__name__, name)
+    return data_sets.load(
+        __name__,
+        data,
+        SOME,
+        "load(data, folder, progress, account)",
+        Samples,
+        data,
+        folder,
+        progress,
+        account,
+    )

@@ -9,8 +9,6 @@ from stillroom.modalities.images.preparation.scan import Account
 from stillroom.modalities.summary import Prepared, account_lines, by_split, split_lines
 from stillroom.samples import Samples
 
-write = summary.write
-
 
 def describe(prepared: Prepared, table: Path) -> dict[str, Any]:
     """The content of `report.json`.

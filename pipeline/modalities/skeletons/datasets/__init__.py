@@ -5,11 +5,11 @@ A new file is a new value of `data.name`. Parameters of its own are the fields o
 subclass of `settings.Data`; `TAKES` names those of the shared keys `SOME` that it looks at.
 """
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from stillroom import registry
-from stillroom.errors import ParamsError, StillroomError
+from stillroom.errors import StillroomError
+from stillroom.modalities import data_sets
 from stillroom.modalities.skeletons import settings
 from stillroom.modalities.skeletons.layouts import Layout
 from stillroom.progress import Progress
@@ -28,14 +28,7 @@ def names() -> list[str]:
 
 def section(name: str) -> type[settings.Data]:
     """What `params.yaml` may say of a data set, which must be there."""
-    module = _module(name)
-    data_section: Any = getattr(module, "Data", settings.Data)
-    if not (isinstance(data_section, type) and issubclass(data_section, settings.Data)):
-        raise StillroomError(
-            f"{module.__file__}: Data is no subclass of stillroom.modalities.skeletons.settings.Data",
-            fix="make it one: its fields are the keys of `data`",
-        )
-    return data_section
+    return data_sets.section(__name__, name, settings.Data)
 
 
 def layout_of(data: settings.Data) -> tuple[Layout, int]:
@@ -45,7 +38,7 @@ def layout_of(data: settings.Data) -> tuple[Layout, int]:
         ParamsError: they do not say.
         StillroomError: the file of the data set does not.
     """
-    module = _module(data.name)
+    module = registry.load(__name__, data.name)
     decide: Any = getattr(module, "layout_of", None)
     try:
         layout, dims = decide(data) if decide is not None else (module.LAYOUT, module.DIMS)
@@ -73,26 +66,6 @@ def load(data: settings.Data, progress: Progress, account: "Account") -> "Clips"
     """
     from stillroom.modalities.skeletons.preparation.clips import Clips
 
-    module = _module(data.name)
-    for name in SOME:
-        if getattr(data, name) and name not in getattr(module, "TAKES", ()):
-            raise ParamsError(
-                f"data.{name} = {getattr(data, name)!r}, but data.name = {data.name!r} takes no such key",
-                fix=f"remove data.{name}",
-            )
-    read: Any = getattr(module, "load", None)
-    if not registry.takes(read, data, progress, account):
-        raise StillroomError(
-            f"{module.__file__} holds no data set", fix="define load(data, progress, account) in it"
-        )
-    clips = read(data, progress, account)
-    if not isinstance(clips, Clips):
-        raise StillroomError(
-            f"{module.__file__}: load returned {type(clips).__name__}",
-            fix="return stillroom.modalities.skeletons.preparation.clips.Clips",
-        )
-    return clips
-
-
-def _module(name: str) -> ModuleType:
-    return registry.load(__name__, name)
+    return data_sets.load(
+        __name__, data, SOME, "load(data, progress, account)", Clips, data, progress, account
+    )

@@ -19,6 +19,7 @@ from stillroom.progress import Progress
 
 FOLDER = "clips"
 MANY = 10_000  # files beyond which a folder is divided
+MOST_LETTERS = 1000  # of a key, or of a class
 LONGEST = 150  # characters that a file's name may have, without its suffix
 
 
@@ -114,6 +115,14 @@ def check(clips: Clips) -> None:
     """
     if not clips.entries:
         raise DataError(f"{clips.root} has no clip", fix="set data.path to where the data set lies")
+    for what, names in (("keys", [entry.key for entry in clips.entries]), ("classes", list(clips.classes))):
+        odd = [f"{name!a:.200}" for name in names if not _is_name(name)]
+        if odd:
+            raise DataError(
+                f"{clips.root} has {what} that are empty, too long, or hold control characters or line "
+                "separators:\n" + listing(odd),
+                fix=f"rename them; they may have {MOST_LETTERS:,} letters",
+            )
     require_two_classes(clips.classes, clips.root, "clip")
     require_distinct(clips.entries)
     require_every_class(
@@ -123,13 +132,10 @@ def check(clips: Clips) -> None:
         "clip",
         clips.splits,
     )
-    odd = [ascii(entry.key) for entry in clips.entries if not entry.key or not entry.key.isprintable()]
-    if odd:
-        raise DataError(
-            f"{clips.root} has keys that are empty, or hold control characters or line separators:\n"
-            + listing(odd),
-            fix="rename them",
-        )
+
+
+def _is_name(text: str) -> bool:
+    return text.isprintable() and 0 < len(text) <= MOST_LETTERS
 
 
 def write(clips: Clips, folder: Path, progress: Progress, account: Account) -> tuple[Sample, ...]:

@@ -8,6 +8,7 @@ numbers or text from bytes. Anything else is refused by its name, before it is l
 import math
 import pickle
 import re
+import struct
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,8 @@ ALLOWED: dict[tuple[str, str], Any] = {
 
 # The one in Python: that in C makes room for whatever number a damaged file names
 class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+    size = 0  # of the file
+
     def find_class(self, module: str, name: str) -> Any:
         try:
             return ALLOWED[module, name]
@@ -100,6 +103,17 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
             raise pickle.UnpicklingError(
                 f"it wants to run {module}.{name}".replace("\n", " ")[:200]
             ) from None
+
+
+def _bytearray8(unpickler: Any) -> None:
+    """Bytes that a file has: the base's makes room for the number that it names first."""
+    (length,) = struct.unpack("<Q", unpickler.read(8))
+    if length > unpickler.size:
+        raise EOFError("the file ends within an array of bytes")
+    unpickler.append(bytearray(unpickler.read(length)))
+
+
+_Unpickler.dispatch = {**_Unpickler.dispatch, pickle.BYTEARRAY8[0]: _bytearray8}
 
 
 def load(file: Path) -> Any:
@@ -117,7 +131,9 @@ def load(file: Path) -> Any:
                 "write its clips as files of their own, or into .npz or .parquet, on a larger one",
             )
         with file.open("rb") as stream:
-            return _plain(_Unpickler(stream, encoding="latin1").load(), 16)
+            unpickler = _Unpickler(stream, encoding="latin1")
+            unpickler.size = size
+            return _plain(unpickler.load(), 16)
     except OSError as error:
         raise DataError(f"{file} cannot be read", error.strerror or str(error)) from None
     except DataError:
@@ -136,16 +152,27 @@ def load(file: Path) -> Any:
         ) from None
 
 
-def _plain(value: Any, depth: int) -> Any:
-    """A value with arrays in the places of what stood for them."""
+def _plain(value: Any, depth: int, made: dict[int, Any] | None = None) -> Any:
+    """A value with arrays in the places of what stood for them.
+
+    Args:
+        made: by the id of what was there: a list that is in many places is made once.
+    """
     if depth < 0:
         raise pickle.UnpicklingError("it holds lists in lists without end")
+    made = {} if made is None else made
+    if id(value) in made:
+        return made[id(value)]
     if isinstance(value, _Array):
         if value.array is None:
             raise pickle.UnpicklingError("it holds an array without content")
         return value.array
     if isinstance(value, dict):
-        return {_plain(key, depth - 1): _plain(one, depth - 1) for key, one in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(one, depth - 1) for one in value]
-    return value
+        pairs = value.items()
+        found: Any = {_plain(key, depth - 1, made): _plain(one, depth - 1, made) for key, one in pairs}
+    elif isinstance(value, list | tuple | set | frozenset):
+        found = [_plain(one, depth - 1, made) for one in value]
+    else:
+        return value
+    made[id(value)] = found  # which lives as long as the whole does
+    return found

@@ -131,7 +131,8 @@ def _npz(file: Path, layout: Layout, dims: int) -> PoseFile:
         "size": small("size", "size_wh")
     }
     for name, column in columns.items():
-        if column is not None and len(np.atleast_1d(column)) != len(keys):
+        shape = (len(keys), 2) if name == "size" else (len(keys),)
+        if column is not None and column.shape != shape:
             raise ValueError(f"`{name}` has the shape {list(column.shape)}, and there are {len(keys):,} keys")
     frames, sizes = columns["frames"], columns["size"]
     if frames is not None and frames.dtype.kind not in "iu":
@@ -149,6 +150,8 @@ def _npz(file: Path, layout: Layout, dims: int) -> PoseFile:
         return Content(as_clip(one, layout, dims, score), size_of(None if sizes is None else sizes[number]))
 
     names = small("classes")
+    if names is not None and names.ndim != 1:
+        raise ValueError(f"`classes` has the shape {list(names.shape)}, expected names in a row")
     rows = [
         Row(
             _text(key),

@@ -13,6 +13,7 @@ from stillroom.modalities.skeletons import datasets
 from stillroom.modalities.skeletons.datasets import penn_action
 from stillroom.modalities.skeletons.preparation import summary
 from stillroom.modalities.skeletons.preparation.clips import Account
+from stillroom.modalities.summary import write
 from stillroom.progress import Progress
 from tests.modalities.skeletons.datasets.clips_on_disk import (
     SHARED,
@@ -84,7 +85,7 @@ def test_whole_numbers_are_made_floats_and_scores_tell_the_occluded(whole):
 def test_the_report_says_what_is_missing(whole, tmp_path):
     whole.samples.save(tmp_path)
     report = summary.describe(whole, tmp_path / "samples.json")
-    summary.write(report, tmp_path)
+    write(report, tmp_path)
     assert summary.read(tmp_path) == report
     lines = dict(summary.lines(report))
     assert lines["train"] == "1,258 clips of 15 classes, 40 (jump_rope) to 135 (bowl) a class"

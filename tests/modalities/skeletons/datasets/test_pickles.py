@@ -7,6 +7,7 @@ import os
 import pickle
 import pickletools
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,24 @@ def test_a_pickle_that_holds_itself_is_refused(tmp_path):
     loop.append(loop)
     with pytest.raises(DataError, match="without end"):
         pickles.load(saved(tmp_path, pickle.dumps(loop)))
+
+
+def test_bytes_that_are_not_there_take_no_memory(tmp_path):
+    content = b"\x80\x05\x96" + struct.pack("<Q", 2**60) + b"abc."  # BYTEARRAY8
+    tracemalloc.start()
+    with pytest.raises(DataError, match="ends within an array of bytes"):
+        pickles.load(saved(tmp_path, content))
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+def test_a_list_in_many_places_is_made_once(tmp_path):
+    """A few hundred bytes that would be 10^12 lists, each written out."""
+    tree: list = []
+    for _ in range(12):
+        tree = [tree] * 10
+    found = pickles.load(saved(tmp_path, pickle.dumps({"split": tree})))["split"]
+    assert len(found) == 10 and all(one is found[0] for one in found)
 
 
 CONTENT = pickle.dumps(TREE, 4)
