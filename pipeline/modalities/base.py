@@ -78,6 +78,46 @@ def unpacked(arrays: Mapping[str, np.ndarray], row: int, kinds: Fields) -> dict[
     return values
 
 
+class Part(Protocol):
+    """Some views of a plane without their samples: what a process that holds the table is sent."""
+
+    def requests(self, samples: Samples) -> list[ViewRequest]:
+        """The views, given the table that the plane is of."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Views as they are, with their samples."""
+
+    views: Sequence[ViewRequest]
+
+    def requests(self, samples: Samples) -> list[ViewRequest]:
+        """These."""
+        return list(self.views)
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+
+@dataclass(frozen=True)
+class Worse:
+    """Views that a corruption makes worse, by the draw of a number."""
+
+    part: "Part"
+    corruption: "Corruption"
+    number: int
+
+    def requests(self, samples: Samples) -> list[ViewRequest]:
+        """The views, given the table that the plane is of."""
+        return [self.corruption.request(one, self.number) for one in self.part.requests(samples)]
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+
 class Views(Protocol):
     """One view of each sample of a table."""
 
@@ -87,6 +127,10 @@ class Views(Protocol):
 
     def __getitem__(self, row: int) -> ViewRequest:
         """The view of the sample in a row of the table."""
+
+    def part(self, rows: np.ndarray) -> Part:
+        """Those of some rows, in their order."""
+        return Listed([self[row] for row in rows])
 
     def mixture(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The rows of what is mixed into these, int [B], and its shares of them, float32 [B] in [0, 1)."""

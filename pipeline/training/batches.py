@@ -2,6 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,9 +16,9 @@ from stillroom.cache.read.store import Store
 from stillroom.draw import FIT_VIEWS, permutation, words
 from stillroom.errors import ParamsError
 from stillroom.losses._ensemble import ensemble
-from stillroom.modalities.base import Corruption, Policy, Spec, ViewRequest, Views
+from stillroom.modalities.base import Corruption, Part, Policy, Spec, Views, Worse
 from stillroom.samples import Samples
-from stillroom.views.loader import batches
+from stillroom.views.loader import Renderers
 from stillroom.views.planes import Asked, Drawn, DrawnViews, Online, Plane, Stored
 
 
@@ -58,6 +59,16 @@ def order(seed: int, epoch: int, count: int, batch_size: int) -> list[np.ndarray
     return np.array_split(permutation(seed, "order", epoch, count), -(-count // batch_size))
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """A batch, or one of the parts that it is cut into: see `Batch`."""
+
+    rows: np.ndarray
+    own: slice
+    share: float
+    last: bool
+
+
 class Batches(ABC):
     """An epoch's batches, in order, from any step on.
 
@@ -74,6 +85,7 @@ class Batches(ABC):
         self.modality = modalities.get(samples.modality)
         self._reader = self.modality.reader(samples)
         self._labels = np.array(samples.labels())
+        self._idle: list[Renderers] = []  # whose workers wait for the next epoch
         self.steps = -(-len(samples) // batch_size)
         smallest = min(len(batch) for batch in self.order(0)) // partition.parts
         parts, world = partition.parts, partition.world
@@ -88,7 +100,7 @@ class Batches(ABC):
     def whole(self) -> Self:
         """The same batches, uncut, for this process alone."""
         uncut = copy.copy(self)
-        uncut._partition = Partition()
+        uncut._partition, uncut._idle = Partition(), []
         return uncut
 
     def order(self, epoch: int) -> list[np.ndarray]:
@@ -107,22 +119,38 @@ class Batches(ABC):
             count: how many steps; None: to the epoch's end.
         """
         plane = self._plane(epoch)
-        pieces: list[tuple[np.ndarray, slice, float, bool]] = []
-        for rows in self.order(epoch)[start:][:count]:
-            parts = np.array_split(rows, self._partition.parts)
-            for number, part in enumerate(parts):
-                ends = np.cumsum([0, *map(len, np.array_split(part, self._partition.world))])
-                own = slice(int(ends[self._partition.rank]), int(ends[self._partition.rank + 1]))
-                pieces.append((part, own, len(part) / len(rows), number == len(parts) - 1))
-        jobs = [[self._seen(plane.views[row], epoch) for row in part[own]] for part, own, _, _ in pieces]
-        rendered = batches(self.modality, self._reader, jobs, self._spec)
-        for (part, own, share, last), inputs in zip(pieces, rendered, strict=True):
-            targets = plane.targets(part, own, inputs)
-            yield Batch(inputs, self._labels_of(plane.views, part), targets, own, share, last)
+        asked: deque[_Piece] = deque()
 
-    def _seen(self, request: ViewRequest, epoch: int) -> ViewRequest:
-        """What is rendered of a view: the view itself."""
-        return request
+        def parts() -> Iterator[Part]:
+            """What is rendered, noted as it is asked for: an epoch's batches are never there all at once."""
+            for piece in self._pieces(epoch, start, count):
+                asked.append(piece)
+                yield self._seen(plane.views.part(piece.rows[piece.own]), epoch)
+
+        renderers = self._idle.pop() if self._idle else self._renderers()
+        for inputs in renderers(parts()):
+            piece = asked.popleft()
+            targets = plane.targets(piece.rows, piece.own, inputs)
+            labels = self._labels_of(plane.views, piece.rows)
+            yield Batch(inputs, labels, targets, piece.own, piece.share, piece.last)
+        self._idle.append(renderers)
+
+    def _pieces(self, epoch: int, start: int, count: int | None) -> Iterator["_Piece"]:
+        """The parts that an epoch's batches are cut into, and which rows of each are this process's."""
+        partition = self._partition
+        for rows in self.order(epoch)[start:][:count]:
+            parts = np.array_split(rows, partition.parts)
+            for number, part in enumerate(parts):
+                ends = np.cumsum([0, *map(len, np.array_split(part, partition.world))])
+                own = slice(int(ends[partition.rank]), int(ends[partition.rank + 1]))
+                yield _Piece(part, own, len(part) / len(rows), number == len(parts) - 1)
+
+    def _renderers(self) -> Renderers:
+        return Renderers(self.modality, self._reader, self._samples, self._spec)
+
+    def _seen(self, part: Part, epoch: int) -> Part:
+        """What is rendered of views: the views themselves."""
+        return part
 
     def _labels_of(self, views: Views, rows: np.ndarray) -> torch.Tensor:
         labels = self._labels[rows]
@@ -208,11 +236,11 @@ class CachedBatches(Batches):
             return epoch
         return replayed(epoch, self._store.layout.views, self._view_order, self._seed)
 
-    def _seen(self, request: ViewRequest, epoch: int) -> ViewRequest:
-        """A view as the student sees it."""
+    def _seen(self, part: Part, epoch: int) -> Part:
+        """Views as the student sees them."""
         if self._corruption is None:
-            return request
-        return self._corruption.request(request, self._corruption.number(epoch))
+            return part
+        return Worse(part, self._corruption, self._corruption.number(epoch))
 
     def _plane(self, epoch: int) -> Plane:
         view = self.plane(epoch)

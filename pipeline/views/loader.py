@@ -1,13 +1,18 @@
-"""Lists of views to batches of rendered ones, in worker processes where cores are left."""
+"""Views to batches of rendered ones, in worker processes where cores are left."""
 
 import atexit
+import itertools
 import multiprocessing
 import os
+import queue
 import signal
+import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +21,14 @@ import torch
 from stillroom import stopping
 from stillroom.errors import StillroomError
 from stillroom.machine import worker_count
-from stillroom.modalities.base import Modality, Reader, Spec, ViewRequest
+from stillroom.modalities.base import Listed, Modality, Part, Reader, Spec, ViewRequest
+from stillroom.samples import Samples
+
+_Context = tuple[Modality, Reader, Samples, Spec]
+NO_TABLE = Samples("", (), (), Path())  # for views that have their samples with them
 
 Job = Sequence[ViewRequest]
+AHEAD = 2  # batches that a worker is asked for before they are wanted: one is rendered while one is sent
 
 
 def in_batches(requests: Sequence[ViewRequest], size: int) -> list[Job]:
@@ -34,62 +44,130 @@ def batches(
     workers: int | None = None,
     method: str | None = None,
 ) -> Iterator[torch.Tensor]:
-    """Render each job as one batch, in order; the number of workers changes nothing but the speed.
+    """Render each job as one batch, in order, by workers that end with the last: see `Renderers`.
+
+    Args:
+        jobs: the views of each batch.
+        workers: processes; None: `worker_count()`. They start with the first batch that is asked for.
+    """
+    count = min(worker_count() if workers is None else workers, len(jobs))
+    seen = (sample for job in jobs for request in job for sample in request.samples())
+    renderers = Renderers(modality, reader, NO_TABLE, spec, count, method, seen)
+    try:
+        yield from renderers(map(Listed, jobs))
+    finally:
+        renderers.close()
+
+
+class Renderers:
+    """Renders batch after batch, in processes that live until `close`, where cores are left.
+
+    The number of workers changes nothing but the speed.
 
     Args:
         reader: of the samples. Forked workers share what is read before, spawned ones each read their own.
-        jobs: the views of each batch.
+        samples: the table that parts are of.
         spec: what the model sees.
         workers: processes; None: `worker_count()`. They start with the first batch that is asked for.
         method: how workers start; None: `fork` where the system has it, else `spawn`.
-
-    Yields:
-        [B, ...], as `Modality.rendered` of the spec.
-
-    Raises:
-        StillroomError: what rendering raised, the same as without workers; or a worker could not be started,
-            was killed, or had no memory left.
-    """
-    count = min(worker_count() if workers is None else workers, len(jobs))
-    if count == 0:
-        for job in jobs:
-            yield torch.from_numpy(_rendered(modality, reader, job, spec))
-        return
-    method = method or ("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
-    if method == "fork":
-        reader.preload(sample for job in jobs for request in job for sample in request.samples())
-    started: list[_Worker] = []
-    try:
-        for number in range(count):
-            started.append(_Worker(modality, reader, jobs[number::count], spec, method))
-        dtype, shape = modality.rendered(spec)
-        for number, job in enumerate(jobs):
-            batch = np.empty((len(job), *shape), dtype)
-            started[number % count].receive(batch, count)
-            yield torch.from_numpy(batch)
-    finally:
-        for worker in started:
-            worker.end()
-
-
-class _Worker:
-    """A process that renders jobs one after the other, each ready before it is asked for.
-
-    Batches come through a pipe: shared memory would be faster by some milliseconds a batch, which is nothing
-    beside rendering it, but containers have 64 MB of it.
+        seen: samples that are read before workers are forked; None: those of the table.
     """
 
     def __init__(
-        self, modality: Modality, reader: Reader, jobs: Sequence[Job], spec: Spec, method: str
+        self,
+        modality: Modality,
+        reader: Reader,
+        samples: Samples,
+        spec: Spec,
+        workers: int | None = None,
+        method: str | None = None,
+        seen: Iterable[Any] | None = None,
     ) -> None:
-        self._parent = os.getpid()
-        context: Any = multiprocessing.get_context(method)
+        self._started: list[_Worker] = []
+        self._context = (modality, reader, samples, spec)
+        self._count = worker_count() if workers is None else workers
+        self._method = method or ("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
+        self._seen = samples.rows if seen is None else seen
+
+    def __call__(self, parts: Iterable[Part]) -> Iterator[torch.Tensor]:
+        """
+        Args:
+            parts: the views of each batch; taken one by one, a few batches ahead. One stream at a time.
+
+        Yields:
+            [B, ...], as `Modality.rendered` of the spec.
+
+        Raises:
+            StillroomError: what rendering raised, the same as without workers; or a worker could not be
+                started, was killed, or had no memory left.
+        """
+        if self._count == 0:
+            for part in parts:
+                yield torch.from_numpy(_rendered(self._context, part))
+            return
+        self._start()
+        modality, _, _, spec = self._context
+        dtype, shape = modality.rendered(spec)
+        turns = itertools.cycle(self._started)
+        waiting: deque[tuple[_Worker, int]] = deque()
+
+        def receive() -> torch.Tensor:
+            worker, length = waiting.popleft()
+            batch = np.empty((length, *shape), dtype)
+            worker.receive(batch, self._count)
+            return torch.from_numpy(batch)
+
+        whole = False
         try:
-            self._line, theirs = context.Pipe(duplex=False)
+            for part in parts:
+                if len(waiting) == AHEAD * self._count:
+                    yield receive()
+                worker = next(turns)
+                worker.ask(part, self._count)
+                waiting.append((worker, len(part)))
+            while waiting:
+                yield receive()
+            whole = True
+        finally:
+            if not whole:  # what was asked for and never fetched would be taken for what is asked next
+                self.close()
+
+    def _start(self) -> None:
+        if self._started:
+            return
+        if self._method == "fork":
+            self._context[1].preload(self._seen)
+        try:
+            for _ in range(self._count):
+                self._started.append(_Worker(self._context, self._method))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the workers; the next stream starts others."""
+        for worker in self._started:
+            worker.end()
+        self._started = []
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _Worker:
+    """A process that renders what it is asked for, in order.
+
+    Batches come through a socket: shared memory would be faster by some milliseconds a batch, which is
+    nothing beside rendering it, but containers have 64 MB of it.
+    """
+
+    def __init__(self, context: _Context, method: str) -> None:
+        self._parent = os.getpid()
+        processes: Any = multiprocessing.get_context(method)
+        try:
+            self._line, theirs = processes.Pipe()
             forked = self._line if method == "fork" else None
-            self._process = context.Process(
-                target=_serve, args=(modality, reader, jobs, spec, theirs, forked), daemon=True
-            )
+            self._process = processes.Process(target=_serve, args=(context, theirs, forked), daemon=True)
             with stopping.blocked():  # and so for good in the worker: its parent decides when it ends
                 self._process.start()
                 _running.add(self)
@@ -102,8 +180,15 @@ class _Worker:
                 "limit on processes, open files or memory",
             ) from None
 
+    def ask(self, part: Part, count: int) -> None:
+        """Ask for a batch; there are `count` workers."""
+        try:
+            self._line.send(part)
+        except (BrokenPipeError, ConnectionError):
+            raise self._lost(count) from None
+
     def receive(self, batch: np.ndarray, count: int) -> None:
-        """Put the next job's views into `batch`; there are `count` workers."""
+        """Put the next batch that was asked for into `batch`; there are `count` workers."""
         try:
             problem = self._line.recv()
             if problem is None:
@@ -144,25 +229,33 @@ def _end_all() -> None:
         worker.end()
 
 
-def _serve(
-    modality: Modality,
-    reader: Reader,
-    jobs: Sequence[Job],
-    spec: Spec,
-    line: Connection,
-    forked: Connection | None,
-) -> None:
-    """A worker's life: batches for as long as somebody reads them, or what kept it from making one."""
+def _serve(context: _Context, line: Connection, forked: Connection | None) -> None:
+    """A worker's life: batches for as long as somebody asks for them, or what kept it from making one."""
     if forked is not None:
-        forked.close()  # the reader's end: with it the pipe would outlive a killed parent
+        forked.close()  # the parent's end: with it the line would outlive a killed parent
     torch.set_num_threads(1)
-    with suppress(BrokenPipeError):
+    asked: queue.SimpleQueue[Part | Exception | None] = queue.SimpleQueue()
+
+    def listen() -> None:
+        """What is asked for never waits, or both sides could wait for each other to read."""
         try:
-            for job in jobs:
-                batch = _rendered(modality, reader, job, spec)
+            while True:
+                asked.put(line.recv())
+        except (EOFError, OSError):
+            asked.put(None)
+        except Exception as error:  # views of a class that this process does not find
+            asked.put(error)
+
+    threading.Thread(target=listen, daemon=True).start()
+    with suppress(BrokenPipeError, ConnectionError):
+        try:
+            while (part := asked.get()) is not None:
+                if isinstance(part, Exception):
+                    raise part
+                batch = _rendered(context, part)
                 line.send(None)
                 line.send_bytes(batch.data.cast("B"))
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionError):
             raise
         except Exception as error:
             line.send(_raised_by_parent(error))
@@ -182,5 +275,6 @@ def _raised_by_parent(error: Exception) -> Exception:
     return RuntimeError("a process that renders views failed:\n" + "".join(traceback.format_exception(error)))
 
 
-def _rendered(modality: Modality, reader: Reader, job: Job, spec: Spec) -> np.ndarray:
-    return np.stack([modality.render(reader, request, spec) for request in job])
+def _rendered(context: _Context, part: Part) -> np.ndarray:
+    modality, reader, samples, spec = context
+    return np.stack([modality.render(reader, request, spec) for request in part.requests(samples)])

@@ -71,9 +71,34 @@ class DrawnViews:
         """The view of the sample in a row."""
         return self._policy.request(self._seed, self._samples, self._samples.rows[row], self._view)
 
+    def part(self, rows: np.ndarray) -> "DrawnPart":
+        """Those of some rows, in their order."""
+        return DrawnPart(self._policy, self._seed, self._view, rows)
+
     def mixture(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The rows of what is mixed into these rows, int [B], and its shares of them, float32 [B]."""
         return self._policy.mixture([self[row] for row in rows])
+
+
+@dataclass(frozen=True)
+class DrawnPart:
+    """A view of some samples, drawn by whoever renders it.
+
+    Attributes:
+        rows: of the samples, int [n].
+    """
+
+    policy: Policy
+    seed: int
+    view: int
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def requests(self, samples: Samples) -> list[ViewRequest]:
+        """The views, given the training samples, which partners come from."""
+        return drawn(self.policy, self.seed, samples, [samples.rows[row] for row in self.rows], self.view)
 
 
 class Plane(ABC):

@@ -1,6 +1,6 @@
 """The views of a plane of a cache, checked: no value may be one that no view of its image can have."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -87,13 +87,42 @@ class StoredViews:
 
     def __getitem__(self, number: int) -> ViewRequest:
         """The view of the sample in a row."""
-        rows = self._samples.rows
-        own = unpack(self._arrays, number)
+        return self.part(np.array([number])).requests(self._samples)[0]
+
+    def part(self, rows: np.ndarray) -> "StoredPart":
+        """Those of some rows, in their order."""
+        own = {name: values[rows] for name, values in self._arrays.items()}
+        partners = {}
+        if self.mixes:  # what is mixed into a partner in turn plays no part
+            seen = {name: values for name, values in self._arrays.items() if name not in MIX}
+            partners = {name: values[own["mix_partner"]] for name, values in seen.items()}
+        return StoredPart(rows, own, partners)
+
+
+@dataclass(frozen=True)
+class StoredPart:
+    """Some views of a plane.
+
+    Attributes:
+        rows: of their samples, int [n].
+        own: their parameters by field, [n, ...] each.
+        partners: likewise, of what is mixed into them; empty where nothing is.
+    """
+
+    rows: np.ndarray
+    own: dict[str, np.ndarray]
+    partners: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def requests(self, samples: Samples) -> list[ViewRequest]:
+        """The views, given the table that the plane is of."""
+        return [self._request(samples, place) for place in range(len(self))]
+
+    def _request(self, samples: Samples, place: int) -> ViewRequest:
+        own = unpack(self.own, place)
         partner = None
         if own.mix_share:
-            other = unpack(self._arrays, own.mix_partner)  # what is mixed into it in turn plays no part
-            partner = (
-                rows[own.mix_partner],
-                replace(other, mix_partner=0, mix_share=0, mix_cut=(0, 0, 0, 0)),
-            )
-        return ViewRequest(rows[number], own, partner)
+            partner = (samples.rows[own.mix_partner], unpack(self.partners, place))
+        return ViewRequest(samples.rows[self.rows[place]], own, partner)

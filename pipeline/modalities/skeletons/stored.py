@@ -1,6 +1,7 @@
 """The views of a plane of a cache, checked: no value may be one that no view of a clip can have."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -80,4 +81,30 @@ class StoredViews:
 
     def __getitem__(self, number: int) -> ViewRequest:
         """The view of the sample in a row."""
-        return ViewRequest(self._samples.rows[number], unpack(self._arrays, number))
+        return self.part(np.array([number])).requests(self._samples)[0]
+
+    def part(self, rows: np.ndarray) -> "StoredPart":
+        """Those of some rows, in their order."""
+        return StoredPart(rows, {name: values[rows] for name, values in self._arrays.items()})
+
+
+@dataclass(frozen=True)
+class StoredPart:
+    """Some views of a plane.
+
+    Attributes:
+        rows: of their samples, int [n].
+        arrays: their parameters by field, [n, ...] each.
+    """
+
+    rows: np.ndarray
+    arrays: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def requests(self, samples: Samples) -> list[ViewRequest]:
+        """The views, given the table that the plane is of."""
+        return [
+            ViewRequest(samples.rows[row], unpack(self.arrays, place)) for place, row in enumerate(self.rows)
+        ]

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import multiprocessing
 import pickle
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from stillroom.cache.write.publish import publish
 from stillroom.cache.write.staging import Staging
 from stillroom.distributed import Ranks
 from stillroom.errors import CacheError, ParamsError
+from stillroom.modalities.base import Listed
 from stillroom.modalities.images import MODALITY
 from stillroom.modalities.images.fields import SHARES, View, pack, unpack
 from stillroom.modalities.images.mix import blend, mixed
@@ -35,7 +38,7 @@ from stillroom.provenance import teacher as teachers
 from stillroom.samples import Samples
 from stillroom.teaching.generate import array_specs, divide, generate
 from stillroom.training.batches import CachedBatches, FreshBatches, Partition, mixed_labels
-from stillroom.views.loader import batches
+from stillroom.views.loader import AHEAD, Renderers, batches
 from stillroom.views.planes import drawn
 from tests.conftest import copy_library
 
@@ -554,3 +557,62 @@ def test_names_and_wrong_names() -> None:
     with pytest.raises(ParamsError, match="no such policy") as caught:
         make_recipe({"name": "crops"})
     assert "did you mean crop?" in caught.value.fix
+
+
+class _Counted:
+    """Parts, counted as they are asked for."""
+
+    def __init__(self, parts: list[Listed]) -> None:
+        self.parts, self.taken = parts, 0
+
+    def __iter__(self) -> Iterator[Listed]:
+        for part in self.parts:
+            self.taken += 1
+            yield part
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stream_asks_a_few_batches_ahead(samples: Samples, workers: int) -> None:
+    shots = drawn(make_recipe(POLICIES["both"]), 3, samples, samples.rows, 1)
+    parts = _Counted([Listed([shot]) for shot in shots * 4])
+    renderers = Renderers(MODALITY, Pixels(samples), samples, SPEC, workers)
+    stream = renderers(parts)
+    next(stream)
+    assert parts.taken <= 1 + workers * AHEAD < len(parts.parts)
+    assert len(list(stream)) == len(parts.parts) - 1
+    renderers.close()
+
+
+def test_workers_live_on_and_an_unfinished_stream_leaves_nothing(samples: Samples) -> None:
+    """What was asked for and not fetched is not what the next stream gets."""
+    shots = drawn(make_recipe(POLICIES["both"]), 3, samples, samples.rows, 1)
+    expected = torch.from_numpy(np.stack([MODALITY.render(Pixels(samples), shot, SPEC) for shot in shots]))
+    parts = [Listed([shot]) for shot in shots]
+    renderers = Renderers(MODALITY, Pixels(samples), samples, SPEC, 2)
+
+    def workers() -> set[int | None]:
+        return {child.pid for child in multiprocessing.active_children()}
+
+    before = workers()
+    first = torch.cat(list(renderers(parts)))
+    started = workers() - before
+    again = torch.cat(list(renderers(parts)))
+    assert len(started) == 2 and workers() - before == started
+    assert torch.equal(first, expected) and torch.equal(again, expected)
+    left = renderers(parts)
+    next(left)
+    left.close()
+    assert not workers() & started
+    assert torch.equal(torch.cat(list(renderers(parts))), expected)
+    renderers.close()
+    assert workers() == before
+
+
+def test_workers_live_as_long_as_a_run(samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STILLROOM_WORKERS", "2")
+    source = FreshBatches(samples, make_recipe(POLICIES["both"]), SPEC, 4, 9)
+    seen: list[set[int | None]] = []
+    for epoch in range(3):
+        list(source(epoch))
+        seen.append({child.pid for child in multiprocessing.active_children()})
+    assert len(seen[0]) >= 2 and seen[0] == seen[1] == seen[2]

@@ -51,7 +51,7 @@ class Points:
         """Nothing is kept."""
 
 
-class Stored:
+class Stored(Views):
     """The views of a plane of a cache."""
 
     mixes = False
