@@ -1,7 +1,7 @@
 """A teacher's outputs for rendered views: the same bits on any number of cores and in any process."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -47,36 +47,47 @@ class Forward:
         Returns:
             float32 [sum of B, C], raw `logits`, and [sum of B, ...] of each layer that is taken.
         """
-        parts: list[dict[str, np.ndarray]] = []
+        return _joined(list(self.stream(((self._model, raw) for raw in batches), progress)))
 
-        def keep(outputs: dict[str, np.ndarray]) -> None:
-            parts.append(outputs)
-            progress.advance(len(outputs["logits"]))
+    def stream(
+        self, batches: Iterable[tuple[Model, torch.Tensor]], progress: Progress
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """
+        Args:
+            batches: models like this one, in eval mode on its device, and rendered views for each, [B, ...];
+                taken a few ahead.
 
+        Yields:
+            of each batch, in order: float32 [B, C], raw `logits`, and [B, ...] of each layer that is taken.
+        """
         if not self._cpu:
-            for raw in batches:
-                keep(self._one(raw))
-            return _joined(parts)
+            for model, raw in batches:
+                yield self._counted(self._one(model, raw), progress)
+            return
         threads = torch.get_num_threads()
         waiting: deque[Future[Any]] = deque()
         try:
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 try:
-                    for raw in batches:
-                        waiting.append(pool.submit(self._one, raw))
+                    for model, raw in batches:
+                        waiting.append(pool.submit(self._one, model, raw))
                         if len(waiting) > 2 * threads:  # rendered batches must not pile up
-                            keep(waiting.popleft().result())
+                            yield self._counted(waiting.popleft().result(), progress)
                     while waiting:
-                        keep(waiting.popleft().result())
+                        yield self._counted(waiting.popleft().result(), progress)
                 except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise
         finally:
             torch.set_num_threads(threads)
-        return _joined(parts)
 
-    def _one(self, raw: torch.Tensor) -> dict[str, np.ndarray]:
-        return outputs_of(self._model, raw, self._amp, self._take)
+    def _one(self, model: Model, raw: torch.Tensor) -> dict[str, np.ndarray]:
+        return outputs_of(model, raw, self._amp, self._take)
+
+    @staticmethod
+    def _counted(outputs: dict[str, np.ndarray], progress: Progress) -> dict[str, np.ndarray]:
+        progress.advance(len(outputs["logits"]))
+        return outputs
 
 
 class Asking:

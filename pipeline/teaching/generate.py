@@ -1,8 +1,15 @@
-"""Stage one: a teacher runs once over every view of every training sample, block by block."""
+"""Stage one: a teacher runs once over every view of every training sample."""
 
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from stillroom import modalities
 from stillroom.cache.encodings import UnstorableError, encoding_for
@@ -12,12 +19,15 @@ from stillroom.cache.format.outputs import layers, source_of
 from stillroom.cache.write.staging import Staging
 from stillroom.distributed import Ranks
 from stillroom.errors import CacheError
-from stillroom.modalities.base import Modality, Policy
+from stillroom.modalities.base import Modality, Model, Part, Policy
 from stillroom.progress import Progress
 from stillroom.provenance.teacher import Teacher
 from stillroom.samples import Samples
-from stillroom.teaching.forward import Asking
-from stillroom.views.planes import drawn
+from stillroom.teaching.forward import Forward
+from stillroom.teaching.slabs import Behind, Slabs
+from stillroom.views.loader import Renderers
+from stillroom.views.planes import DrawnPart, drawn
+from stillroom.views.recent import Recent
 
 
 def array_specs(identity: dict[str, Any], modality: Modality) -> dict[str, ArraySpec]:
@@ -54,7 +64,9 @@ def divide(staging: Staging, views: int, ranks: Ranks, progress: Progress) -> li
         if not missing.all():
             progress.note(f"resumed: {len(blocks) - missing.sum()} of {len(blocks)} blocks")
     todo = [block for block, open_ in zip(blocks, ranks.share(missing), strict=True) if open_]
-    return todo[ranks.rank :: ranks.world]
+    todo.sort(key=lambda block: (block.start, block.view))  # one process reads a range of samples
+    ends = np.linspace(0, len(todo), ranks.world + 1).astype(int)
+    return todo[ends[ranks.rank] : ends[ranks.rank + 1]]
 
 
 def generate(
@@ -70,7 +82,10 @@ def generate(
 ) -> None:
     """Compute and commit blocks.
 
-    A block is always cut into the same batches, so that a resumed run computes what an undisturbed one would.
+    Of a range of samples several views are computed at once, so that each sample is read and decoded for all
+    of them: so many as take about a minute, which is what a kill costs at most, or a block if that takes
+    longer. A block is always cut into the same batches, so that a resumed run computes what an undisturbed
+    one would.
 
     Args:
         teacher: on its device; its models are put into eval mode.
@@ -85,25 +100,110 @@ def generate(
     """
     modality = modalities.get(samples.modality)
     outputs = staging.identity["outputs"]
-    asking = Asking(teacher, modality.reader(samples), modality, batch_size, amp, layers(outputs))
+    forwards = [Forward(model, batch_size, amp, layers(outputs)) for model in teacher.models]
+    size = forwards[0].batch_size
+    if recipe.mixes:  # what is mixed in comes from anywhere
+        reader, seen = modality.reader(samples), None
+    else:
+        reader, seen = Recent(modality.reader(samples, budget=0), size), ()
+    renderers = Renderers(modality, reader, samples, teacher.spec, seen=seen)
+    asked: deque[_Ask] = deque()
+    answered: deque[_Ask] = deque()
+    slabs = Slabs(todo, _bytes_of_block(outputs, staging.block_samples))
+
+    def parts() -> Iterator[Part]:
+        for slab in slabs:
+            for ask in _asks(teacher, slab, size, renderers.lanes):
+                asked.append(ask)
+                yield DrawnPart(recipe, seed, ask.block.view, ask.rows)
+
+    def passes() -> Iterator[tuple[Model, torch.Tensor]]:
+        for raw in renderers(parts()):
+            answered.append(asked.popleft())
+            yield answered[-1].model, raw
+
     what = "cache" if "logits" in outputs else f"cache {next(iter(outputs))}"
     progress.start(what, sum(map(_length, todo)), "views")
-    for block in todo:
-        rows = samples.rows[block.start : block.stop]
-        requests = drawn(recipe, seed, samples, rows, block.view)
-        given = asking(requests, np.arange(block.start, block.stop), progress)
-        packed = modality.pack([request.parameters for request in requests], recipe.fields())
-        arrays = {f"{VIEWS}{field}": values for field, values in packed.items()}
-        measured = {}
-        for name, output in outputs.items():
-            encoded, measured[name] = _encode(name, output, given[source_of(output)], samples, block)
-            arrays |= encoded
-        staging.commit(block, arrays, measured)
+    commit = partial(_commit, staging, samples, recipe, seed)
+    open_: dict[Block, _Answers] = {}
+    with closing(renderers), Behind() as behind:
+        for given in forwards[0].stream(passes(), progress):
+            ask = answered.popleft()
+            answers = open_.setdefault(ask.block, _Answers(_length(ask.block)))
+            if answers.keep(ask.rows - ask.block.start, given):
+                behind.do(partial(commit, ask.block, open_.pop(ask.block).values))
+                slabs.done()
     progress.finish()
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """A batch: which model is asked of which rows of the table, in the view of a block."""
+
+    model: Model
+    block: Block
+    rows: np.ndarray
+
+
+def _asks(teacher: Teacher, slab: Sequence[Block], size: int, lanes: int) -> Iterator[_Ask]:
+    """The batches of blocks of one range of samples. So many rows as have a lane are gone through view by
+    view, side by side: the process that renders a lane decodes its rows once.
+    """
+    start = slab[0].start
+    rows = np.arange(start, slab[0].stop)
+    batches = [
+        (model, rows[own[i : i + size]])
+        for model, own in teacher.asked(rows)
+        for i in range(0, len(own), size)
+    ]
+    for first in range(0, len(batches), lanes):
+        for block in slab:
+            for model, some in batches[first : first + lanes]:
+                yield _Ask(model, block, some)
+
+
+class _Answers:
+    """What a teacher says of the rows of a block, as it comes in."""
+
+    def __init__(self, length: int) -> None:
+        self.values: dict[str, np.ndarray] = {}
+        self._length = self._missing = length
+
+    def keep(self, places: np.ndarray, given: dict[str, np.ndarray]) -> bool:
+        """Take a batch's; whether all are there now."""
+        for name, values in given.items():
+            whole = self.values.setdefault(name, np.empty((self._length, *values.shape[1:]), values.dtype))
+            whole[places] = values
+        self._missing -= len(places)
+        return self._missing == 0
+
+
+def _commit(
+    staging: Staging,
+    samples: Samples,
+    recipe: Policy,
+    seed: int,
+    block: Block,
+    given: dict[str, np.ndarray],
+) -> None:
+    modality = modalities.get(samples.modality)
+    requests = drawn(recipe, seed, samples, samples.rows[block.start : block.stop], block.view)
+    packed = modality.pack([request.parameters for request in requests], recipe.fields())
+    arrays = {f"{VIEWS}{field}": values for field, values in packed.items()}
+    measured = {}
+    for name, output in staging.identity["outputs"].items():
+        encoded, measured[name] = _encode(name, output, given[source_of(output)], samples, block)
+        arrays |= encoded
+    staging.commit(block, arrays, measured)
 
 
 def _length(block: Block) -> int:
     return block.stop - block.start
+
+
+def _bytes_of_block(outputs: dict[str, Any], length: int) -> int:
+    """What the teacher's answers to a block take as float32."""
+    return sum(4 * length * math.prod(output["shape"]) for output in outputs.values())
 
 
 def _encode(

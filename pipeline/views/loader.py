@@ -89,6 +89,13 @@ class Renderers:
         self._method = method or ("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
         self._seen = samples.rows if seen is None else seen
 
+    @property
+    def lanes(self) -> int:
+        """How many batches are rendered side by side: a batch and the so-manieth after it are rendered by the
+        same process.
+        """
+        return max(1, self._count)
+
     def __call__(self, parts: Iterable[Part]) -> Iterator[torch.Tensor]:
         """
         Args:
