@@ -19,6 +19,7 @@ from stillroom.cache.format.outputs import layers, source_of
 from stillroom.cache.write.staging import Staging
 from stillroom.distributed import Ranks
 from stillroom.errors import CacheError
+from stillroom.machine import room, worker_count
 from stillroom.modalities.base import Modality, Model, Part, Policy
 from stillroom.progress import Progress
 from stillroom.provenance.teacher import Teacher
@@ -102,10 +103,9 @@ def generate(
     outputs = staging.identity["outputs"]
     forwards = [Forward(model, batch_size, amp, layers(outputs)) for model in teacher.models]
     size = forwards[0].batch_size
-    if recipe.mixes:  # what is mixed in comes from anywhere
-        reader, seen = modality.reader(samples), None
-    else:
-        reader, seen = Recent(modality.reader(samples, budget=0), size), ()
+    reader, seen = modality.reader(samples), None
+    if not recipe.mixes:  # else what is mixed in comes from anywhere, and is read before
+        reader, seen = Recent(modality.reader(samples, budget=room() // max(1, worker_count())), size), ()
     renderers = Renderers(modality, reader, samples, teacher.spec, seen=seen)
     asked: deque[_Ask] = deque()
     answered: deque[_Ask] = deque()

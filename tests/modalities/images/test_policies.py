@@ -7,6 +7,7 @@ import pickle
 import random
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -616,3 +617,23 @@ def test_workers_live_as_long_as_a_run(samples: Samples, monkeypatch: pytest.Mon
         list(source(epoch))
         seen.append({child.pid for child in multiprocessing.active_children()})
     assert len(seen[0]) >= 2 and seen[0] == seen[1] == seen[2]
+
+
+def test_stage_one_decodes_a_sample_once_for_several_views(
+    samples: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where memory keeps nothing: of six views one, to see how long it takes, then four, then one."""
+    reads: Counter[str] = Counter()
+    decoded = Pixels.decoded
+
+    def counted(self: Pixels, content: bytes, row: Sample, file: Path) -> np.ndarray:
+        reads[row.key] += 1
+        return decoded(self, content, row, file)
+
+    monkeypatch.setattr(Pixels, "decoded", counted)
+    monkeypatch.setattr("stillroom.teaching.generate.room", lambda: 0)
+    monkeypatch.setattr("stillroom.teaching.slabs.SECONDS", 1e9)
+    monkeypatch.setenv("STILLROOM_WORKERS", "0")
+    monkeypatch.setattr(sys.modules[__name__], "VIEWS", 6)
+    cached(samples, tmp_path, POLICIES["crop"])
+    assert reads.keys() == {row.key for row in samples.rows} and max(reads.values()) <= 3
