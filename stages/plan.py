@@ -114,7 +114,7 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
         "bytes_at_most": size.bytes,
         "bytes_per_view_at_most": size.bytes_per_view,
         "student_epochs": epochs,
-        **_times(rates, taught, train, views, epochs),
+        **_times(rates, taught, train, params, epochs),
         "notes": notes,
         "environment": environment(modality.environment()),
     }
@@ -237,9 +237,11 @@ def _rate(model: "Model", params: "Params", train: "Samples") -> "Rate":
 
 
 def _times(
-    rates: "dict[str, Rate]", taught: list[str], train: "Samples", views: int, epochs: int
+    rates: "dict[str, Rate]", taught: list[str], train: "Samples", params: "Params", epochs: int
 ) -> dict[str, Any]:
     """What the rates come to; every value None where nothing was measured."""
+    from stillroom import modalities
+
     names = (
         "seconds_per_view",
         "views_per_second",
@@ -251,8 +253,10 @@ def _times(
     )
     if not rates:
         return dict.fromkeys(names)
-    samples = len(train)
-    seconds = sum(rate.seconds(train, views) for rate in rates.values())
+    samples, views = len(train), params.views.count
+    mixes = modalities.get(train.modality).policy(params.views.recipe).mixes
+    block = params.cache.block_samples
+    seconds = sum(rate.seconds(train, views, block, mixes) for rate in rates.values())
     epoch = samples * sum(rates[name].forward for name in taught)
     per_view = {
         "decode": max(rate.decode for rate in rates.values()),

@@ -16,6 +16,7 @@ from stillroom.modalities.base import Modality, Model, Policy
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 from stillroom.teaching.forward import Forward
+from stillroom.teaching.slabs import together
 from stillroom.views.loader import Job, batches, in_batches
 from stillroom.views.planes import drawn
 
@@ -42,12 +43,19 @@ class Rate:
     whole: float
     first: float
 
-    def seconds(self, samples: Samples, views: int) -> float:
+    def seconds(self, samples: Samples, views: int, block_samples: int, mixes: bool) -> float:
         """Of stage one: all views of all samples. Each is decoded for its first view; those that memory
-        is kept for only then (`Pixels`), the others for every view.
+        is kept for only then (`Pixels`), the others for every view, or for every few that are computed at
+        once (`Slabs`).
+
+        Args:
+            block_samples: rows of a block.
+            mixes: whether views are mixed with those of other samples.
         """
         kept = _kept(samples, modalities.get(samples.modality))
-        cold = len(samples) + (views - 1) * (len(samples) - kept)
+        block = self.whole * min(block_samples, len(samples))
+        turns = views if mixes else -(-views // together(block))
+        cold = len(samples) + (turns - 1) * (len(samples) - kept)
         return cold * self.first + (views * len(samples) - cold) * self.whole
 
 

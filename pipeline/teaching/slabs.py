@@ -14,6 +14,11 @@ BYTES = 2**28  # of answers that wait for their block to be whole
 GROWTH = 4
 
 
+def together(seconds: float) -> int:
+    """Views of a range that are computed at once, where a block takes so long."""
+    return max(1, int(min(SECONDS / seconds, 2**31))) if seconds > 0 else 2**31
+
+
 class Slabs:
     """Blocks of one range of samples, several views at a time: as many as take `SECONDS`.
 
@@ -47,8 +52,7 @@ class Slabs:
         if not self._done:
             return views
         each = (self._clock() - self._began) / self._done
-        fitting = int(SECONDS / each) if each > 0 else self._most
-        return max(1, min(fitting, GROWTH * views, self._most))
+        return min(together(each), GROWTH * views, self._most)
 
 
 class Behind:

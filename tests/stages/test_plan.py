@@ -243,9 +243,13 @@ def test_images_beyond_what_memory_keeps_are_decoded_for_every_view(monkeypatch:
     rate = Rate(decode=0.5, render=1, forward=2, whole=3, first=10)
     row = Sample("a", "a.png", "train", 0, None, (10, 10), "")
     small = Samples("some", ("one",), tuple(replace(row, key=f"{index}") for index in range(4)), Path("."))
-    assert rate.seconds(small, 5) == 4 * 10 + 4 * 4 * 3
+    assert rate.seconds(small, 5, 1024, True) == 4 * 10 + 4 * 4 * 3
     large = replace(small, rows=tuple(replace(row, size=(16384, 16384)) for row in small.rows[:3]))  # 768 MiB
-    assert rate.seconds(large, 5) == 3 * 10 + 4 * (2 * 10 + 3)
+    assert rate.seconds(large, 5, 1024, True) == 3 * 10 + 4 * (2 * 10 + 3)
+    # a block of them takes nine seconds: five views are computed in one turn, or of slower ones two at once
+    assert rate.seconds(large, 5, 1024, False) == 3 * 10 + 4 * 3 * 3
+    slow = replace(rate, whole=10)
+    assert slow.seconds(large, 5, 1024, False) == 3 * 10 + 2 * 2 * 10 + (5 * 3 - 3 - 2 * 2) * 10
 
 
 def test_durations_are_said_as_one_speaks_of_them() -> None:
