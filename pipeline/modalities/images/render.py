@@ -1,5 +1,6 @@
 """Pixels + parameters -> the square that a model sees, as uint8; equal parameters give equal bytes."""
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -9,10 +10,6 @@ from stillroom.modalities.images.fields import NEUTRAL, View
 
 # Rec. 601 luma in 1/256, summing to 256
 LUMA = np.array([77, 150, 29], np.int64)
-# `recolour` multiplies pixels by fours, since BLAS is slow at products that are 3 wide, and a part at a time:
-# it stays in the processor's cache, and below 2^18 multiplications OpenBLAS wakes no other threads, which a
-# teacher or a student beside keeps busy.
-TOGETHER, ROWS = 4, 1792
 
 
 def render(image: np.ndarray, view: View, size: int) -> np.ndarray:
@@ -92,11 +89,11 @@ def recolour(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     """Brightness, then contrast about mid-grey 128, then saturation, rounded half up and clipped.
 
     The three are one 3 x 3 matrix and an offset. The matrix is rounded to 1/1024, so each product and sum is
-    a multiple of 1/1024 below 2^13, exact in float32: the result does not depend on the order of summation,
-    on fused multiply-add, or on the BLAS in use.
+    exact, in OpenCV's fixed point of 10 bits as in float32. The offset is 1/4096 more: the former rounds half
+    up with or without it, the latter half to even, and up with it.
 
     Args:
-        pixels: uint8 [..., 3].
+        pixels: uint8 [S, S, 3].
         colour: the factors in 1/128.
     """
     brightness, contrast, saturation = colour
@@ -105,24 +102,10 @@ def recolour(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
         * contrast
         * (256 * saturation * np.eye(3, dtype=np.int64) + (128 - saturation) * LUMA[:, None])
     )
-    matrix = (((exact >> 18) + 1) >> 1).astype(np.float32) / 1024  # 2^29 -> 2^10, rounded half up
-    together = TOGETHER if pixels.size % (3 * TOGETHER) == 0 else 1
-    weights = np.zeros((3 * together, 3 * together), np.float32)
-    for i in range(0, 3 * together, 3):
-        weights[i : i + 3, i : i + 3] = matrix
-    given = pixels.reshape(-1, 3 * together)
-    coloured = np.empty_like(given)
-    before = np.empty((ROWS, 3 * together), np.float32)
-    after = np.empty_like(before)
-    for start in range(0, len(given), ROWS):
-        part = slice(start, start + ROWS)
-        count = len(given[part])
-        before[:count] = given[part]
-        values = np.matmul(before[:count], weights, out=after[:count])
-        values += (128 - contrast) + 0.5  # 0.5: the cast below truncates
-        values.clip(0, 255, values)
-        coloured[part] = values
-    return coloured.reshape(pixels.shape)
+    matrix = np.empty((3, 4), np.float32)
+    matrix[:, :3] = (((exact >> 18) + 1) >> 1).T / 1024  # 2^29 -> 2^10, rounded half up
+    matrix[:, 3] = 128 - contrast + 1 / 4096
+    return cv2.transform(pixels, matrix)
 
 
 def to_input(pixels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from stillroom.draw import permutation, uniforms, words
@@ -173,12 +174,39 @@ def test_neutral_colour_changes_nothing() -> None:
     assert (recolour(pixels, NEUTRAL) == pixels).all()
 
 
-@pytest.mark.parametrize("size", [1, 90, 224])
-def test_colour_is_the_same_in_any_shape(size: int) -> None:
-    """Squares are recoloured in parts, four pixels at a time where they can be."""
-    pixels = picture(size, size, 5)
-    alone = np.concatenate([recolour(row, (150, 100, 170)) for row in pixels.reshape(-1, 1, 3)])
-    assert (recolour(pixels, (150, 100, 170)).reshape(-1, 3) == alone).all()
+def exactly(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """`recolour` in whole numbers."""
+    b, c, s = colour
+    luma = np.array([[77], [150], [29]])
+    matrix = ((b * c * (256 * s * np.eye(3, dtype=np.int64) + (128 - s) * luma) >> 18) + 1) >> 1
+    sums = pixels.astype(np.int64) @ matrix + (128 - c) * 1024
+    return ((sums + 512) >> 10).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 33), (90, 90), (224, 224)])
+def test_colour_is_the_same_in_any_shape(size: tuple[int, int]) -> None:
+    """Squares are recoloured by vector instructions, what is left over of them one by one."""
+    pixels = picture(*size, 5)
+    assert (recolour(pixels, (150, 100, 170)) == exactly(pixels, (150, 100, 170))).all()
+
+
+@pytest.mark.parametrize("saturation", [0, 1, 127, 128, 129, 255])
+def test_colour_is_exact_for_all_factors(saturation: int) -> None:
+    """Every brightness with every contrast, on pixels of which many end between two numbers."""
+    rng = np.random.default_rng(saturation)
+    pixels = rng.integers(0, 256, (3, 13, 3), np.uint8)
+    for brightness in range(256):
+        for contrast in range(brightness % 4, 256, 4):
+            colour = (brightness, contrast, saturation)
+            assert (recolour(pixels, colour) == exactly(pixels, colour)).all(), colour
+
+
+@given(
+    colour=st.tuples(*[st.integers(0, 255)] * 3),
+    pixels=arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))),
+)
+def test_colour_is_exact(colour: tuple[int, int, int], pixels: np.ndarray) -> None:
+    assert (recolour(pixels, colour) == exactly(pixels, colour)).all()
 
 
 SMOOTH = np.asarray(Image.fromarray(picture(12, 16, 6)).resize((200, 150), Image.Resampling.BICUBIC))
