@@ -181,11 +181,11 @@ def _fitting(params: "Params", train: "Samples", rates: "dict[str, Rate]") -> di
 def _describe(folder: Path, params: "Params", train: "Samples") -> dict[str, Any]:
     """What `teacher.json` says, or will say of a teacher as `teacher` describes it."""
     from stillroom import modalities
-    from stillroom.provenance.identity import read_teacher, refuse_other_modality
+    from stillroom.provenance.identity import read_teacher, refuse_other_data
 
     if (folder / "teacher.json").exists():
         described = read_teacher(folder / "teacher.json")
-        refuse_other_modality(described, folder, train.modality)
+        refuse_other_data(described, folder, train)
         return described
     architecture = modalities.get(train.modality).teacher(params)
     return {

@@ -1,5 +1,6 @@
 """`stillroom store show`: a picture of a sample's views and of the teacher's outputs for them."""
 
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ def show(
     from stillroom.cache.read.backends import open_store
     from stillroom.errors import StillroomError
     from stillroom.evaluation.metrics import softmax
+    from stillroom.files import whole_file
     from stillroom.modalities.base import SHEET_CLASSES, SHEET_VIEWS
     from stillroom.provenance.identity import check_against_cache, input_of
 
@@ -65,11 +67,13 @@ def show(
         f"{outputs[output].get('teacher', {}).get('arch', output)}, cache {opened.manifest.id[:16]}, "
         f"{count} of {opened.layout.views} views",
     )
-    target = out or Path(f"{Path(key).name}.png")
+    target = out or Path(f"{key.replace('/', '-')}.png")
+    picture = io.BytesIO()
+    sheet.save(picture, "PNG")
     try:
-        sheet.save(target, "PNG")
+        with whole_file(target, durable=False) as stream:
+            stream.write(picture.getvalue())
     except OSError as error:
-        target.unlink(missing_ok=True)
         raise StillroomError(f"{target} cannot be written", error.strerror or str(error)) from None
     if as_json:
         views = [

@@ -1,5 +1,6 @@
 """What a teacher changes in a loss: some need more classes, or more samples at a time, than there are."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -8,7 +9,8 @@ from stillroom.errors import ParamsError
 from stillroom.losses import Loss
 
 AMPLE = (10, 32)  # classes and samples with which every loss has all of its parts
-NODES = 5  # of made-up features
+Shapes = tuple[tuple[int, ...], tuple[int, ...]]
+MADE_UP = ((4, 5), (4, 5))  # features of a few nodes
 LEAST = 1e-3  # less than this share of what a change does there is rounding
 
 
@@ -57,24 +59,62 @@ def check_effect(name: str, loss: Loss, classes: int, batch: int) -> list[str]:
     ]
 
 
+def check_features(name: str, loss: Loss, own: Sequence[int], other: Sequence[int]) -> list[str]:
+    """Refuse a loss that cannot compare features of these shapes.
+
+    Args:
+        name: the arm.
+        own, other: of a sample, the student's and the teacher's.
+
+    Returns:
+        what to say of weights that have no effect on such features, as that of nodes has none on distances.
+
+    Raises:
+        ParamsError: the loss's own.
+    """
+    shapes = tuple(own), tuple(other)
+    try:
+        _gradient(loss, *AMPLE, shapes=shapes)
+        return [
+            f"note: student.losses.{name}.{key} has no effect on features of the shape {list(other)}"
+            for key, value in loss.settings.items()
+            if isinstance(value, float)
+            and key != "alpha"
+            and _of_setting(loss, key, *AMPLE, shapes) < LEAST * _of_setting(loss, key, *AMPLE)
+        ]
+    except ParamsError:
+        raise
+    except Exception:  # a broken loss of the user: training shows where
+        return []
+
+
 def _of_teacher(loss: Loss, classes: int, batch: int) -> float:
     """How far the gradient moves between a teacher and its opposite."""
     return float((_gradient(loss, classes, batch) - _gradient(loss, classes, batch, -1.0)).abs().max())
 
 
-def _of_setting(loss: Loss, key: str, classes: int, batch: int) -> float:
+def _of_setting(loss: Loss, key: str, classes: int, batch: int, shapes: Shapes = MADE_UP) -> float:
     """How far the gradient moves where a setting is halved."""
     other = replace(loss, settings=loss.settings | {key: loss.settings[key] / 2})
-    return float((_gradient(loss, classes, batch) - _gradient(other, classes, batch)).abs().max())
+    before, after = (_gradient(one, classes, batch, shapes=shapes) for one in (loss, other))
+    return float((before - after).abs().max())
 
 
-def _gradient(loss: Loss, classes: int, batch: int, sign: float = 1.0) -> torch.Tensor:
-    """By all that the loss is given of the student, as one vector."""
+def _gradient(
+    loss: Loss, classes: int, batch: int, sign: float = 1.0, shapes: Shapes = MADE_UP
+) -> torch.Tensor:
+    """By all that the loss is given of the student, as one vector.
+
+    Args:
+        shapes: of the features of a sample, the student's and the teacher's.
+    """
     generator = torch.Generator().manual_seed(0)
     logits, teacher = torch.randn(2, batch, classes, generator=generator, dtype=torch.float64)
     # of a few nodes, if of any: what a network gives is not known here. Distances between nodes do not see a
     # sign, but which are whose
-    own, other = torch.randn(2, batch, 4, NODES, generator=generator, dtype=torch.float64)
+    own, other = (torch.randn(batch, *one, generator=generator, dtype=torch.float64) for one in shapes)
+    if len(shapes[0]) == 1:  # distances
+        own, other = own.abs(), other.abs()
     student = {"logits": logits.requires_grad_(), "features": own.requires_grad_()}
     taught = {"logits": 3 * sign * teacher, "features": sign * (other if sign > 0 else other.roll(1, 2))}
     labels = torch.arange(batch) % classes

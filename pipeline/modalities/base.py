@@ -508,6 +508,14 @@ class Modality(ABC):
             ParamsError: names what differs.
         """
 
+    def check_seen(self, samples: Samples, spec: Spec) -> None:  # noqa: B027  # most have nothing to look at
+        """Refuse the spec of a teacher, or of a cache, that is of other data than a table, as far as the two
+        show it.
+
+        Raises:
+            CacheError: names what differs.
+        """
+
     @abstractmethod
     def look(self, data: Data, memory: Path) -> dict[str, Any]:
         """What lies at `data.path`, in a digest: the content of `artifacts/source.json`.

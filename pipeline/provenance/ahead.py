@@ -1,7 +1,11 @@
 """What a later stage would refuse, reported before an earlier one spends its time."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from stillroom import losses, modalities
 from stillroom.cache import encodings
+from stillroom.cache.format.outputs import source_of
 from stillroom.errors import DataError, ParamsError
 from stillroom.modalities.base import Spec
 from stillroom.params import Cache, Params, Train
@@ -60,6 +64,34 @@ def _check_features(arm: str, params: Params) -> None:
             f"put {wanted}: {{of: logits, take: LAYER}} into cache.teachers and run `stillroom cache`, or "
             f"name others (student.losses.{arm}.features)",
         )
+
+
+def check_taught(
+    params: Params, samples: Samples, seen: Spec, outputs: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Refuse students whose features are not those that their cache will hold.
+
+    Args:
+        seen: what the teacher sees.
+        outputs: of the cache, as its identity has them.
+
+    Raises:
+        ParamsError: a student has no such layer, or its loss cannot compare what the two give.
+    """
+    from stillroom.losses._effect import check_features
+
+    modality = modalities.get(samples.modality)
+    for arm in params.student.arms:
+        loss = losses.load(arm, params.student.losses.of(arm))
+        if loss.features is None:
+            continue
+        output = outputs[loss.features]
+        for family in params.student.families:
+            architecture = modality.student(family, params.student.model, seen)
+            shape = modality.create(architecture, len(samples.classes)).shape_of(
+                source_of(dict(output)), f"the loss {arm}"
+            )
+            check_features(arm, loss, shape, output["shape"])
 
 
 def check_arm(arm: str, params: Params, samples: Samples, family: str) -> list[str]:

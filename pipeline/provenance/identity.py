@@ -90,8 +90,8 @@ def of_outputs(
     return outputs
 
 
-def refuse_other_modality(described: dict[str, Any], folder: Path, modality: str) -> None:
-    """Refuse a teacher of another kind of data.
+def refuse_other_data(described: dict[str, Any], folder: Path, samples: Samples) -> None:
+    """Refuse a teacher of another kind of data, or of other data as far as they show it.
 
     Args:
         described: the content of its `teacher.json`.
@@ -101,12 +101,13 @@ def refuse_other_modality(described: dict[str, Any], folder: Path, modality: str
         CacheError: see above.
     """
     kind = described.get("modality", "images")
-    if kind != modality:
+    if kind != samples.modality:
         raise CacheError(
-            f"{folder} holds a teacher of {kind}, and the samples are {modality}",
+            f"{folder} holds a teacher of {kind}, and the samples are {samples.modality}",
             "cache.teachers names it",
-            f"name a teacher of {modality}, or run `stillroom prepare` for {kind}",
+            f"name a teacher of {samples.modality}, or run `stillroom prepare` for {kind}",
         )
+    modalities.get(kind).check_seen(samples, described["input"])
 
 
 def read_teacher(file: Path) -> dict[str, Any]:
@@ -185,6 +186,8 @@ def check_against_cache(
         CacheError: names each field that differs, with both values and what to do.
     """
     held = manifest.identity["outputs"]
+    for output in held.values():
+        modalities.get(train.modality).check_seen(train, output["input"])
     missing = [name for name in outputs if name not in held]
     if missing:
         raise CacheError(
@@ -209,12 +212,14 @@ def check_against_cache(
         )
     expected = of_data(train, params.views)
     known: dict[str, Any] = {}
+    if features is not None and features in params.cache.features:
+        known[features] = {"take": params.cache.features[features].take}
     asked = modalities.get(train.modality).asked(params.views)
     other_input = not any(asked.items() <= one["input"].items() for one in held.values())
     for name in held:
         folder = params.cache.folder_of(name)
         if folder is not None and (folder / "teacher.json").exists():
-            known[name] = of_teacher(read_teacher(folder / "teacher.json"))
+            known.setdefault(name, {}).update(of_teacher(read_teacher(folder / "teacher.json")))
         if other_input:
             known.setdefault(name, {})["input"] = {**held[name]["input"], **asked}
     identities.check({**expected, "outputs": known}, manifest.identity, fixes(known))

@@ -24,11 +24,15 @@ def refuse_other_teacher(cache: Path, artifacts: Path, manifest: Manifest, teach
 
 
 def refuse_unpaired(cache: Path, manifest: Manifest, students: tuple[Student, ...]) -> None:
-    """Refuse students of another cache, and arms of a family and seed that differ in more than the loss."""
+    """Refuse students of another cache, arms of a family and seed that differ in more than the loss, seeds of
+    an arm that differ in more than the seed, and families that were given other labels or see other views.
+    """
     foreign: list[str] = []
     unpaired: list[str] = []
     redo: list[tuple[str, str, int]] = []
     first: dict[tuple[str, int], Student] = {}
+    families: dict[str, Student] = {}
+    arms: dict[tuple[str, str], Student] = {}
     for student in students:
         name = f"{student.family}-{student.arm}-{student.seed}"
         if not _was_trained_from(student, manifest):
@@ -36,10 +40,15 @@ def refuse_unpaired(cache: Path, manifest: Manifest, students: tuple[Student, ..
             redo.append((student.family, student.arm, student.seed))
         other = first.setdefault((student.family, student.seed), student)
         differences = _differences(other, student)
-        # all are measured on the test split as they see it
-        if other is student and student is not students[0]:
+        if other is student:
+            other = families.setdefault(student.family, student)
+            differences = _settings(other, student)
+        if not differences:  # over arms, the loss is another; over seeds it is not
+            other = arms.setdefault((student.family, student.arm), student)
+            differences = _apart(other, student, "loss")
+        if not differences:  # all are measured on the test split as they see it
             other = students[0]
-            differences = _apart(other, student, "corruption")
+            differences = _apart(other, student, "corruption", "train.labelled")
         if differences:
             pair = f"{other.family}-{other.arm}-{other.seed} and {name}"
             unpaired += [f"{pair}: {field} is {left} and {right}" for field, left, right in differences]
@@ -79,8 +88,15 @@ def _differences(left: Student, right: Student) -> list[tuple[str, str, str]]:
     pairs: list[tuple[str, Any, Any]] = [("cache", data, other_data)]
     for name in left.digests | right.digests:
         pairs.append((f"digests.{name}", left.digests.get(name), right.digests.get(name)))
-    for name in ("arch", "overrides", "params"):
-        pairs.append((name, getattr(left, name), getattr(right, name)))
+    found = [(field, str(one), str(two)) for field, one, two in pairs if one != two]
+    return found + _settings(left, right)
+
+
+def _settings(left: Student, right: Student) -> list[tuple[str, str, str]]:
+    """What differs between two models, and between how they were trained, but for the loss."""
+    pairs = [
+        (name, getattr(left, name), getattr(right, name)) for name in ("arch", "overrides", "params", "input")
+    ]
     found = [(field, str(one), str(two)) for field, one, two in pairs if one != two]
     return found + _apart(left, right, "model", "train", "corruption")
 
@@ -89,10 +105,18 @@ def _apart(left: Student, right: Student, *sections: str) -> list[tuple[str, str
     """What differs between their settings: (field, value, value)."""
     pairs: list[tuple[str, Any, Any]] = []
     for section in sections:
-        one, two = (_flat(side.config.get(section, {}), section) for side in (left, right))
+        one, two = (_flat(_under(side.config, section), section) for side in (left, right))
         for key in sorted(one.keys() | two.keys()):
             pairs.append((f"config.{key}", one.get(key, "not set"), two.get(key, "not set")))
     return [(field, str(one), str(two)) for field, one, two in pairs if one != two]
+
+
+def _under(config: dict[str, Any], keys: str) -> Any:
+    """What a dotted key holds; empty: nothing."""
+    tree: Any = config
+    for key in keys.split("."):
+        tree = tree.get(key, {}) if isinstance(tree, dict) else {}
+    return tree
 
 
 def _flat(tree: Any, prefix: str) -> dict[str, Any]:

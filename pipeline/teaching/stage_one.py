@@ -19,7 +19,7 @@ from stillroom.errors import CacheError, fetch_again
 from stillroom.evaluation.metrics import accuracy
 from stillroom.params import Params
 from stillroom.progress import Progress
-from stillroom.provenance.ahead import check_students
+from stillroom.provenance.ahead import check_students, check_taught
 from stillroom.provenance.identity import (
     check_growth,
     input_seen,
@@ -27,7 +27,7 @@ from stillroom.provenance.identity import (
     of_outputs,
     other_teacher,
     read_teacher,
-    refuse_other_modality,
+    refuse_other_data,
     shares,
 )
 from stillroom.provenance.probes import check_probes, make_probes
@@ -121,7 +121,7 @@ def ask(
         ParamsError: parameters, samples and teachers do not belong together.
     """
     for name, one in params.cache.folders.items():
-        refuse_other_modality(described[name], Path(one), samples.modality)
+        refuse_other_data(described[name], Path(one), samples)
     refuse_other_content(folder)
     modality = modalities.get(samples.modality)
     modality.check_asked(params.views, [one["input"] for one in described.values()])
@@ -132,6 +132,7 @@ def ask(
             request.notes += other_teacher(described[name], params.teacher)
     request.train = with_folds(request.train, described, modality.policy(params.views.recipe))
     outputs = of_outputs(described, params.cache, lambda name: request.teacher(name).models[0])
+    check_taught(params, samples, input_seen(described), outputs)
     request.identity = {**of_data(request.train, params.views), "outputs": outputs}
     request.earlier = _earlier(request, folder, replace)
     keys = [row.key for row in request.train.rows]

@@ -6,10 +6,10 @@ torch's own (`SyncBatchNorm`) is for GPUs alone.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.distributed.nn.functional import all_reduce
+from torch import Tensor, distributed
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from stillroom.distributed import Ranks
@@ -55,4 +55,21 @@ def _forward(norm: _BatchNorm, x: Tensor) -> Tensor:
 
 def _sum(values: Tensor) -> Tensor:
     """Over all processes, with its gradient."""
-    return all_reduce(values)  # type: ignore[no-untyped-call,no-any-return]
+    total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _Sum(torch.autograd.Function):
+    """Each process's share is in every process's sum, so its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        distributed.all_reduce(total)
+        return total

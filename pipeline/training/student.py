@@ -22,6 +22,7 @@ from stillroom.evaluation.forward import KEPT, evaluation_logits
 from stillroom.evaluation.metrics import accuracy, summarise_draws
 from stillroom.files import write_json
 from stillroom.folds import well_formed
+from stillroom.losses._effect import check_features
 from stillroom.modalities.base import Corruption, Model, Reader
 from stillroom.modalities.weights import save_weights
 from stillroom.params import Params, StudentTrain
@@ -218,6 +219,13 @@ def _prepare(job: Job, chosen: losses.Loss, progress: Progress) -> tuple[Model, 
     )
     for line in weights_lines(model):
         progress.note(line)
+    layer = _layer(job, chosen, model)
+    if layer is not None:
+        shape = manifest.identity["outputs"][chosen.features]["shape"]
+        said = check_features(job.arm, chosen, model.shape_of(layer, f"the loss {job.arm}"), shape)
+        for line in said:
+            progress.note(line)
+        notes += said
     return model, notes
 
 

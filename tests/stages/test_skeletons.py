@@ -283,6 +283,109 @@ def test_hints_say_what_would_work(own: Path) -> None:
     assert "report.levels.joints = 13: " in said
 
 
+def test_seeds_that_were_trained_otherwise_are_no_mean(own: Path) -> None:
+    def refused(*settings: str) -> str:
+        options = [part for one in settings for part in ("--set", one)]
+        for arm in ("ce", "kd"):
+            student = ("student", "--family", "stgcn", "--arm", arm, "--seed", "1")
+            run_in(own, "stillroom", *student, *options)
+        seeds = ("--set", "student.seeds=[0, 1]", "--set", "student.arms=[ce, kd]")
+        return run_in(own, "stillroom", "report", *seeds, code=1).stderr
+
+    said = refused("student.train.labelled=0.5", "student.model.frames=8")
+    assert "arms cannot be compared" in said
+    assert "stgcn-ce-0 and stgcn-ce-1: config.train.labelled is 1.0 and 0.5" in said
+    assert "config.model.frames is None and 8" in said or "config.model.frames is" in said
+    said = refused("student.losses.kd.temperature=3.0")
+    assert "stgcn-kd-0 and stgcn-kd-1: config.loss.temperature" in said and "stgcn-ce" not in said
+
+
+def test_features_that_a_student_could_not_match_are_refused_before_they_are_made(own: Path) -> None:
+    before = (own / "artifacts/cache/manifest.json").read_bytes()
+
+    def refused(*settings: str) -> str:
+        options = [part for one in settings for part in ("--set", one)]
+        return run_in(own, "stillroom", "cache", "--replace", *options, code=2).stderr
+
+    said = refused("cache.teachers.features={take: full}", "student.model.frames=8")
+    assert "are not of the same nodes" in said
+    alone = "student.losses.gm={nodes: 1.0, edges: 0.0}"
+    assert "graph matching has nothing to match" in refused("cache.teachers.features={take: edges}", alone)
+    assert (own / "artifacts/cache/manifest.json").read_bytes() == before
+
+
+def test_other_features_than_the_cache_holds_are_refused_and_idle_weights_said(own: Path) -> None:
+    gm = ("student", "--family", "stgcn", "--arm", "gm")
+    edges = ("--set", "cache.teachers.features={take: edges}")
+    said = run_in(own, "stillroom", *gm, *edges, code=1).stderr
+    assert "outputs.features.take" in said and "pooled" in said and "edges" in said
+    run_in(own, "stillroom", "cache", "--replace", *edges)
+    weights_ = ("--set", "student.losses.gm={nodes: 1.0, edges: 3.0}")
+    run_in(own, "stillroom", *gm, *edges, *weights_)
+    (note,) = student(own, "stgcn-gm-0")["notes"]
+    assert note == "note: student.losses.gm.nodes has no effect on features of the shape [78]"
+
+
+def test_streams_of_nothing_are_refused(own: Path) -> None:
+    def refused(*settings: str) -> str:
+        options = [part for one in settings for part in ("--set", one)]
+        return run_in(own, "stillroom", "teacher", *options, code=2).stderr
+
+    assert "the stream motion of one frame is nothing" in refused("teacher.stream=motion", "views.size=1")
+
+
+HAND = {
+    "joints": ["wrist", "thumb", "index", "middle"],
+    "bones": [["thumb", "wrist"], ["index", "wrist"], ["middle", "wrist"]],
+    "left_right": [],
+    "centre": ["wrist"],
+}
+
+
+def test_another_layout_of_the_same_joints_is_another(skeletons: Path, tmp_path: Path) -> None:
+    """A changed bone, pair or centre is noticed by `prepare`'s table, and by every command after it."""
+    project = copy_project(skeletons, tmp_path / "project")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 3)):
+        for label in "ab":
+            folder = tmp_path / "hands" / split / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                np.save(folder / f"{number}.npy", rng.normal(size=(12, 1, 4, 2)) + (label == "b"))
+
+    def settings(**changed: Any) -> tuple[str, str]:
+        data = {"name": "poses", "path": str(tmp_path / "hands"), "layout": HAND | changed}
+        return "--set", f"data={json.dumps(data)}"
+
+    small = (
+        "--set",
+        "student.corruption=null",
+        "--set",
+        "report.levels={}",
+        "--set",
+        "student.arms=[ce, kd]",
+    )
+    short = ("--set", "teacher.train.epochs=1", "--set", "teacher.train.batch_size=4", *small)
+    batch = ("--set", "student.train.batch_size=4", "--set", "student.train.epochs=1", *short)
+    run_in(project, "stillroom", "prepare", *settings(), *batch)
+    before = (project / "artifacts/data/samples.json").read_bytes()
+    run_in(project, "stillroom", "teacher", *settings(), *batch)
+    run_in(project, "stillroom", "cache", "--replace", *settings(), *batch)
+    other = settings(left_right=[["thumb", "index"]], centre=["middle"])
+    kd = ("student", "--family", "stgcn", "--arm", "kd")
+    for command in (("cache",), kd, ("plan", "--no-measure")):
+        said = run_in(project, "stillroom", *command, *other, *batch, code=2).stderr
+        assert "`stillroom prepare` was run with other parameters" in said
+    run_in(project, "stillroom", "prepare", *other, *batch)
+    assert (project / "artifacts/data/samples.json").read_bytes() != before
+    for command in (("cache", "--replace"), kd, ("plan", "--no-measure")):
+        said = run_in(project, "stillroom", *command, *other, *batch, code=1).stderr
+        assert "the teacher saw joints of own-" in said and "run `stillroom teacher`" in said
+    run_in(project, "stillroom", "prepare", *settings(), *batch)
+    assert (project / "artifacts/data/samples.json").read_bytes() == before
+    run_in(project, "stillroom", *kd, *settings(), *batch)
+
+
 def test_no_joint_is_shown_that_was_lost(own: Path) -> None:
     """Garbage where joints are lost changes no input of a student: centre and size included."""
     from stillroom import modalities

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stillroom import params
-from stillroom.errors import ParamsError
+from stillroom.errors import CacheError, ParamsError
 from stillroom.modalities.base import (
     Architecture,
     DataAccount,
@@ -104,6 +104,19 @@ class Skeletons(Modality):
                     f"the clip {row.key} has {has}, and the parameters say {wanted}",
                     "`stillroom prepare` was run with other parameters",
                     "run `stillroom prepare`, or set data.layout and data.dims back",
+                )
+
+    def check_seen(self, samples: Samples, spec: Spec) -> None:
+        layout = layouts.read(spec["layout"])
+        for row in samples.rows[:1]:  # `check_table` has seen that all are alike
+            here, there = (row.layout, row.dims), (layout.name, spec["dims"])
+            if here != there:
+                has, saw = (f"joints of {one[0]} in {one[1]} dimensions" for one in (here, there))
+                raise CacheError(
+                    f"the teacher saw {saw}, and the clips have {has}",
+                    "data.layout or data.dims was changed since",
+                    "run `stillroom teacher` and `stillroom cache --replace`, or put the old parameters back "
+                    "and run `stillroom prepare`",
                 )
 
     def look(self, data: Data, memory: Path) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """Joint layouts: which joints a skeleton has, which bones join them, which are left and right of another."""
 
 import difflib
+import hashlib
+import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stillroom.errors import ParamsError
@@ -16,7 +18,8 @@ class Layout:
     """The joints of a skeleton.
 
     Attributes:
-        name: of a built-in layout, or of a user's own.
+        name: of a built-in layout, or of a user's own: with a digest of the rest, so that it is that
+            of no other.
         joints: J names.
         bones: (child, parent) each, numbers of joints: a tree, each joint the child of at most one.
         pairs: (left, right) each: what a mirror exchanges.
@@ -118,15 +121,24 @@ def read(described: Any, key: str = "data.layout") -> Layout:
     if twice:
         raise ParamsError(f"{key}.left_right names {joints[twice[0]]} twice")
     name = described.get("name", "own")
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,40}", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,49}", name):
         raise ParamsError(f"{key}.name = {name!r:.80} is no name")
     middle = tuple(_number(one, joints, f"{key}.centre") for one in centre)
     made = Layout(name, joints, bones, pairs, middle, links)
-    if LAYOUTS.get(name, made) != made:
+    if name not in LAYOUTS:
+        return replace(made, name=_told_apart(made))
+    if LAYOUTS[name] != made:
         raise ParamsError(
             f"{key}.name = {name!r} is the name of another layout", fix="take a name of its own"
         )
     return made
+
+
+def _told_apart(made: Layout) -> str:
+    """Its name with a digest of all else, instead of another's that it may end in."""
+    rest = {field: value for field, value in made.describe().items() if field != "name"}
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{re.sub('-[0-9a-f]{8}$', '', made.name)}-{digest}"
 
 
 def _names(joints: Any, key: str) -> tuple[str, ...]:

@@ -87,7 +87,8 @@ class Classifier(nn.Module):
 
     Its inputs pass through a batch norm over joints x channels. As in the papers absent persons (all zero)
     pass through the trunk too and count in its batch norms' statistics while training; they count neither in
-    the features nor in the logits, which are means over those persons that are there (0 where none is).
+    the features nor in the logits, which are means over those persons that are there (0 where none is). In
+    the stream `motion` one who stands still is as one who is absent.
 
     Args:
         trunk: from [N, C, T, J] to [N, W, T', J], with the attributes `width` and `stride`.
@@ -122,10 +123,12 @@ def distances(nodes: Tensor) -> Tensor:
         nodes: [B, C, J].
 
     Returns:
-        at least float32 [B, J * (J - 1) / 2]: the upper triangle of the matrix, row by row.
+        at least float32 [B, J * (J - 1) / 2]: the upper triangle of the matrix, row by row; all 0 where all
+        nodes are, which is where nobody is there.
     """
     nodes = nodes if nodes.dtype == torch.float64 else nodes.float()
     first, second = torch.triu_indices(nodes.shape[2], nodes.shape[2], 1, device=nodes.device).unbind()
     apart = nodes.index_select(2, first) - nodes.index_select(2, second)
     found = (apart.square().sum(dim=1) + SMALLEST).sqrt()
-    return found / found.mean(dim=1, keepdim=True)
+    somebody = nodes.flatten(1).ne(0).any(dim=1, keepdim=True)
+    return found / found.mean(dim=1, keepdim=True) * somebody

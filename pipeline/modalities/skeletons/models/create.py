@@ -171,7 +171,25 @@ def architecture(family: str, size: str, overrides: dict[str, Any], spec: base.S
     """
     made = Architecture(family, {"size": size} | overrides, spec)
     _settings(made)
+    _check_stream(spec)
     return made
+
+
+def _check_stream(spec: base.Spec) -> None:
+    """Refuse a stream that is 0 for every clip."""
+    if spec["stream"] == "motion" and spec["frames"] < 2:
+        raise ParamsError(
+            "the stream motion of one frame is nothing",
+            "it is the difference of each frame to the next",
+            "take more frames (views.size, student.model.frames), or the stream joint or bone",
+        )
+    layout = layouts.read(spec["layout"])
+    if spec["stream"] == "bone" and not layout.bones:
+        raise ParamsError(
+            f"the stream bone of the layout {layout.name} is nothing",
+            "it has no bones",
+            "give it some (data.layout.bones), or take the stream joint or motion",
+        )
 
 
 def check_family(name: str, key: str) -> None:

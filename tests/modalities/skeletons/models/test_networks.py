@@ -128,6 +128,14 @@ def test_edges_are_distances_over_their_mean() -> None:
         assert np.allclose(row, expected / expected.mean())
 
 
+def test_nobody_has_no_distances() -> None:
+    """Else all would be equally far apart, and a student would be taught so."""
+    nodes = torch.randn(3, 4, 5)
+    nodes[1] = 0
+    found = distances(nodes)
+    assert (found[1] == 0).all() and (found[[0, 2]] > 0).all()
+
+
 def test_edges_have_a_finite_gradient_where_nodes_coincide() -> None:
     nodes = torch.randn(2, 3, 5)
     nodes[0, :, 1] = nodes[0, :, 0]
