@@ -137,6 +137,7 @@ def test_every_preset_is_valid_and_the_committed_params_are_the_embedded_preset(
         "born-again.yaml",
         "folder.yaml",
         "penn-action.yaml",
+        "poses.yaml",
         "sketch-skeletons.yaml",
         "sketch40.yaml",
         "stanford40.yaml",

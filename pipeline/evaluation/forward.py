@@ -94,7 +94,7 @@ def evaluation_logits(
         requests = [corruption.request(view, number) for number in numbers for view in views]
     # without draws each sample is looked at once
     reader = reader or modality.reader(samples, budget=0 if corruption is None else KEPT)
-    progress.start(what, len(requests), modality.SAMPLES)
+    progress.start(what, len(requests), modality.SAMPLES if draws == 1 else "views")
     outputs = outputs_of_all(model, modality, reader, requests, batch_size, amp, progress)
     progress.finish()
     logits = outputs.get("logits", np.zeros((0, len(samples.classes)), np.float32))

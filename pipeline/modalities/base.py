@@ -594,7 +594,8 @@ class Modality(ABC):
         source: str = "params",
         spec: Spec | None = None,
     ) -> list[Corruption]:
-        """A corruption at each of the levels that `report.levels` names, one draw each; none without one.
+        """A corruption at each of the levels that `report.levels` names, one draw each; none without one,
+        nor of a key that another corruption has.
 
         Args:
             spec: of the views that it is for; None: it is not looked at.
@@ -604,6 +605,8 @@ class Modality(ABC):
         """
         made = []
         for key, values in levels.items() if config else ():
+            if not self.has_level(config, key, source):
+                continue
             if key in ("name", *Corruption.model_fields):
                 raise ParamsError(
                     f"{source}: report.levels.{key}: a curve is over how much is lost",
@@ -617,6 +620,13 @@ class Modality(ABC):
                         one.check(spec)
                     made.append(one)
         return made
+
+    def has_level(self, config: dict[str, Any], key: str, source: str = "params") -> bool:
+        """Whether a curve over a key of `report.levels` is one over the corruption, and not over another that
+        this modality has.
+        """
+        one = self.corruption(config, source)
+        return one is None or key in type(one).model_fields or key not in self.corruption_keys()
 
     def corruption_keys(self) -> list[str]:
         """What any of its corruptions takes."""

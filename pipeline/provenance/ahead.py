@@ -116,7 +116,13 @@ def smallest_part(count: int, train: Train, key: str) -> int:
     Raises:
         ParamsError: a batch has fewer samples than it is to be cut into.
     """
-    batch = count // -(-count // train.batch_size) if count else 0
+    if count == 0:
+        raise DataError(
+            "no sample is in train",
+            "nothing can be learned from the others",
+            "add some (data.path, data.table), then run `stillroom prepare`",
+        )
+    batch = count // -(-count // train.batch_size)
     if batch < train.accumulate:
         raise ParamsError(
             f"{key}.accumulate = {train.accumulate}: a batch of {batch} samples cannot be cut into "

@@ -57,6 +57,9 @@ def with_corrupted(
         runs = replace(runs, corrupted=scores)
     made = modality.levels(described, levels)
     if not made:
+        if levels:
+            key, name = next(iter(levels)), described["name"]
+            progress.note(f"note: no curves over report.levels.{key}: the corruption {name} has none")
         return runs
     return replace(runs, levels=_curves(runs, artifacts, test, levels, made, teacher, asked))
 

@@ -36,14 +36,22 @@ def rich_table(results: dict[str, Any]) -> Table:
     )
     if corrupted := teacher.get("corrupted"):
         scores = [percent(corrupted["accuracy"]), "", "", percent(corrupted["mAP"]), "", ""]
-        table.add_row(Text("corrupted"), Text("as students see"), *scores, end_section=True)
+        table.add_row(Text("teacher"), Text("as students see"), *scores, end_section=True)
     last = len(results["summary"]) - 1
     for index, line in enumerate(results["summary"]):
         cells: list[Text | str] = [Text(family_name(line["family"])), Text(line["arch"])]
         for metric, gain in METRICS:
             cells += [percent(line[f"{metric}_ce"]), percent(line[f"{metric}_{arm}"])]
             cells += [_coloured(line[gain], line[f"{gain}_interval"], known)]
-        table.add_row(*cells, end_section=index == last)
+        others = [other for other in line["gains"] if other != arm]
+        table.add_row(*cells, end_section=index == last and not others)
+        for other in others:  # in the column of the arm that the table is of
+            cells = ["", Text(f"  {other}")]
+            for metric, _ in METRICS:
+                found = line["gains"][other]
+                cells += ["", percent(line[f"{metric}_{other}"])]
+                cells += [_coloured(found.get(metric), found.get(f"{metric}_interval"), known)]
+            table.add_row(*cells, end_section=index == last and other == others[-1])
     if results["mean_gain"] is not None and last > 0:
         mean, mean_ap = (
             _coloured(results[f"mean_{gain}"], results[f"mean_{gain}_interval"], known) for _, gain in METRICS

@@ -29,6 +29,7 @@ PARSED = {
     "preset sketch40": "ten minutes: `make demo` runs it with one seed, tests/team/test_page.py with less",
     "preset sketch-skeletons": "minutes: tests/stages/test_skeletons.py goes the same way with less",
     "preset penn-action": "needs Penn Action, and hours",
+    "preset poses": "needs clips: tests/stages/test_skeletons.py runs the data set",
     "preset born-again": "minutes: tests/stages/test_crossfit.py goes the same way with less",
     "dvc exp": "tests/team/test_dvc.py runs experiments, queued and not",
     "--nnodes": "several machines: tests/stages/test_nodes.py runs two agents",

@@ -176,7 +176,7 @@ def test_the_report_says_what_its_scores_are_means_of(tmp_path: Path) -> None:
         assert "12.34" in shown and "23.45" in shown and "students see" in shown
     for shown in (as_markdown(results), html(results)):
         assert own in shown and "on what students see" in shown
-    assert re.search(r"^corrupted +as students see +12\.34 +23\.45 *$", terminal(results, color=False), re.M)
+    assert re.search(r"^teacher +as students see +12\.34 +23\.45 *$", terminal(results, color=False), re.M)
     assert max(map(len, terminal(results, color=False).splitlines())) <= 80
     results["corruption"] = results["corruption"] | {"draws": 1}
     assert "means over one draw of it" in as_markdown(results) and "means over one draw of it" in html(

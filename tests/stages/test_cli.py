@@ -46,7 +46,15 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["folder", "sketch40", "stanford40", "stanford40-cpu", "stanford40-cpu-views", "stanford40-scratch"],
+    [
+        "folder",
+        "poses",
+        "sketch40",
+        "stanford40",
+        "stanford40-cpu",
+        "stanford40-cpu-views",
+        "stanford40-scratch",
+    ],
 )
 def test_a_preset_is_printed_whole_and_can_be_used_at_once(tmp_path: Path, name: str) -> None:
     text = run_in(tmp_path, "stillroom", "preset", name).stdout

@@ -283,6 +283,22 @@ def test_hints_say_what_would_work(own: Path) -> None:
     assert "report.levels.joints = 13: " in said
 
 
+def test_another_corruption_needs_no_other_levels(own: Path) -> None:
+    """Curves over a number of one corruption are left out under another, with a note."""
+    jitter = ("--set", "student.corruption={name: jitter, size: 0.2}", "--set", "student.arms=[ce, kd]")
+    for arm in ("ce", "kd"):
+        run_in(own, "stillroom", "student", "--family", "stgcn", "--arm", arm, *jitter)
+    done = run_in(own, "stillroom", "report", *jitter)
+    assert "no curves over report.levels.joints: the corruption jitter has none" in done.stdout + done.stderr
+    assert "levels" not in json.loads((own / "artifacts/report/results.json").read_text())
+
+
+def test_the_terminal_shows_every_arm(skeletons: Path) -> None:
+    said = run_in(skeletons, "stillroom", "report", "--show").stdout
+    lines = [line.split() for line in said.splitlines()]
+    assert [line[0] for line in lines if line and line[0] in ("gm", "skd")] == ["gm", "skd"]
+
+
 def test_seeds_that_were_trained_otherwise_are_no_mean(own: Path) -> None:
     def refused(*settings: str) -> str:
         options = [part for one in settings for part in ("--set", one)]
@@ -359,7 +375,7 @@ def test_another_layout_of_the_same_joints_is_another(skeletons: Path, tmp_path:
 
     small = (
         "--set",
-        "student.corruption=null",
+        "student.corruption={name: joint_loss, joints: 1}",
         "--set",
         "report.levels={}",
         "--set",

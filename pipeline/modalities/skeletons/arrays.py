@@ -100,7 +100,9 @@ def sound(clip: np.ndarray, layout: Layout, dims: int) -> np.ndarray:
         raise ValueError("a number is infinite, or too large")
     score = made[..., -1]
     if (score < 0).any():
-        raise ValueError("a score is below 0")
+        raise ValueError(
+            "a score is below 0; it is the number after the coordinates: data.dims says how many these are"
+        )
     absent = np.isnan(made).any(axis=-1) | (score == 0)
     if absent.all():
         raise ValueError("nobody is in it: no joint of any frame was found")

@@ -102,5 +102,5 @@ def _require(here: Layout, dims_here: int, wanted: Layout, dims: int, what: str)
     if here.joints != wanted.joints or dims_here != dims:
         raise ValueError(
             f"a clip of {what} has {len(here.joints)} joints ({here.name}) in {dims_here} dimensions, and "
-            f"{len(wanted.joints)} ({wanted.name}) in {dims} are wanted"
+            f"{len(wanted.joints)} ({wanted.name}) in {dims} are wanted (data.layout, data.dims)"
         )

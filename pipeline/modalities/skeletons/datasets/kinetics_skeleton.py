@@ -60,7 +60,7 @@ def load(data: Data, progress: Progress, account: Account) -> Clips:
     if not parts or (data.official and len(parts) < 2):
         raise DataError(
             f"{root} has {' and '.join(parts) or 'neither kinetics_train nor kinetics_val'}",
-            fix="set data.path to the folder that holds both"
+            fix="set data.path to the folder that holds kinetics_train and kinetics_val"
             + ("; for a part of the data set, data.official to false" if parts else ""),
         )
     entries: list[Entry] = []

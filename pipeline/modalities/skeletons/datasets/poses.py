@@ -32,7 +32,8 @@ class Data(settings.Data):
     # which joints there are: a name (coco17, openpose18, openpose25, halpe26, mediapipe33, ntu25, penn13), or
     # a section with joints, bones, left_right and centre
     layout: str | dict[str, Any] = "coco17"
-    dims: Literal[2, 3] = 2  # 2: pixels, y downwards; 3: metres, y upwards
+    # 2: pixels, y downwards; 3: metres, y upwards; None: as the layout usually has (3 of ntu25, else 2)
+    dims: Literal[2, 3] | None = None
     # a table (CSV) with the columns key, split, label and perhaps group, where path does not say them
     table: Folder | None = None
     # what words for splits mean, as {xsub_train: train, xsub_val: test}; none: the usual words
@@ -53,7 +54,8 @@ class Listed:
 
 def layout_of(data: Data) -> tuple[Layout, int]:
     """See `datasets.layout_of`."""
-    return layouts.read(data.layout), data.dims
+    layout = layouts.read(data.layout)
+    return layout, data.dims or (3 if layout.name == "ntu25" else 2)
 
 
 def load(data: Data, progress: Progress, account: Account) -> Clips:

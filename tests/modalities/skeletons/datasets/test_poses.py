@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stillroom.errors import ParamsError
-from stillroom.modalities.skeletons import datasets
+from stillroom.modalities.skeletons import datasets, layouts
 from stillroom.modalities.skeletons.layouts import LAYOUTS
 from stillroom.modalities.skeletons.preparation.pose_files import Forward
 from tests.modalities.skeletons.datasets.clips_on_disk import (
@@ -302,10 +302,14 @@ def test_a_layout_is_a_name_or_a_section(tmp_path):
     }
     section = datasets.section("poses")
     layout, dims = datasets.layout_of(section(name="poses", layout=own))
-    assert (layout.name, len(layout.joints), dims) == ("stick", 17, 2)
+    assert (len(layout.joints), dims) == (17, 2) and layout.name.startswith("stick-")
+    # described again it has the same name; with another bone it has another
+    assert layouts.read(layout.describe()) == layout
+    other = layouts.read({**own, "bones": [["j2", "j0"]]})
+    assert other.name != layout.name and other.name.startswith("stick-")
     assert datasets.layout_of(section(name="poses", layout="halpe26"))[0] == LAYOUTS["halpe26"]
     done = prepared("poses", tmp_path / "data", path=str(npz(tmp_path / "c.npz")), layout=own)
-    assert {row.layout for row in done.samples.rows} == {"stick"}
+    assert {row.layout for row in done.samples.rows} == {layout.name}
     with pytest.raises(ParamsError, match=r"did you mean coco17"):
         datasets.layout_of(section(name="poses", layout="coco71"))
     assert "17 joints, and the layout penn13 has 13" in refused(
@@ -410,3 +414,13 @@ def test_clips_can_be_asked_for_in_any_order():
     assert len(beginnings) == 3, "read again only to go back"
     with pytest.raises(ValueError, match="truncated"):
         clips[4]
+
+
+def test_the_layout_of_ntu_has_three_coordinates_unless_it_is_said_otherwise() -> None:
+    section = datasets.section("poses")
+
+    def dims(**said: object) -> int:
+        return datasets.layout_of(section(name="poses", **said))[1]
+
+    assert (dims(layout="ntu25"), dims(layout="coco17"), dims()) == (3, 2, 2)
+    assert (dims(layout="ntu25", dims=2), dims(layout="coco17", dims=3)) == (2, 3)
