@@ -10,7 +10,7 @@ from stillroom.losses import Loss
 
 AMPLE = (10, 32)  # classes and samples with which every loss has all of its parts
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
-MADE_UP = ((4, 5), (4, 5))  # features of a few nodes
+MADE_UP = ((4, 5), (4, 5))  # features of a few nodes, where what a network gives is not known
 LEAST = 1e-3  # less than this share of what a change does there is rounding
 
 
@@ -110,8 +110,7 @@ def _gradient(
     """
     generator = torch.Generator().manual_seed(0)
     logits, teacher = torch.randn(2, batch, classes, generator=generator, dtype=torch.float64)
-    # of a few nodes, if of any: what a network gives is not known here. Distances between nodes do not see a
-    # sign, but which are whose
+    # distances between nodes do not see a sign, but which are whose
     own, other = (torch.randn(batch, *one, generator=generator, dtype=torch.float64) for one in shapes)
     if len(shapes[0]) == 1:  # distances
         own, other = own.abs(), other.abs()

@@ -605,7 +605,8 @@ class Modality(ABC):
         """
         made = []
         for key, values in levels.items() if config else ():
-            if not self.has_level(config, key, source):
+            own = type(self.corruption(config, source)).model_fields  # type: ignore[union-attr]
+            if key not in own and key in self.corruption_keys():
                 continue
             if key in ("name", *Corruption.model_fields):
                 raise ParamsError(
@@ -620,13 +621,6 @@ class Modality(ABC):
                         one.check(spec)
                     made.append(one)
         return made
-
-    def has_level(self, config: dict[str, Any], key: str, source: str = "params") -> bool:
-        """Whether a curve over a key of `report.levels` is one over the corruption, and not over another that
-        this modality has.
-        """
-        one = self.corruption(config, source)
-        return one is None or key in type(one).model_fields or key not in self.corruption_keys()
 
     def corruption_keys(self) -> list[str]:
         """What any of its corruptions takes."""

@@ -80,17 +80,13 @@ def check_taught(
     """
     from stillroom.losses._effect import check_features
 
-    modality = modalities.get(samples.modality)
-    for arm in params.student.arms:
-        loss = losses.load(arm, params.student.losses.of(arm))
-        if loss.features is None:
-            continue
-        output = outputs[loss.features]
-        for family in params.student.families:
-            architecture = modality.student(family, params.student.model, seen)
-            shape = modality.create(architecture, len(samples.classes)).shape_of(
-                source_of(dict(output)), f"the loss {arm}"
-            )
+    modality, arms = modalities.get(samples.modality), params.student.arms
+    wanted = {arm: loss for arm in arms if (loss := losses.load(arm, params.student.losses.of(arm))).features}
+    for family in params.student.families if wanted else ():
+        model = modality.create(modality.student(family, params.student.model, seen), len(samples.classes))
+        for arm, loss in wanted.items():
+            output = outputs[str(loss.features)]
+            shape = model.shape_of(source_of(dict(output)), f"the loss {arm}")
             check_features(arm, loss, shape, output["shape"])
 
 

@@ -305,7 +305,7 @@ def level_curves(levels: dict[str, Any], family: str, main: str) -> str:
     each: a line of one point shows nothing.
 
     Args:
-        levels: what `corrupted.level_curves` returns.
+        levels: as `Runs.levels`.
     """
     lines = {**({"teacher": levels["teacher"]} if levels["teacher"] else {}), **levels["students"][family]}
     values, height = sorted(levels["values"]), 180

@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -20,14 +20,14 @@ from stillroom.cache.write.staging import Staging
 from stillroom.distributed import Ranks
 from stillroom.errors import CacheError
 from stillroom.machine import room, worker_count
-from stillroom.modalities.base import Modality, Model, Part, Policy
+from stillroom.modalities.base import Listed, Modality, Model, Part, Policy, ViewRequest
 from stillroom.progress import Progress
 from stillroom.provenance.teacher import Teacher
 from stillroom.samples import Samples
 from stillroom.teaching.forward import Forward
 from stillroom.teaching.slabs import Behind, Slabs
 from stillroom.views.loader import Renderers
-from stillroom.views.planes import DrawnPart, drawn
+from stillroom.views.planes import drawn
 from stillroom.views.recent import Recent
 
 
@@ -114,8 +114,10 @@ def generate(
     def parts() -> Iterator[Part]:
         for slab in slabs:
             for ask in _asks(teacher, slab, size, renderers.lanes):
+                rows = [samples.rows[row] for row in ask.rows]
+                ask.requests = drawn(recipe, seed, samples, rows, ask.block.view)
                 asked.append(ask)
-                yield DrawnPart(recipe, seed, ask.block.view, ask.rows)
+                yield Listed(ask.requests)
 
     def passes() -> Iterator[tuple[Model, torch.Tensor]]:
         for raw in renderers(parts()):
@@ -124,25 +126,26 @@ def generate(
 
     what = "cache" if "logits" in outputs else f"cache {next(iter(outputs))}"
     progress.start(what, sum(map(_length, todo)), "views")
-    commit = partial(_commit, staging, samples, recipe, seed)
+    commit = partial(_commit, staging, samples, recipe)
     open_: dict[Block, _Answers] = {}
     with closing(renderers), Behind() as behind:
         for given in forwards[0].stream(passes(), progress):
             ask = answered.popleft()
             answers = open_.setdefault(ask.block, _Answers(_length(ask.block)))
-            if answers.keep(ask.rows - ask.block.start, given):
-                behind.do(partial(commit, ask.block, open_.pop(ask.block).values))
+            if answers.keep(ask, given):
+                behind.do(partial(commit, ask.block, open_.pop(ask.block)))
                 slabs.done()
     progress.finish()
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Ask:
     """A batch: which model is asked of which rows of the table, in the view of a block."""
 
     model: Model
     block: Block
     rows: np.ndarray
+    requests: list[ViewRequest] = field(default_factory=list)  # drawn when it is rendered
 
 
 def _asks(teacher: Teacher, slab: Sequence[Block], size: int, lanes: int) -> Iterator[_Ask]:
@@ -163,17 +166,21 @@ def _asks(teacher: Teacher, slab: Sequence[Block], size: int, lanes: int) -> Ite
 
 
 class _Answers:
-    """What a teacher says of the rows of a block, as it comes in."""
+    """What a teacher says of the rows of a block, as it comes in, and the views that it was shown."""
 
     def __init__(self, length: int) -> None:
         self.values: dict[str, np.ndarray] = {}
-        self._length = self._missing = length
+        self.views: list[Any] = [None] * length
+        self._missing = length
 
-    def keep(self, places: np.ndarray, given: dict[str, np.ndarray]) -> bool:
+    def keep(self, ask: _Ask, given: dict[str, np.ndarray]) -> bool:
         """Take a batch's; whether all are there now."""
+        places = ask.rows - ask.block.start
         for name, values in given.items():
-            whole = self.values.setdefault(name, np.empty((self._length, *values.shape[1:]), values.dtype))
-            whole[places] = values
+            shape = (len(self.views), *values.shape[1:])
+            self.values.setdefault(name, np.empty(shape, values.dtype))[places] = values
+        for place, request in zip(places, ask.requests, strict=True):
+            self.views[place] = request.parameters
         self._missing -= len(places)
         return self._missing == 0
 
@@ -182,17 +189,14 @@ def _commit(
     staging: Staging,
     samples: Samples,
     recipe: Policy,
-    seed: int,
     block: Block,
-    given: dict[str, np.ndarray],
+    answers: _Answers,
 ) -> None:
-    modality = modalities.get(samples.modality)
-    requests = drawn(recipe, seed, samples, samples.rows[block.start : block.stop], block.view)
-    packed = modality.pack([request.parameters for request in requests], recipe.fields())
-    arrays = {f"{VIEWS}{field}": values for field, values in packed.items()}
+    packed = modalities.get(samples.modality).pack(answers.views, recipe.fields())
+    arrays = {f"{VIEWS}{name}": values for name, values in packed.items()}
     measured = {}
     for name, output in staging.identity["outputs"].items():
-        encoded, measured[name] = _encode(name, output, given[source_of(output)], samples, block)
+        encoded, measured[name] = _encode(name, output, answers.values[source_of(output)], samples, block)
         arrays |= encoded
     staging.commit(block, arrays, measured)
 

@@ -278,11 +278,12 @@ class Images(Modality):
             )
 
     def environment(self) -> dict[str, str]:
+        import cv2
         import PIL
         from PIL import features
 
         jpeg = features.version_feature("libjpeg_turbo") or features.version_codec("jpg") or "unknown"
-        return {"pillow": PIL.__version__, "jpeg": jpeg}
+        return {"pillow": PIL.__version__, "jpeg": jpeg, "opencv": cv2.__version__}
 
     def picture(self, rendered: np.ndarray, spec: Spec) -> bytes:
         import io
