@@ -15,7 +15,7 @@ from stillroom.modalities import load_samples
 from stillroom.reporting.bootstrap import Resamples, gain, score
 
 samples = load_samples(Path("artifacts/data"), Path())  # the images themselves are not looked at
-labels = np.array(samples.in_splits("test").labels())
+labels = samples.in_splits("test").labels()
 draws = Resamples(len(labels))
 
 

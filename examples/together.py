@@ -20,4 +20,4 @@ each = [load_file(f"{folder}/predictions.safetensors")["logits"] for folder in s
 draws = [logits if logits.ndim == 3 else logits[None] for logits in each]  # of a corruption
 softened = [np.stack([softmax(draw / TEMPERATURE) for draw in one]) for one in draws]
 mean = np.log(sum(softened) / len(softened))
-print(summarise_draws(mean, np.array(test.labels()), test.classes))
+print(summarise_draws(mean, test.labels(), test.classes))

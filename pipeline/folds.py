@@ -76,11 +76,12 @@ def deal(train: Samples, count: int, seed: int, units: list[list[int]] | None = 
         units: rows that stay together; None: those of groups and equal files.
     """
     units = _units(train) if units is None else units
-    labels = train.labels()
+    labels = train.labels().tolist()
     held = np.zeros((count, len(train.classes)), np.int64)  # samples of each class in each fold
     sizes = np.zeros(count, np.int64)
     of_row = np.zeros(len(train), np.int64)
-    drawn = {rows[0]: int(words(seed, f"fold {train.rows[rows[0]].key}", 0, 1)[0]) for rows in units}
+    keys = list(train.keys())
+    drawn = {rows[0]: int(words(seed, f"fold {keys[rows[0]]}", 0, 1)[0]) for rows in units}
     for rows in sorted(units, key=lambda rows: (-len(rows), drawn[rows[0]])):
         own = Counter(labels[row] for row in rows)
         alike = held[:, list(own)] @ np.array(list(own.values()))
@@ -113,7 +114,7 @@ def _units(train: Samples) -> list[list[int]]:
 
 
 def _digest(train: Samples, of_row: np.ndarray) -> str:
-    lines = (f"{row.key} {fold}" for row, fold in zip(train.rows, of_row.tolist(), strict=True))
+    lines = (f"{key} {fold}" for key, fold in zip(train.keys(), of_row.tolist(), strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -135,7 +136,7 @@ def well_formed(recorded: Any) -> bool:
 
 
 def _check_classes(train: Samples, count: int) -> None:
-    sizes = Counter(train.labels())
+    sizes = Counter(train.labels().tolist())
     small = [f"{name}: {sizes[label]}" for label, name in enumerate(train.classes) if sizes[label] < count]
     if small:
         raise ParamsError(
@@ -162,7 +163,7 @@ def _check_units(train: Samples, units: list[list[int]], count: int) -> None:
 
 def _check_dealt(train: Samples, of_row: np.ndarray, count: int) -> None:
     """Groups may be so few that no way of dealing them is even."""
-    labels = np.array(train.labels())
+    labels = train.labels()
     together = [name for label, name in enumerate(train.classes) if len({*of_row[labels == label]}) == 1]
     empty = count - len({*of_row.tolist()})
     if together or empty:

@@ -17,6 +17,14 @@ from stillroom.errors import ParamsError
 ROOT = Path("/")
 WORKERS = "STILLROOM_WORKERS"
 MOST_WORKERS = 8
+# Where copies for this machine are kept; default: stillroom in the user's cache folder
+FOLDER = "STILLROOM_FETCHED"
+
+
+def local_folder() -> Path:
+    """Where copies are kept that only this machine uses, and that may be deleted at any time."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(os.path.abspath(os.environ.get(FOLDER) or os.path.join(home, "stillroom")))
 
 
 @dataclass(frozen=True)

@@ -5,31 +5,41 @@ import json
 import os
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from stillroom import tables
+from stillroom.columns import MANY, Rows, rows_of, schema_of
 from stillroom.errors import AccessError, DataError
 from stillroom.files import whole_file
 
-FORMAT = "stillroom-samples/1"
+NAME = "samples.parquet"
+FORMAT = "stillroom-samples/2"
+OLD, OLD_FORMAT = "samples.json", "stillroom-samples/1"  # of earlier versions, which is still read
 SPLITS = ("train", "val", "test")
 
 
 class Sample:
-    """One sample. Each modality has a frozen dataclass of its own, with these fields and more.
+    """One sample. Each modality has a frozen dataclass of its own, with these fields and more: text, numbers,
+    or tuples of so many numbers.
 
     Attributes:
         key: its name, unique in the data set (`applauding_001`); positions are never used to name a sample.
         path: its file, relative to the table's root, with forward slashes.
         split: `train`, `val` or `test`.
         label: class index in [0, C).
-        sha256: digest of the file's bytes, hexadecimal.
+        sha256: digest of its bytes, hexadecimal.
         group: samples of one group are never divided between two folds (`data.groups`); empty: it has none.
+        span: (first byte, how many) where its file holds other samples too; None: the file is its own.
     """
 
     key: str
@@ -38,9 +48,33 @@ class Sample:
     label: int
     sha256: str
     group: str = ""
+    span: tuple[int, int] | None = None
 
 
-# (the JSON of a row, how many classes there are) -> the row; raises ValueError where it is not sound
+@dataclass(frozen=True)
+class _Shared(Sample):
+    """The columns that every table has."""
+
+    key: str
+    path: str
+    split: str
+    label: int
+    sha256: str
+    group: str = ""
+    span: tuple[int, int] | None = None
+
+
+_LATER = ("group", "span")  # columns that a modality may do without
+# Paths that `_contained` looks at: absolute ones, those with .. in them, or a zero byte
+_LEAVING = r"^/|(^|/)\.\.(/|$)|\x00"
+
+
+def is_table(folder: Path) -> bool:
+    """Whether a folder holds a samples table, of this version or an earlier one."""
+    return (folder / NAME).exists() or (folder / OLD).exists()
+
+
+# (the fields of a row, how many classes there are) -> the row; raises ValueError where it is not sound
 Read = Callable[[dict[str, Any], int], Sample]
 
 
@@ -49,30 +83,34 @@ class Samples:
     """A data set as rows sorted by key, with its class names in label order and the root of its paths.
 
     Attributes:
+        rows: given as a sequence of samples; kept as columns, of which a row is made where it is looked at.
         modality: what kind of data it is, by name.
         fold: int [N], of each row, where samples may only be mixed with others of their fold; None: with any.
     """
 
     dataset: str
     classes: tuple[str, ...]
-    rows: tuple[Any, ...]
+    rows: Any
     root: Path
     modality: str = "images"
     fold: np.ndarray | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", tuple(sorted(self.rows, key=lambda row: row.key)))
+        object.__setattr__(self, "rows", rows_of(self.rows).by_key())
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def in_splits(self, *splits: str) -> "Samples":
         """The rows of these splits only."""
-        return replace(self, rows=tuple(row for row in self.rows if row.split in splits), fold=None)
+        codes, words = self.rows.codes("split")
+        wanted = [number for number, word in enumerate(words) if word in splits]
+        return replace(self, rows=self.rows.at(np.flatnonzero(np.isin(codes, wanted))), fold=None)
 
-    def at(self, rows: Iterable[int]) -> "Samples":
+    def at(self, rows: Iterable[int] | np.ndarray) -> "Samples":
         """Some rows only, by their number."""
-        return replace(self, rows=tuple(self.rows[row] for row in rows), fold=None)
+        places = rows if isinstance(rows, np.ndarray) else np.fromiter(rows, np.int64)
+        return replace(self, rows=self.rows.at(places), fold=None)
 
     def companions(self, row: int) -> np.ndarray | range:
         """The rows that may be mixed with one, itself among them, ascending."""
@@ -89,110 +127,197 @@ class Samples:
         Raises:
             KeyError: there is no such key.
         """
-        index = bisect_left(self.rows, key, key=lambda row: row.key)
-        if index == len(self.rows) or self.rows[index].key != key:
+        index = bisect_left(range(len(self.rows)), key, key=lambda place: self.rows.text("key", place))
+        if index == len(self.rows) or self.rows.text("key", index) != key:
             raise KeyError(key)
         return index
 
-    def labels(self) -> list[int]:
-        """The class index of each row."""
-        return [row.label for row in self.rows]
+    def keys(self) -> Iterator[str]:
+        """The key of each row."""
+        return self.rows.texts("key")  # type: ignore[no-any-return]
+
+    def packed_keys(self) -> np.ndarray:
+        """The keys as bytes of UTF-8, one length for all: dtype S, [N]."""
+        return self.rows.packed("key")  # type: ignore[no-any-return]
+
+    def longest_key(self) -> int:
+        """Bytes of the longest key, in UTF-8; 0 where there is none."""
+        return int(self.rows.lengths("key").max(initial=0))
+
+    def labels(self) -> np.ndarray:
+        """The class index of each row, int64 [N]."""
+        return self.rows.numbers("label")  # type: ignore[no-any-return]
+
+    def splits(self) -> dict[str, int]:
+        """How many rows there are of each split that has any."""
+        codes, words = self.rows.codes("split")
+        counts = dict(zip(words, np.bincount(codes, minlength=len(words)).tolist(), strict=True))
+        return {split: counts[split] for split in SPLITS if counts.get(split)}
 
     def file(self, row: Sample) -> Path:
         """Where a row's file lies."""
         return self.root / row.path
 
+    def content(self, row: Sample) -> bytes:
+        """The bytes of a row, of its file or of its span of one.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        file = self.file(row)
+        if row.span is None:
+            return file.read_bytes()
+        start, length = row.span
+        with file.open("rb") as stream:
+            stream.seek(start)
+            return stream.read(length)
+
     def digests(self) -> dict[str, str]:
         """Digests that a cache must agree with: `keys`, the files' bytes under the name of their modality
         (`images`), `labels`, `classes`.
         """
+        digests, labels = self.rows.texts("sha256"), iter(self.labels().tolist())
         return {
-            "keys": _digest(row.key for row in self.rows),
-            self.modality: _digest(f"{row.key} {row.sha256}" for row in self.rows),
-            "labels": _digest(f"{row.key} {row.label}" for row in self.rows),
+            "keys": _digest(self.keys()),
+            self.modality: _digest(map(" ".join, zip(self.keys(), digests, strict=True))),
+            "labels": _digest(f"{key} {label}" for key, label in zip(self.keys(), labels, strict=True)),
             "classes": _digest(self.classes),
         }
 
     def save(self, folder: Path) -> None:
-        """Write `samples.json` into `folder`, whole or not at all.
+        """Write `samples.parquet` into `folder`, whole or not at all; an older table there goes.
 
         A root inside `folder` or the project is kept as a relative path, any other is left out: the same data
-        gives the same file on every machine, and `data.path` says where it lies on this one.
+        gives the same file on every machine with the same pyarrow, and `data.path` says where it lies on this
+        one.
         """
         here, root = Path(os.path.abspath(folder)), Path(os.path.abspath(self.root))
         inside = root.is_relative_to(here)
         start = here if inside else Path.cwd()
-        table = {
+        head = {
             "format": FORMAT,
-            **({} if self.modality == "images" else {"modality": self.modality}),  # it came later
+            "modality": self.modality,
             "dataset": self.dataset,
             "root": root.relative_to(start).as_posix() if root.is_relative_to(start) else None,
             "root_is": "relative to this file" if inside else "relative to the project, or data.path",
             "classes": list(self.classes),
-            "samples": [_entry(row) for row in self.rows],
         }
         folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(folder / "samples.json", durable=False) as stream:
-            stream.write(f"{json.dumps(table, indent=0)}\n".encode())
+        with whole_file(folder / NAME, durable=False) as stream:
+            tables.write(self.rows.whole(), head, stream)
+        (folder / OLD).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, folder: Path, reads: Callable[[str], Read], root: Path | None = None) -> "Samples":
         """Read the table that `prepare` wrote.
 
         Args:
-            folder: the folder that holds `samples.json`.
-            reads: gives, for the name of a modality, what reads its rows.
+            folder: the folder that holds it.
+            reads: gives, for the name of a modality, what makes its rows.
             root: where the files lie on this machine, where they are no part of `folder`.
 
         Raises:
             DataError: there is no table, or it is not one that this version reads.
             AccessError: this user may not read it.
         """
-        file = folder / "samples.json"
+        file = folder / (NAME if (folder / NAME).exists() or not (folder / OLD).exists() else OLD)
         try:
-            table = json.loads(file.read_text(encoding="utf-8"))
+            head, content = _read_old(file) if file.name == OLD else tables.read(file, _check)
         except FileNotFoundError:
             raise DataError(
                 f"{file} is not there", fix=f"run `stillroom prepare`, or fetch it (`dvc pull {folder}`)"
             ) from None
         except PermissionError:
             raise AccessError(file) from None
-        except (OSError, RecursionError, ValueError) as error:
+        except (KeyError, OSError, RecursionError, TypeError, ValueError) as error:
             raise DataError(f"{file} cannot be read", str(error), "run `stillroom prepare` again") from None
-        try:
-            if table["format"] != FORMAT:
+        with _damaged(file):
+            if head["format"] not in (FORMAT, OLD_FORMAT):
                 raise DataError(
-                    f"{file} has format {table['format']!r}, expected {FORMAT!r}",
-                    fix="run `stillroom prepare`",
+                    f"{file} has format {head['format']!r:.80}, expected {FORMAT!r}",
+                    fix="run `stillroom prepare`, or install the version that wrote it",
                 )
-            classes = _classes(table["classes"])
-            modality = table.get("modality", "images")
+            classes, modality = _classes(head["classes"]), head.get("modality", "images")
             read = reads(modality)
-            rows = tuple(read(entry, len(classes)) for entry in table["samples"])
-            if len({row.key for row in rows}) < len(rows):
-                raise ValueError("a key is there twice")
-            inside = table["root_is"] == "relative to this file"
-            stored = None if table["root"] is None else _contained(table["root"])
+            if isinstance(content, list):
+                rows = rows_of(read(entry, len(classes)) for entry in content).by_key()
+                _check_keys(rows.column("key"))
+            else:
+                rows = Rows(content, _Checked(read, len(classes), file), ordered=True)
+            inside = head["root_is"] == "relative to this file"
+            stored = None if head["root"] is None else _contained(head["root"])
             base = folder / (stored or "") if inside else root or stored
             if base is None:
                 raise DataError(
                     f"{file} does not say where its {modality} lie", fix="set data.path to their folder"
                 )
-            return cls(str(table["dataset"]), classes, rows, Path(base), modality)
-        except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{file} is damaged", f"{type(error).__name__}: {error}", "run `stillroom prepare` again"
-            ) from None
+            return cls(str(head["dataset"]), classes, rows, Path(base), modality)
 
 
-def _entry(row: Any) -> dict[str, Any]:
-    """A row as JSON; the key `group` came later, and most have none."""
-    entry = asdict(row)
-    return entry if row.group else {name: value for name, value in entry.items() if name != "group"}
+@dataclass(frozen=True)
+class _Checked:
+    """Makes a row of a file's fields, where they are what `prepare` writes."""
+
+    read: Read
+    classes: int
+    file: Path
+
+    def __call__(self, fields: dict[str, Any]) -> Sample:
+        with _damaged(self.file):
+            return self.read(fields, self.classes)
+
+
+@contextmanager
+def _damaged(file: Path) -> Iterator[None]:
+    """What reading a table raises where it is not what `prepare` writes, for people."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{file} is damaged", f"{type(error).__name__}: {error}", "run `stillroom prepare` again"
+        ) from None
+
+
+def _read_old(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A table of an earlier version: what it says of itself, and its rows."""
+    table = json.loads(file.read_text(encoding="utf-8"))
+    with _damaged(file):
+        return table, table["samples"]
+
+
+def _check(head: dict[str, Any], table: pa.Table) -> None:
+    """Refuse a table whose columns are not what `prepare` writes, as far as all modalities share them.
+
+    Raises:
+        ValueError: see above.
+    """
+    expected = schema_of(_Shared)
+    for name in expected.names:
+        if name in _LATER and name not in table.column_names:
+            continue
+        if name not in table.column_names or table.schema.field(name).type != expected.field(name).type:
+            raise ValueError(f"it has no column {name} of {expected.field(name).type}")
+        if name != "span" and table.column(name).null_count:
+            raise ValueError(f"its column {name} has gaps")
+    rows, classes = Rows(table, dict), _classes(head["classes"])
+    _check_keys(rows.column("key"))
+    labels, (_, words) = rows.numbers("label"), rows.codes("split")
+    if not set(words) <= set(SPLITS):
+        raise ValueError(f"its splits are {', '.join(words)}, expected some of {', '.join(SPLITS)}")
+    if len(labels) and (labels.min() < 0 or labels.max() >= len(classes)):
+        raise ValueError(f"its labels are from {labels.min()} to {labels.max()}, of {len(classes)} classes")
+    leaving = pc.indices_nonzero(pc.match_substring_regex(rows.column("path"), _LEAVING))
+    if len(leaving):
+        _contained(rows.text("path", leaving[0].as_py()))
+
+
+def _check_keys(keys: pa.Array) -> None:
+    if len(keys) > 1 and not pc.all(pc.less(keys.slice(0, len(keys) - 1), keys.slice(1))).as_py():
+        raise ValueError("a key is there twice, or they are not in their order")
 
 
 def _contained(path: str) -> str:
-    if Path(path).is_absolute() or ".." in Path(path).parts or "\0" in path:
+    if path.startswith("/") or ".." in path.split("/") or "\0" in path:
         raise ValueError(f"the path {path!r} leaves its folder")
     return path
 
@@ -204,23 +329,24 @@ def _classes(names: list[Any]) -> tuple[str, ...]:
 
 
 def checked(entry: dict[str, Any], classes: int) -> dict[str, Any]:
-    """What all samples have, of the JSON of a row.
+    """What all samples have, of the fields of a row.
 
     Raises:
         KeyError, TypeError, ValueError: it is not one that `prepare` writes.
     """
     row = {name: entry[name] for name in ("key", "path", "split", "label", "sha256")}
-    label, digest = row["label"], row["sha256"]
+    label, digest, span = row["label"], row["sha256"], entry.get("span")
     sound = (
         *(isinstance(row[name], str) for name in ("key", "path", "sha256")),
         row["split"] in SPLITS,
         type(label) is int and 0 <= label < classes,
         isinstance(entry.get("group", ""), str),
+        span is None or (len(span) == 2 and all(type(one) is int and one >= 0 for one in span)),
     )
     if not all(sound) or not re.fullmatch("[0-9a-f]{64}", digest):
         raise unsound(row["key"])
-    grouped = {"group": entry["group"]} if entry.get("group") else {}  # a modality may know of none
-    return row | {"path": _contained(row["path"])} | grouped
+    more = {name: entry[name] for name in ("group", "span") if entry.get(name)}  # a modality may know of none
+    return row | {"path": _contained(row["path"])} | more
 
 
 def unsound(key: Any) -> ValueError:
@@ -229,4 +355,10 @@ def unsound(key: Any) -> ValueError:
 
 
 def _digest(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    """Of lines with a line feed between each two."""
+    digest, lines = hashlib.sha256(), iter(lines)
+    between = ""
+    while some := list(islice(lines, MANY)):
+        digest.update((between + "\n".join(some)).encode())
+        between = "\n"
+    return digest.hexdigest()

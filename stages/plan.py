@@ -55,7 +55,7 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
     train = samples_table.in_splits("train")
     if not len(train):
         raise DataError(
-            f"{DATA / 'samples.json'} has no training sample", fix="mend the split, run `stillroom prepare`"
+            f"the table in {DATA} has no training sample", fix="mend the split, run `stillroom prepare`"
         )
     taught, epochs = _students(params)
     cache, views, samples = params.cache, params.views.count, len(train)
@@ -79,7 +79,7 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
         samples,
         cache.block_samples,
         specs,
-        max(len(row.key.encode()) for row in train.rows),
+        train.longest_key(),
         identity,
     )
     rates = {} if no_measure else {name: _rate(model, params, train) for name, model in models.items()}

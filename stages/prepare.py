@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 )
 @stage
 def prepare(params: "Params", look: bool) -> None:
-    """Read, draw or download a data set; write artifacts/data/: samples.json, and a report on it."""
-    from collections import Counter
-
+    """Read, draw or download a data set; write artifacts/data/: samples.parquet, and a report on it."""
     from stillroom import modalities
 
     modality = modalities.of_data_set(params.data.name)
@@ -35,8 +33,7 @@ def prepare(params: "Params", look: bool) -> None:
         return
     with shown() as console, whole_folder(DATA) as folder:
         samples = modality.prepare(params.data, folder, console)
-        splits = Counter(row.split for row in samples.rows)
-        parts = ", ".join(f"{splits[name]} {name}" for name in ("train", "val", "test") if splits[name])
+        parts = ", ".join(f"{count} {name}" for name, count in samples.splits().items())
         console.note(
             f"{samples.dataset}: {len(samples)} {modality.SAMPLES} of {len(samples.classes)} classes "
             f"({parts})"

@@ -80,11 +80,12 @@ def _write(params: "Params", folder: Path) -> dict[str, Any]:
     from stillroom.provenance.identity import check_samples, input_of
     from stillroom.reporting import markdown, page, plots, reading, table
     from stillroom.reporting.corrupted import with_corrupted
+    from stillroom.samples import is_table
 
     settle()
     entries = _entries(params.student)
     # all that is missing is named at once, before the table is looked for
-    samples = modalities.load_samples(DATA, data_root(params)) if (DATA / "samples.json").exists() else None
+    samples = modalities.load_samples(DATA, data_root(params)) if is_table(DATA) else None
     test = samples.in_splits("test") if samples is not None else None
     if is_address(params.cache.path):
         store = cache_to_read(params)

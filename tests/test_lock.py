@@ -35,7 +35,7 @@ def test_a_file_system_without_locks_is_named(empty: Path, number: int) -> None:
     assert not (empty / "artifacts/data").exists()
     done = stillroom(empty, "prepare", before=f"refuse_flock({number})", STILLROOM_LOCKS="off")
     assert done.returncode == 0 and "locks are off" in done.stderr
-    assert (empty / "artifacts/data/samples.json").exists()
+    assert (empty / "artifacts/data/samples.parquet").exists()
 
 
 @without_locks

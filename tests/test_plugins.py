@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import warm
+from tests import tables, warm
 from tests.conftest import copy_library
 
 Command = Callable[..., subprocess.CompletedProcess]
@@ -115,7 +115,7 @@ def test_a_data_set_is_a_file(command: Command, project: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         shutil.copy(image, target / image.name)
     said = command("prepare", "--set", "data={name: few, path: photos, at_most: 1}").stderr
-    table = json.loads((project / "artifacts/data/samples.json").read_text())
+    table = tables.read(project / "artifacts/data")
     assert table["dataset"] == "few" and len(table["samples"]) == 2 * len(table["classes"]), said
     said = command("prepare", "--set", "data={name: few, path: photos, split_file: a.csv}", code=2).stderr
     assert "data.name = 'few' takes no such key" in said

@@ -13,6 +13,7 @@ import torch
 import stillroom
 from stillroom.errors import DataError, ParamsError
 from stillroom.modalities.images import MODALITY
+from tests import tables
 from tests.conftest import run_in
 
 
@@ -97,7 +98,7 @@ def test_what_does_not_belong_together_is_refused(finished: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("file", "command"),
     [
-        ("artifacts/data/samples.json", ["student", "--family", "vit", "--arm", "kd"]),
+        (tables.DATA, ["student", "--family", "vit", "--arm", "kd"]),
         ("artifacts/teacher/teacher.json", ["cache"]),
         ("artifacts/students/vit-kd-0/student.json", ["export", "--student", "artifacts/students/vit-kd-0"]),
     ],
@@ -106,8 +107,13 @@ def test_what_does_not_belong_together_is_refused(finished: Path, tmp_path: Path
 def test_a_modality_that_is_not_there_is_named(
     project: Path, file: str, command: list[str], modality: object
 ) -> None:
-    record = json.loads((project / file).read_text())
-    (project / file).write_text(json.dumps(record | {"modality": modality}))
+    if file == tables.DATA:
+        tables.write(
+            project / "artifacts/data", tables.read(project / "artifacts/data") | {"modality": modality}
+        )
+    else:
+        record = json.loads((project / file).read_text())
+        (project / file).write_text(json.dumps(record | {"modality": modality}))
     said = run_in(project, "stillroom", *command, code=1).stderr
     assert "there is no modality" in said and "images" in said
 

@@ -80,7 +80,7 @@ def _cache(folder: Path, params: Params, samples: Samples, policy: Policy, teach
     outputs = of_outputs({"logits": described}, params.cache, lambda name: teacher)
     identity = {**of_data(samples, params.views), "outputs": outputs}
     specs = array_specs(identity, MODALITY)
-    keys = [row.key for row in samples.rows]
+    keys = samples.packed_keys()
     with Staging(folder / "staging", identity, specs, keys, samples.labels(), 1024) as staging:
         todo = divide(staging, params.views.count, Ranks.alone(), Progress())
         generate(Teacher([teacher]), samples, policy, 0, staging, todo, 64, "none", Progress())

@@ -96,7 +96,7 @@ def made_up_cache(
     }
     identity = {**of_data(samples, Views(recipe=recipe)), "outputs": {"logits": entry}}
     codec, specs = encoding_for(entry), array_specs(identity, MODALITY)
-    keys, labels = [row.key for row in samples.rows], samples.labels()
+    keys, labels = samples.packed_keys(), samples.labels()
     random = np.random.default_rng(0)
     fields = list(policy.fields())
 

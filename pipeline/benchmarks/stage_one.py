@@ -53,7 +53,7 @@ def stage_one(
         "input": model.spec,
     }
     outputs = {"logits": of_output(described, Cache())}
-    keys, labels = [row.key for row in samples.rows], samples.labels()
+    keys, labels = samples.packed_keys(), samples.labels()
     forward = Forward(model, batch_size, amp)
     blank = [
         torch.zeros(len(rows), SIZE, SIZE, 3, dtype=torch.uint8, device=target)

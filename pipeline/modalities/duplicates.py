@@ -1,7 +1,8 @@
 """The same bytes under two names: a test sample that is trained on, or a sample of two classes."""
 
-from collections import defaultdict
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from stillroom.errors import DataError, listing
 from stillroom.samples import Sample, Samples
@@ -42,14 +43,19 @@ class Duplicates:
 
 def find(samples: Samples) -> Duplicates:
     """Files of equal bytes. The same picture encoded twice differs in its bytes and is not found."""
-    by_digest: dict[str, list[Sample]] = defaultdict(list)
-    for row in samples.rows:
-        by_digest[row.sha256].append(row)
     groups: dict[str, list[list[str]]] = {kind: [] for kind in KINDS}
-    for rows in by_digest.values():
-        if len(rows) > 1:
-            groups[_kind(rows)].append([row.key for row in rows])
+    for places in alike(samples):
+        rows = [samples.rows[place] for place in places]
+        groups[_kind(rows)].append([row.key for row in rows])
     return Duplicates({kind: sorted(same) for kind, same in groups.items()})
+
+
+def alike(samples: Samples) -> list[np.ndarray]:
+    """The rows of each file that is there more than once, ascending."""
+    digests = samples.rows.digests("sha256")
+    order = np.lexsort(digests.T)
+    edges = np.flatnonzero((digests[order[1:]] != digests[order[:-1]]).any(axis=1)) + 1
+    return [places for places in np.split(order, edges) if len(places) > 1]
 
 
 def _kind(rows: list[Sample]) -> str:
@@ -91,18 +97,24 @@ def settle(samples: Samples, policy: str, official: bool, noun: str = "image") -
             f"results are compared with published ones only on the published {noun}s and splits",
             "set data.duplicates to warn, or data.official to false",
         )
-    rows = {row.key: row for row in samples.rows}
+    rows = {
+        key: samples.rows[samples.row_of(key)]
+        for groups in duplicates.groups.values()
+        for keys in groups
+        for key in keys
+    }
     dropped = {key for keys in duplicates.groups["classes"] for key in keys}
     for kind in ("splits", "same"):
         for keys in duplicates.groups[kind]:
             stays = min(keys, key=lambda key: (("test", "val", "train").index(rows[key].split), key))
             dropped |= set(keys) - {stays}
-    kept = replace(samples, rows=tuple(row for row in samples.rows if row.key not in dropped))
+    kept = samples.at(number for number, key in enumerate(samples.keys()) if key not in dropped)
+    left = {split: set(kept.in_splits(split).labels().tolist()) for split in ("train", "test")}
     lost = [
         f"{name}: no {noun} in {split}"
         for label, name in enumerate(samples.classes)
         for split in ("train", "test")
-        if not any(row.label == label and row.split == split for row in kept.rows)
+        if label not in left[split]
     ]
     if lost:
         raise DataError(

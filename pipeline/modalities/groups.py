@@ -25,9 +25,9 @@ def grouped(samples: Samples, table: Path | None, skipped: Iterable[str] = ()) -
     """
     if table is None:
         return samples
-    groups = groups_of([row.path for row in samples.rows], table, samples.root, skipped)
-    rows = tuple(replace(row, group=groups[row.path]) for row in samples.rows)
-    return replace(samples, rows=rows)
+    files = list(samples.rows.texts("path"))
+    groups = groups_of(files, table, samples.root, skipped)
+    return replace(samples, rows=samples.rows.with_texts("group", [groups[file] for file in files]))
 
 
 def groups_of(files: Sequence[str], table: Path, root: Path, skipped: Iterable[str] = ()) -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 from stillroom.errors import DataError, listing
-from stillroom.samples import Sample, Samples
+from stillroom.samples import Samples
 
 
 def hold_out(samples: Samples, fraction: float, seed: int, noun: str = "image") -> Samples:
@@ -26,19 +26,20 @@ def hold_out(samples: Samples, fraction: float, seed: int, noun: str = "image") 
     """
     if fraction == 0:
         return samples
-    members: dict[int, list[Sample]] = defaultdict(list)
-    for row in samples.rows:
-        if row.split == "train":
-            members[row.label].append(row)
+    members: dict[int, list[str]] = defaultdict(list)
+    splits = list(samples.rows.texts("split"))
+    for key, split, label in zip(samples.keys(), splits, samples.labels().tolist(), strict=True):
+        if split == "train":
+            members[label].append(key)
     taken: set[str] = set()
     faults, single = [], False
-    for label, rows in sorted(members.items()):
-        count = min(round(len(rows) * fraction), len(rows) - 1)
+    for label, keys in sorted(members.items()):
+        count = min(round(len(keys) * fraction), len(keys) - 1)
         if count == 0:
-            faults.append(f"{samples.classes[label]}: {len(rows)} in train")
-            single = single or len(rows) == 1
-        ranked = sorted(rows, key=lambda row: hashlib.sha256(f"{seed} {row.key}".encode()).digest())
-        taken.update(row.key for row in ranked[:count])
+            faults.append(f"{samples.classes[label]}: {len(keys)} in train")
+            single = single or len(keys) == 1
+        ranked = sorted(keys, key=lambda key: hashlib.sha256(f"{seed} {key}".encode()).digest())
+        taken.update(ranked[:count])
     if faults:
         raise DataError(
             f"data.val_fraction = {fraction} takes no {noun} of some classes:\n{listing(faults)}",
@@ -46,6 +47,5 @@ def hold_out(samples: Samples, fraction: float, seed: int, noun: str = "image") 
             f"{'' if single else 'raise data.val_fraction, '}add {noun}s to these classes, "
             "or set data.val_fraction to 0",
         )
-    return replace(
-        samples, rows=tuple(replace(row, split="val") if row.key in taken else row for row in samples.rows)
-    )
+    moved = ["val" if key in taken else split for key, split in zip(samples.keys(), splits, strict=True)]
+    return replace(samples, rows=samples.rows.with_texts("split", moved))

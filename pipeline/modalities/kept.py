@@ -73,7 +73,7 @@ class Kept(ABC):
 
     def _checked(self, row: Any, file: Path) -> bytes:
         try:
-            content = file.read_bytes()
+            content = self._samples.content(row)
         except PermissionError:
             raise AccessError(file) from None
         except OSError as error:
@@ -93,14 +93,14 @@ class Kept(ABC):
 
     def preload(self, rows: Iterable[Any]) -> None:
         """Read what the budget still takes of these rows, in threads, before workers are forked."""
-        wanted = {row.key: row for row in rows if row.key not in self._kept}
-        fitting = []
+        fitting: dict[str, Any] = {}
         left = self._left
-        for row in wanted.values():
-            left -= self.kept_bytes(row)
-            if left < 0:
-                break
-            fitting.append(row)
+        for row in rows:
+            if row.key not in self._kept and row.key not in fitting:
+                left -= self.kept_bytes(row)
+                if left < 0:  # what follows stays where it is: rows may be millions
+                    break
+                fitting[row.key] = row
         with ThreadPoolExecutor(cores().used) as pool:
-            for _ in pool.map(self.__getitem__, fitting):
+            for _ in pool.map(self.__getitem__, fitting.values()):
                 pass

@@ -2,17 +2,19 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from stillroom.modalities.base import DataAccount
 from stillroom.modalities.duplicates import KINDS, Duplicates
 from stillroom.modalities.entries import Account
 from stillroom.progress import Progress
-from stillroom.samples import SPLITS, Samples
+from stillroom.samples import NAME as TABLE
+from stillroom.samples import OLD, Samples
 
 FORMAT = "stillroom-data/1"
 NAME = "report.json"
@@ -48,7 +50,7 @@ class Summary(Protocol):
 def finish(prepared: Prepared, folder: Path, progress: Progress, own: Summary) -> Samples:
     """Write the table, then what was come across; say the latter."""
     prepared.samples.save(folder)
-    report = own.describe(prepared, folder / "samples.json")
+    report = own.describe(prepared, folder / TABLE)
     write(report, folder)
     for name, value in own.lines(report):
         progress.note(f"{name:<12} {value}")
@@ -72,7 +74,7 @@ def describe(prepared: Prepared, table: Path, own: dict[str, Any]) -> dict[str, 
 
     Args:
         prepared: what was prepared.
-        table: the `samples.json` that it belongs to, written already.
+        table: the table's file that it belongs to, written already.
         own: what the modality says of it.
     """
     account, duplicates = prepared.account, prepared.duplicates
@@ -98,13 +100,12 @@ def by_split(samples: Samples, noun: str) -> dict[str, Any]:
         noun: what a sample is called.
     """
     splits = {}
-    for split in SPLITS:
-        counts = Counter(samples.classes[row.label] for row in samples.rows if row.split == split)
-        if counts:
-            splits[split] = {
-                f"{noun}s": counts.total(),
-                "classes": {name: counts[name] for name in samples.classes},
-            }
+    for split, count in samples.splits().items():
+        counts = np.bincount(samples.in_splits(split).labels(), minlength=len(samples.classes)).tolist()
+        splits[split] = {
+            f"{noun}s": count,
+            "classes": dict(zip(samples.classes, counts, strict=True)),
+        }
     return {"dataset": samples.dataset, f"{noun}s": len(samples), "splits": splits}
 
 
@@ -122,7 +123,9 @@ def read(folder: Path, lines: Callable[[dict[str, Any]], Lines]) -> dict[str, An
     """
     try:
         report = json.loads((folder / NAME).read_text(encoding="utf-8"))
-        table = hashlib.sha256((folder / "samples.json").read_bytes()).hexdigest()
+        file = folder / (TABLE if (folder / TABLE).exists() else OLD)
+        with file.open("rb") as stream:
+            table = hashlib.file_digest(stream, "sha256").hexdigest()
         lines(report)
         return dict(report) if report["format"] == FORMAT and report["table"] == table else None
     except (AttributeError, IndexError, KeyError, OSError, RecursionError, TypeError, ValueError):
@@ -165,11 +168,11 @@ def account_lines(report: dict[str, Any]) -> Lines:
 
 def _leaks(prepared: Prepared) -> int:
     """How many test images have an equal file in another split."""
-    split = {row.key: row.split for row in prepared.samples.rows}
+    samples = prepared.samples
     groups = [*prepared.duplicates.groups["splits"], *prepared.duplicates.groups["classes"]]
-    leaks = 0
+    leaks, dropped = 0, {*prepared.duplicates.dropped}
     for keys in groups:
-        splits = [split[key] for key in keys if key in split]
+        splits = [samples.rows[samples.row_of(key)].split for key in keys if key not in dropped]
         leaks += splits.count("test") if len(set(splits)) > 1 else 0
     return leaks
 

@@ -67,11 +67,10 @@ def difference(store: Store, samples: Samples) -> Difference:
         CacheError: a probe in the manifest is not sound.
     """
     modality = modalities.get(samples.modality)
-    by_key = {row.key: row for row in samples.rows}
     differing, largest, mean = 0, 0.0, 0.0
     for index, probe in enumerate(store.manifest.probes):
         try:
-            sample, digest = by_key[probe["key"]], str(probe["sha256"])
+            sample, digest = samples.rows[samples.row_of(probe["key"])], str(probe["sha256"])
             spec = modality.rendering(probe)
             dtype, shape = modality.rendered(spec)
             blank = modality.excerpt(np.zeros(shape, dtype))

@@ -52,7 +52,7 @@ def with_corrupted(
     teacher = _teacher(runs, artifacts / "teacher", test, progress)
     if teacher is not None:
         logits = asked(teacher, corruption, "teacher on what students see")
-        scores = summarise_draws(logits, np.array(test.labels()), test.classes)
+        scores = summarise_draws(logits, test.labels(), test.classes)
         del scores["per_class_ap"]
         runs = replace(runs, corrupted=scores)
     made = modality.levels(described, levels)
@@ -74,7 +74,7 @@ def _curves(
     asked: Asked,
 ) -> dict[str, Any]:
     """What `Runs.levels` is."""
-    (key, values), labels = next(iter(levels.items())), np.array(test.labels())
+    (key, values), labels = next(iter(levels.items())), test.labels()
 
     def curve(finished: Finished, who: str) -> list[float]:
         return [

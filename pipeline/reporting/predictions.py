@@ -22,7 +22,7 @@ def with_predictions(runs: Runs, artifacts: Path, test: Samples) -> Runs:
         DataError: a model was tested on another split, whether its predictions are here or not; predictions
             are damaged, or do not give the accuracy in `metrics.json`. All such files are named.
     """
-    labels, digests = np.array(test.labels(), np.int64), test.digests()
+    labels, digests = test.labels(), test.digests()
     faults: dict[str, str] = {}  # and the command that mends it
 
     def predictions(folder: Path, model: Teacher | Student, remedy: str) -> np.ndarray | None:

@@ -171,8 +171,8 @@ def _kept(samples: Samples, modality: Modality) -> int:
     left = room()
     kept = 0
     for row in samples.rows:
-        size = modality.kept_bytes(row)
-        if size <= left:
-            left -= size
-            kept += 1
+        left -= modality.kept_bytes(row)
+        if left < 0:
+            break
+        kept += 1
     return kept

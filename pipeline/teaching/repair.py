@@ -58,7 +58,7 @@ def repair(
     manifest = store.manifest
     identity, views = manifest.identity, store.layout.views
     check_samples(manifest, samples)
-    keys, labels = [row.key for row in samples.rows], samples.labels()
+    keys, labels = samples.packed_keys(), samples.labels()
     modality = modalities.get(samples.modality)
     recipe, seed = modality.policy(identity["views"]["recipe"], "manifest.json"), identity["views"]["seed"]
     stagings: list[Staging] = []

@@ -135,15 +135,14 @@ def ask(
     check_taught(params, samples, input_seen(described), outputs)
     request.identity = {**of_data(request.train, params.views), "outputs": outputs}
     request.earlier = _earlier(request, folder, replace)
-    keys = [row.key for row in request.train.rows]
     # what could not be published is refused before it is computed
     estimate(
         params.cache.store,
         params.views.count,
-        len(keys),
+        len(request.train),
         params.cache.block_samples,
         array_specs(request.identity, modality),
-        max(len(key.encode()) for key in keys),
+        request.train.longest_key(),
         request.identity,
     )
     return request
@@ -190,7 +189,7 @@ def make(request: Request, folder: Path, staging: Path, ranks: Ranks, progress: 
     """
     params, train = request.params, request.train
     modality = modalities.get(train.modality)
-    keys, labels = [row.key for row in train.rows], train.labels()
+    keys, labels = train.packed_keys(), train.labels()
     groups = request.together()
     with ExitStack() as stack:
         stagings: list[Staging] = []

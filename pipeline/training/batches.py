@@ -84,7 +84,7 @@ class Batches(ABC):
         self._batch_size, self._seed, self._partition = batch_size, seed, partition
         self.modality = modalities.get(samples.modality)
         self._reader = self.modality.reader(samples)
-        self._labels = np.array(samples.labels())
+        self._labels = samples.labels()
         self._idle: list[Renderers] = []  # whose workers wait for the next epoch
         self.steps = -(-len(samples) // batch_size)
         smallest = min(len(batch) for batch in self.order(0)) // partition.parts
@@ -292,11 +292,11 @@ def unlabelled(samples: Samples, share: float) -> np.ndarray:
     Args:
         share: of each class's samples that keep theirs, in (0, 1]; one at least does.
     """
-    labels = np.array(samples.labels())
+    labels = samples.labels()
     kept = np.full(len(labels), -1)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        drawn = [int(words(0, f"labelled\n{samples.rows[row].key}", 0, 1)[0]) for row in rows]
+        drawn = [int(words(0, f"labelled\n{samples.rows.text('key', row)}", 0, 1)[0]) for row in rows]
         first = rows[np.argsort(drawn, kind="stable")][: max(1, round(share * len(rows)))]
         kept[first] = label
     return kept

@@ -101,7 +101,7 @@ class CachedDataset(Dataset[dict[str, Any]]):
             name: value if self._transform is None else self._transform(rendered),
             "labels": label,
             f"teacher_{self._output}": torch.from_numpy(answers[row].copy()),
-            "key": self._samples.rows[row].key,
+            "key": self._samples.rows.text("key", row),
         }
 
     def _plane(self) -> tuple[Any, Any]:

@@ -147,7 +147,7 @@ def fit_head(
     Raises:
         ParamsError: a class has fewer than two samples, or groups leave nothing to set aside.
     """
-    labels = torch.tensor(train.labels())
+    labels = torch.from_numpy(train.labels().copy())
     aside = set_aside(train, rows, seed)
     chosen = _Fit(features, labels, rows[~aside], len(train.classes))
     surprise = {

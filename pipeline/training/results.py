@@ -42,8 +42,8 @@ def write_predictions(folder: Path, logits: np.ndarray, test: Samples) -> None:
         writer = csv.writer(stream)
         writer.writerow(("actual", "predicted"))
         for draw in logits.argmax(axis=-1).reshape(-1, len(test)):
-            for row, answer in zip(test.rows, draw, strict=True):
-                writer.writerow((test.classes[row.label], test.classes[answer]))
+            for label, answer in zip(test.labels(), draw, strict=True):
+                writer.writerow((test.classes[label], test.classes[answer]))
 
 
 def weights_lines(model: Model) -> list[str]:

@@ -145,7 +145,7 @@ def train_student(
     kept = None if corruption is None else modalities.get(val.modality).reader(val, KEPT)
 
     def evaluate(model: Model) -> dict[str, Any]:
-        logits, labels = logits_of(model, val, Progress(), "", kept), np.array(val.labels())
+        logits, labels = logits_of(model, val, Progress(), "", kept), val.labels()
         share = np.mean([accuracy(one, labels) for one in logits.reshape(-1, *logits.shape[-2:])])
         return {"val_accuracy": round(float(share), 4)}
 
@@ -169,7 +169,7 @@ def train_student(
             gradients_of(chosen),
         )
     logits = logits_of(model, test, progress, "test split")
-    scores = summarise_draws(logits, np.array(test.labels()), job.samples.classes)
+    scores = summarise_draws(logits, test.labels(), job.samples.classes)
     if folder is None:
         return scores, checkpoint
     save_weights(model.net, folder / "model.safetensors")

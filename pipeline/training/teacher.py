@@ -167,7 +167,7 @@ class _Run:
         if config.train.epochs == 0:
             _check_complete(model, len(self.samples.classes))
         model.net.to(device(local))
-        part = self.train.at(fit_.rows.tolist())
+        part = self.train.at(fit_.rows)
         batch_size, amp = config.train.batch_size, config.train.amp
         partition = Partition(config.train.accumulate)
         source = FreshBatches(part, self.policy, model.spec, batch_size, config.seed, partition)
@@ -179,7 +179,7 @@ class _Run:
 
         def evaluate(model: Model) -> dict[str, Any]:
             logits = evaluation_logits(model, self.val, batch_size, amp, Progress(), "")
-            return {"val_accuracy": round(accuracy(logits, np.array(self.val.labels())), 4)}
+            return {"val_accuracy": round(accuracy(logits, self.val.labels()), 4)}
 
         digest = _digest([self.settings, part.digests(), weights_digest(model.net)])
         checkpoint = Checkpoint(self.staging, fit_.name, digest)
@@ -234,18 +234,17 @@ class _Run:
         """The same where all models have one trunk: it looks at each sample once."""
         assert self._features is not None
         if not self._pooled:
-            keys = (row.key for row in self.train.rows)
-            self._pooled = dict(zip(keys, self._features.values[0], strict=True))
-        left = rows.at([number for number, row in enumerate(rows.rows) if row.key not in self._pooled])
+            self._pooled = dict(zip(self.train.keys(), self._features.values[0], strict=True))
+        left = rows.at(number for number, key in enumerate(rows.keys()) if key not in self._pooled)
         if len(left):
             model.net.to(device())
             train = self.config.train
             values = evaluation_features(model, left, train.batch_size, train.amp, progress, what)
-            self._pooled |= dict(zip((row.key for row in left.rows), values, strict=True))
+            self._pooled |= dict(zip(left.keys(), values, strict=True))
             model.net.cpu()
         with torch.inference_mode():
             logits: np.ndarray = model.head()(
-                torch.stack([self._pooled[row.key] for row in rows.rows])
+                torch.stack(list(map(self._pooled.__getitem__, rows.keys())))
             ).numpy()
         return logits
 
@@ -254,7 +253,7 @@ def _write(
     run: _Run, fitted: list[_Fitted], folds: Folds | None, folder: Path, progress: Progress
 ) -> dict[str, Any]:
     """Measure the models, write what belongs into the folder, and give the scores on the test split."""
-    test, labels = run.test, np.array(run.test.labels())
+    test, labels = run.test, run.test.labels()
     answers = [run.logits(one.model, test, progress, "test split") for one in fitted]
     whole = folds is None or run.config.folds_and_whole
     logits = answers[-1] if whole else together(answers)
@@ -311,7 +310,7 @@ def _divided(
         part = run.logits(one.model, train.at(rows.tolist()), progress, f"fold {fold}")
         order = np.argsort(np.argsort(rows))  # a table is sorted by key
         out[own], seen[next_] = part[order[: len(own)]], part[order[len(own) :]]
-    true = np.array(train.labels())
+    true = train.labels()
     return {
         **folds.describe(),
         "models": [weights_digest(one.model.net) for one in models],

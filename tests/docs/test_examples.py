@@ -11,7 +11,7 @@ from PIL import Image
 
 import stillroom
 from stillroom.modalities import load_samples
-from tests import warm
+from tests import tables, warm
 from tests.conftest import ROOT, copy_library, environment, run_in
 
 pytestmark = pytest.mark.slow  # they start commands
@@ -71,10 +71,8 @@ def test_read_cache(finished: Path, tmp_path: Path, backend: str) -> None:
 @pytest.fixture
 def elsewhere(project: Path) -> Path:
     """A project whose images lie at `data.path`, and are not here."""
-    file = project / "artifacts/data/samples.json"
-    table = json.loads(file.read_text()) | {"root": None, "root_is": "data.path"}
-    file.unlink()  # it may be a link
-    file.write_text(json.dumps(table))
+    table = tables.read(project / "artifacts/data") | {"root": None, "root_is": "data.path"}
+    tables.write(project / "artifacts/data", table)
     return project
 
 

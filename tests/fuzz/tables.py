@@ -1,5 +1,5 @@
 """Mutated text files that a reader takes: split.csv, skip lists, the official splits and annotations,
-samples.json, report.json, manifest.json. Each is read, or refused with one message.
+the older samples.json, report.json, manifest.json. Each is read, or refused with one message.
 
 python -m tests.fuzz.tables --count 20000 --seed 1
 """
@@ -24,7 +24,8 @@ from stillroom.modalities import load_samples, source
 from stillroom.modalities.images.preparation import prepare, summary
 from stillroom.modalities.images.settings import Data
 from stillroom.progress import Progress
-from stillroom.samples import Samples
+from stillroom.samples import NAME, Samples
+from tests import tables
 from tests.faults.damage import make as make_caches
 from tests.fuzz import command_line
 
@@ -182,7 +183,10 @@ def targets(folder: Path) -> list[Target]:
     table = folder / "table"
     prepared = prepare(by_table, folder / "none", silent)
     prepared.samples.save(table)
-    report = summary.describe(prepared, table / "samples.json")
+    report = summary.describe(prepared, table / NAME)
+    old = folder / "old"
+    old.mkdir()
+    content = tables.read(table) | {"format": "stillroom-samples/1"}
     memory = folder / "memory.json"
     source.look(by_table, memory, [by_table.split_file])
 
@@ -193,9 +197,9 @@ def targets(folder: Path) -> list[Target]:
     found += [
         Target(
             "samples.json",
-            table / "samples.json",
-            (table / "samples.json").read_text(),
-            lambda: sound(load_samples(table, folded)),
+            old / "samples.json",
+            json.dumps(content, indent=0),
+            lambda: sound(load_samples(old, folded)),
         ),
         Target("report.json", table / "report.json", json.dumps(report, indent=1), page),
         Target(

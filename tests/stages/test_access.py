@@ -48,7 +48,7 @@ def test_the_umask_holds_for_every_file(project: Path, umask: int) -> None:
 
 
 FILES = {
-    "artifacts/data/samples.json": [STUDENT, ("teacher",), ("report",)],
+    "artifacts/data/samples.parquet": [STUDENT, ("teacher",), ("report",)],
     "artifacts/teacher/teacher.json": [("cache",), ("report",)],
     "artifacts/teacher/model.safetensors": [("cache", "--replace", "--set", "views.seed=3")],
     "artifacts/teacher/predictions.safetensors": [("report",)],

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from stillroom.modalities.images.models.create import create, sized
 from stillroom.modalities.images.models.load import load
+from tests import tables
 from tests.conftest import run_in
 
 
@@ -19,12 +20,10 @@ def options(*changes: str) -> list[str]:
 
 def classes_kept(project: Path, count: int) -> None:
     """Leave only the first classes in the samples table."""
-    file = project / "artifacts/data/samples.json"
-    table = json.loads(file.read_text())
+    table = tables.read(project / "artifacts/data")
     table["classes"] = table["classes"][:count]
     table["samples"] = [row for row in table["samples"] if row["label"] < count]
-    file.unlink()  # it may be a link into DVC's cache
-    file.write_text(json.dumps(table))
+    tables.write(project / "artifacts/data", table)
 
 
 def untouched(project: Path) -> list[tuple[str, float]]:

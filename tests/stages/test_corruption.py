@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from tests import tables
 from tests.conftest import ran, run_in
 
 LOW = "student.corruption={name: low_resolution, side: 8, draws: 2}"
@@ -43,7 +44,7 @@ def test_it_is_recorded_and_changes_the_inputs_alone(project: Path) -> None:
     logits = load_file(project / "artifacts/students/vit-kd-0/predictions.safetensors")["logits"]
     clean = load_file(project / "artifacts/students/vit-ce-0/predictions.safetensors")["logits"]
     assert logits.shape == (2, *clean.shape)
-    table = json.loads((project / "artifacts/data/samples.json").read_text())["samples"]
+    table = tables.read(project / "artifacts/data")["samples"]
     labels = np.array([one["label"] for one in table if one["split"] == "test"])
     scores = json.loads((project / "artifacts/students/vit-kd-0/metrics.json").read_text())
     assert scores["accuracy"] == pytest.approx(100 * (logits.argmax(-1) == labels).mean(), abs=1e-3)

@@ -19,6 +19,7 @@ from stillroom.modalities import load_samples
 from stillroom.modalities.params import load_params
 from stillroom.provenance.identity import read_teacher
 from stillroom.provenance.teacher import load_teacher
+from tests import tables
 from tests.conftest import TINY, clean, copy_project, ran, run_in
 from tests.stages.test_resume import checkpoints, killed
 
@@ -264,7 +265,7 @@ def test_without_a_model_of_all_the_folds_answer_together(crossfit: Path) -> Non
         crossfit,
         "stillroom",
         "predict",
-        "artifacts/data/samples.json",
+        "artifacts/data/samples.parquet",
         "--student",
         "artifacts/teacher",
         code=1,
@@ -349,14 +350,10 @@ def test_a_head_sees_nothing_of_its_fold_where_views_are_mixed(crossfit: Path) -
 
 def test_a_head_with_too_few_samples_is_refused_before_its_features(crossfit: Path) -> None:
     shutil.copy(crossfit / "artifacts/teacher/model.safetensors", crossfit / "given.safetensors")
-    (crossfit / "artifacts/data/samples.json").write_text(
-        re.sub(
-            r'"split": "train"',
-            '"split": "test"',
-            (crossfit / "artifacts/data/samples.json").read_text(),
-            count=3,
-        )
-    )
+    table = tables.read(crossfit / "artifacts/data")
+    for row in [one for one in table["samples"] if one["split"] == "train"][:3]:
+        row["split"] = "test"
+    tables.write(crossfit / "artifacts/data", table)
     head = ["--set", "teacher.weights=given.safetensors", "--set", "teacher.train.freeze=trunk"]
     done = run_in(crossfit, "stillroom", "teacher", *head, "--set", "teacher.folds=1", code=2)
     assert "1 samples to fit a head to" in done.stderr and "features" not in done.stdout
@@ -378,8 +375,10 @@ def test_arms_in_the_loop_see_the_same_mixed_views(crossfit: Path) -> None:
 
 
 def test_samples_that_cannot_be_cut_like_that_any_more_are_refused(crossfit: Path) -> None:
-    table = crossfit / "artifacts/data/samples.json"
-    table.write_text(re.sub(r'"split": "train"', '"split": "test"', table.read_text(), count=3))
+    table = tables.read(crossfit / "artifacts/data")
+    for row in [one for one in table["samples"] if one["split"] == "train"][:3]:
+        row["split"] = "test"
+    tables.write(crossfit / "artifacts/data", table)
     said = (
         run_in(crossfit, "stillroom", "store", "audit", code=1).stderr
         + run_in(crossfit, "stillroom", "cache", "--replace", code=1).stderr

@@ -151,7 +151,7 @@ def test_files_of_an_older_run_do_not_stay(project: Path) -> None:
     root = images(project / "photos")
     run_in(project, "stillroom", "prepare", "--set", f"data={{name: folder, path: {root}}}")
     left = {file.name for file in (project / "artifacts/data").iterdir()}
-    assert left == {"samples.json", "report.json"}
+    assert left == {"samples.parquet", "report.json"}
     run_in(project, "stillroom", "cache", "--set", "cache.store=hdf5", "--params", "params.yaml", code=2)
     run_in(project, "stillroom", "prepare")
     run_in(project, "stillroom", "cache", "--set", "cache.store=hdf5", "--replace")

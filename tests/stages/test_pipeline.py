@@ -10,6 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stillroom.cache.read.backends import open_store
+from tests import tables
 from tests.conftest import TINY, clean, ran, run_in
 
 
@@ -123,12 +124,11 @@ def test_a_student_needs_no_teacher_and_trains_to_the_same_bits(project: Path) -
 
 def test_the_test_split_cannot_reach_training(project: Path) -> None:
     """With every test label changed, the weights stay the same to the bit and only the scores move."""
-    table = project / "artifacts/data/samples.json"
-    content = json.loads(table.read_text())
+    content = tables.read(project / "artifacts/data")
     for row in content["samples"]:
         if row["split"] == "test":
             row["label"] = (row["label"] + 7) % 40
-    table.write_text(json.dumps(content))
+    tables.write(project / "artifacts/data", content)
     before = weights(project, "vit-kd-0"), (project / "artifacts/students/vit-kd-0/metrics.json").read_text()
     run_in(project, "stillroom", *KD)
     assert weights(project, "vit-kd-0") == before[0]
@@ -197,16 +197,15 @@ def test_a_student_with_another_recipe_is_refused(project: Path, command: list[s
     ],
 )
 def test_a_student_on_other_data_is_refused(project: Path, edit: object, field: str) -> None:
-    table = project / "artifacts/data/samples.json"
-    content = json.loads(table.read_text())
+    content = tables.read(project / "artifacts/data")
     edit(content)  # type: ignore[operator]
-    table.write_text(json.dumps(content))
+    tables.write(project / "artifacts/data", content)
     done = run_in(project, "stillroom", *KD, code=1)
     assert field in done.stderr
 
 
 def test_an_image_replaced_in_place_is_refused_by_name(project: Path) -> None:
-    table = json.loads((project / "artifacts/data/samples.json").read_text())
+    table = tables.read(project / "artifacts/data")
     row = next(row for row in table["samples"] if row["split"] == "train")
     file = project / "artifacts/data" / table["root"] / row["path"]
     other = next(r for r in table["samples"] if r["split"] == "test")

@@ -22,6 +22,7 @@ from stillroom.provenance.identity import read_teacher
 from stillroom.samples import Samples
 from stillroom.teaching.rate import Rate, measure
 from stillroom_stages.plan import _students, duration
+from tests import tables
 from tests.conftest import run_in
 
 BACKENDS = ("zarr", "hdf5")
@@ -215,10 +216,10 @@ def test_a_plan_without_samples_says_what_to_run_first(empty: Path) -> None:
 
 
 def test_a_plan_without_training_samples_is_refused(project: Path) -> None:
-    file = project / "artifacts/data/samples.json"
-    text = file.read_text().replace('"train"', '"val"')
-    file.unlink()
-    file.write_text(text)
+    table = tables.read(project / "artifacts/data")
+    for row in table["samples"]:
+        row["split"] = "test"
+    tables.write(project / "artifacts/data", table)
     assert "no training sample" in run_in(project, "stillroom", "plan", code=1).stderr
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from tests import tables
 from tests.conftest import TINY, clean, ran, run_in, until
 from tests.stages.test_access import stillroom
 
@@ -33,7 +34,7 @@ def photos(empty: Path) -> Path:
 
 
 def table(folder: Path) -> dict:
-    return json.loads((folder / "artifacts/data/samples.json").read_text())
+    return tables.read(folder / "artifacts/data")
 
 
 def report(folder: Path) -> dict:
@@ -193,26 +194,27 @@ def taught(project: Path) -> Path:
 def test_changed_images_reach_what_is_made_from_them(taught: Path) -> None:
     assert ran(run_in(taught, "dvc", "repro", "prepare").stdout) == []
     (taught / "drawn/notes.txt").write_text("a stray file")
-    before = (taught / "artifacts/data/samples.json").read_bytes()
+    before = (taught / "artifacts/data/samples.parquet").read_bytes()
     assert ran(run_in(taught, "dvc", "repro", "prepare").stdout) == ["prepare"]
-    assert (taught / "artifacts/data/samples.json").read_bytes() == before
+    assert (taught / "artifacts/data/samples.parquet").read_bytes() == before
     run_in(taught, "dvc", "commit", "--force")
     assert clean(taught), "an equal table stops there"
 
+    earlier = table(taught)
     image = next((taught / "drawn/JPEGImages").glob("*.jpg"))
     Image.new("RGB", (64, 64), (1, 2, 3)).save(image)
     said = run_in(taught, "dvc", "repro", "cache").stdout
     assert ran(said) == ["prepare", "teacher", "cache"]
-    assert table(taught) != json.loads(before)
+    assert table(taught) != earlier
 
 
 def test_a_table_made_by_hand_is_not_taken_back(taught: Path) -> None:
     image = next((taught / "drawn/JPEGImages").glob("*.jpg"))
     Image.new("RGB", (64, 64), (1, 2, 3)).save(image)
     run_in(taught, "stillroom", "prepare")
-    by_hand = (taught / "artifacts/data/samples.json").read_bytes()
+    by_hand = (taught / "artifacts/data/samples.parquet").read_bytes()
     run_in(taught, "dvc", "repro", "prepare")
-    assert (taught / "artifacts/data/samples.json").read_bytes() == by_hand
+    assert (taught / "artifacts/data/samples.parquet").read_bytes() == by_hand
 
 
 def test_the_account_is_no_result(taught: Path) -> None:

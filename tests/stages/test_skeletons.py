@@ -13,6 +13,7 @@ import stillroom
 from stillroom.cache.read.backends import open_store
 from stillroom.errors import ParamsError
 from stillroom.provenance.identity import input_of
+from tests import tables
 from tests.conftest import clean, copy_project, ran, run_in
 from tests.stages.test_resume import killed, weights
 
@@ -143,7 +144,7 @@ def test_the_cache_is_what_the_teacher_says_now(own: Path) -> None:
 def test_the_tools_work_on_clips(own: Path) -> None:
     said = run_in(own, "stillroom", "plan").stdout
     assert "stgcn at 16 frames" in said
-    table = json.loads((own / "artifacts/data/samples.json").read_text())["samples"]
+    table = tables.read(own / "artifacts/data")["samples"]
     key = next(one["key"] for one in table if one["split"] == "train")
     shown = json.loads(run_in(own, "stillroom", "store", "show", key, "--out", "sheet.png", "--json").stdout)
     assert len(shown["views"]) == 3 and set(shown["views"][0]) >= {"start", "length", "mirror", "top"}
@@ -153,7 +154,7 @@ def test_the_tools_work_on_clips(own: Path) -> None:
 
 def test_predict_says_what_the_evaluation_says(own: Path) -> None:
     run_in(own, "stillroom", "student", "--family", "stgcn", "--arm", "kd", "--set", "student.corruption={}")
-    table = json.loads((own / "artifacts/data/samples.json").read_text())
+    table = tables.read(own / "artifacts/data")
     test = [one for one in table["samples"] if one["split"] == "test"]
     files = [
         f"artifacts/data/{one['path']}" if not (own / one["path"]).exists() else one["path"] for one in test
@@ -239,13 +240,12 @@ def test_what_is_wrong_is_named(own: Path) -> None:
 
 
 def test_a_table_that_the_parameters_would_not_give_is_refused(own: Path) -> None:
-    file = own / "artifacts/data/samples.json"
-    table = json.loads(file.read_text())
+    table = tables.read(own / "artifacts/data")
 
     def refused(code: int, *settings: str, **changed: Any) -> str:
         rows = [dict(one) for one in table["samples"]]
         rows[0] |= changed
-        file.write_text(json.dumps(table | {"samples": rows}))
+        tables.write(own / "artifacts/data", table | {"samples": rows})
         options = [part for one in settings for part in ("--set", one)]
         kd = ("student", "--family", "stgcn", "--arm", "kd", *options)
         return run_in(own, "stillroom", *kd, code=code).stderr
@@ -384,7 +384,7 @@ def test_another_layout_of_the_same_joints_is_another(skeletons: Path, tmp_path:
     short = ("--set", "teacher.train.epochs=1", "--set", "teacher.train.batch_size=4", *small)
     batch = ("--set", "student.train.batch_size=4", "--set", "student.train.epochs=1", *short)
     run_in(project, "stillroom", "prepare", *settings(), *batch)
-    before = (project / "artifacts/data/samples.json").read_bytes()
+    before = (project / "artifacts/data/samples.parquet").read_bytes()
     run_in(project, "stillroom", "teacher", *settings(), *batch)
     run_in(project, "stillroom", "cache", "--replace", *settings(), *batch)
     other = settings(left_right=[["thumb", "index"]], centre=["middle"])
@@ -393,12 +393,12 @@ def test_another_layout_of_the_same_joints_is_another(skeletons: Path, tmp_path:
         said = run_in(project, "stillroom", *command, *other, *batch, code=2).stderr
         assert "`stillroom prepare` was run with other parameters" in said
     run_in(project, "stillroom", "prepare", *other, *batch)
-    assert (project / "artifacts/data/samples.json").read_bytes() != before
+    assert (project / "artifacts/data/samples.parquet").read_bytes() != before
     for command in (("cache", "--replace"), kd, ("plan", "--no-measure")):
         said = run_in(project, "stillroom", *command, *other, *batch, code=1).stderr
         assert "the teacher saw joints of own-" in said and "run `stillroom teacher`" in said
     run_in(project, "stillroom", "prepare", *settings(), *batch)
-    assert (project / "artifacts/data/samples.json").read_bytes() == before
+    assert (project / "artifacts/data/samples.parquet").read_bytes() == before
     run_in(project, "stillroom", *kd, *settings(), *batch)
 
 

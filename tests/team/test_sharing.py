@@ -91,7 +91,7 @@ def web(shared: Path) -> Iterator[Web]:
 def test_a_read_only_remote_is_pulled_from_and_a_push_is_refused(ben: Path, web: Web) -> None:
     remote_of(ben, f"{web.url}/remote")
     said = run_in(ben, "stillroom", *PVT, code=1).stderr
-    assert "artifacts/data/samples.json is not there" in said and "dvc pull artifacts/data" in said
+    assert "artifacts/data/samples.parquet is not there" in said and "dvc pull artifacts/data" in said
     run_in(ben, "dvc", "pull", "artifacts/data")
     said = run_in(ben, "stillroom", *PVT, code=1).stderr
     assert "artifacts/cache/manifest.json is not there" in said and "dvc pull artifacts/cache" in said

@@ -18,8 +18,8 @@ from typing import Any, BinaryIO, TypeVar
 from stillroom.cache.format.manifest import LARGEST, NAME, Manifest
 from stillroom.errors import CacheError
 from stillroom.files import whole_file
+from stillroom.machine import FOLDER, local_folder
 
-FOLDER = "STILLROOM_FETCHED"  # where fetched files are kept; default: stillroom in the user's cache folder
 GIB = "STILLROOM_FETCHED_GIB"  # how much they may take
 PATIENCE = "STILLROOM_FETCH_SECONDS"  # how long a lost connection is tried again
 _PIECE = 2**20
@@ -69,8 +69,7 @@ class Remote:
         """
         self.address = re.sub(r"(?<=[^:/])/+$", "", address).removesuffix(f"/{NAME}")
         self.shown = re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", self.address)
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        self._parent = Path(os.path.abspath(os.environ.get(FOLDER) or os.path.join(home, "stillroom")))
+        self._parent = local_folder()
         self._room = int(_number(GIB, 8.0) * 2**30)
         self._patience = _number(PATIENCE, 60.0)
         self._folder = self._parent

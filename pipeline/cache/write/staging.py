@@ -48,7 +48,7 @@ class Staging:
         parent: Path,
         identity: dict[str, Any],
         arrays: dict[str, ArraySpec],
-        keys: Sequence[str],
+        keys: Sequence[str] | np.ndarray,
         labels: Sequence[int] | np.ndarray,
         block_samples: int,
         rank: int = 0,
@@ -61,7 +61,7 @@ class Staging:
                 stage.
             identity: what the cache is made from.
             arrays: what each array holds a row: those of the outputs' encodings, and `views/...`.
-            keys: N sample keys, distinct and ascending.
+            keys: N sample keys, distinct and ascending; as `format.rows.pack` takes them.
             labels: N class indices.
             block_samples: rows of a block, if the folder is new.
             rank: 0 for the one process that begins; others may join it afterwards, while it writes.

@@ -11,7 +11,7 @@ class Sample(samples.Sample):
     """One image.
 
     Attributes:
-        key, path, split, label, sha256, group: as of every sample.
+        key, path, split, label, sha256, group, span: as of every sample.
         box: the annotated person, (xmin, ymin, xmax, ymax) in pixels of the image, or None.
         size: (width, height) in pixels, EXIF orientation applied.
     """
@@ -24,10 +24,11 @@ class Sample(samples.Sample):
     size: tuple[int, int]
     sha256: str
     group: str = ""
+    span: tuple[int, int] | None = None
 
     @classmethod
     def read(cls, entry: dict[str, Any], classes: int) -> "Sample":
-        """A row from its JSON.
+        """A row from its fields.
 
         Raises:
             KeyError, TypeError, ValueError: it is not one that `prepare` writes.

@@ -46,7 +46,7 @@ class StoredViews:
                     AGAIN,
                 )
         box = arrays["box"].astype(np.int64)
-        width, height = np.array([row.size for row in samples.rows], np.int64).reshape(-1, 2).T
+        width, height = samples.rows.numbers("size").T
         outside = (
             (box[:, 0] >= box[:, 2]) | (box[:, 2] > width) | (box[:, 1] >= box[:, 3]) | (box[:, 3] > height)
         )

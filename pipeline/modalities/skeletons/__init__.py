@@ -96,15 +96,19 @@ class Skeletons(Modality):
         assert isinstance(data, settings.Data)
         layout, dims = datasets.layout_of(data)
         asked = (layout.name, len(layout.joints), dims)
-        for row in samples.rows:
+        rows = samples.rows
+        other = rows.numbers("joints") != asked[1]
+        other |= rows.numbers("dims") != asked[2]
+        other |= rows.differing("layout", asked[0])
+        if other.any():
+            row = rows[int(other.argmax())]
             found = (row.layout, row.joints, row.dims)
-            if found != asked:
-                has, wanted = ("{1} joints of {0} in {2} dimensions".format(*one) for one in (found, asked))
-                raise ParamsError(
-                    f"the clip {row.key} has {has}, and the parameters say {wanted}",
-                    "`stillroom prepare` was run with other parameters",
-                    "run `stillroom prepare`, or set data.layout and data.dims back",
-                )
+            has, wanted = ("{1} joints of {0} in {2} dimensions".format(*one) for one in (found, asked))
+            raise ParamsError(
+                f"the clip {row.key} has {has}, and the parameters say {wanted}",
+                "`stillroom prepare` was run with other parameters",
+                "run `stillroom prepare`, or set data.layout and data.dims back",
+            )
 
     def check_seen(self, samples: Samples, spec: Spec) -> None:
         layout = layouts.read(spec["layout"])

@@ -17,7 +17,7 @@ class Sample(samples.Sample):
     its coordinates, and 0 there.
 
     Attributes:
-        key, path, split, label, sha256, group: as of every sample.
+        key, path, split, label, sha256, group, span: as of every sample.
         frames, persons, joints: T, M and J of its file, each at least 1.
         dims: 2 (pixels, y downwards) or 3 (metres, y upwards).
         layout: the name of its joint layout.
@@ -36,6 +36,7 @@ class Sample(samples.Sample):
     size: tuple[int, int]
     sha256: str
     group: str = ""
+    span: tuple[int, int] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -44,7 +45,7 @@ class Sample(samples.Sample):
 
     @classmethod
     def read(cls, entry: dict[str, Any], classes: int) -> "Sample":
-        """A row from its JSON.
+        """A row from its fields.
 
         Raises:
             KeyError, TypeError, ValueError: it is not one that `prepare` writes.

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stillroom.columns import Builder, Rows
 from stillroom.errors import DataError, listing
 from stillroom.machine import cores
 from stillroom.modalities import entries as shared
@@ -14,7 +15,7 @@ from stillroom.modalities.images.samples import Sample
 from stillroom.progress import Progress
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A sample before its file has been opened; the attributes are those of `stillroom.samples.Sample`."""
 
@@ -37,9 +38,7 @@ class Account(shared.Account):
     formats: dict[str, str] = field(default_factory=dict)
 
 
-def scan(
-    entries: list[Entry], root: Path, progress: Progress, account: Account | None = None
-) -> tuple[Sample, ...]:
+def scan(entries: list[Entry], root: Path, progress: Progress, account: Account | None = None) -> Rows:
     """Decode every image as training will, in threads (Pillow lets others run while it decodes).
 
     Args:
@@ -59,7 +58,7 @@ def scan(
     require_distinct(entries)
     require_files(entries, root)
     workers = min(16, cores().used)
-    rows: list[Sample] = []
+    rows = Builder(Sample)
     faults: list[str] = []
     progress.start("scan", len(entries), "images")
     with ThreadPoolExecutor(workers) as pool:
@@ -69,7 +68,7 @@ def scan(
                 faults.append(f"{entry.path}: {result}")
             else:
                 size, sha256, kind = result
-                rows.append(Sample(entry.key, entry.path, entry.split, entry.label, entry.box, size, sha256))
+                rows.add(Sample(entry.key, entry.path, entry.split, entry.label, entry.box, size, sha256))
                 if account is not None:
                     account.formats[entry.key] = kind
             progress.advance()
@@ -81,7 +80,7 @@ def scan(
             "download or copy these files again, replace them, or write their names into a file, one a line, "
             "and set data.skip to it",
         )
-    return tuple(rows)
+    return rows.rows()
 
 
 def require_files(entries: list[Entry], root: Path) -> None:

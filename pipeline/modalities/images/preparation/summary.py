@@ -4,6 +4,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stillroom.modalities import summary
 from stillroom.modalities.images.preparation.scan import Account
 from stillroom.modalities.summary import Prepared, account_lines, by_split, split_lines
@@ -15,19 +17,21 @@ def describe(prepared: Prepared, table: Path) -> dict[str, Any]:
 
     Args:
         prepared: what `datasets.prepare` returned.
-        table: the `samples.json` that it belongs to, written already.
+        table: the table's file that it belongs to, written already.
     """
     account, samples = prepared.account, prepared.samples
     assert isinstance(account, Account)
-    formats = dict(Counter(account.formats[row.key] for row in samples.rows).most_common())
+    formats = dict(Counter(map(account.formats.__getitem__, samples.keys())).most_common())
     return summary.describe(prepared, table, of_samples(samples) | {"formats": formats})
 
 
 def of_samples(samples: Samples) -> dict[str, Any]:
     """A report of what the table alone shows."""
-    by_area = sorted((row.size for row in samples.rows), key=lambda size: (size[0] * size[1], size))
-    sizes = {"smallest": by_area[0], "median": by_area[len(by_area) // 2], "largest": by_area[-1]}
-    return by_split(samples, "image") | {"sizes": {name: list(size) for name, size in sizes.items()}}
+    sizes = samples.rows.numbers("size")
+    width, height = sizes.T
+    by_area = np.lexsort((height, width, width * height))
+    places = {"smallest": by_area[0], "median": by_area[len(by_area) // 2], "largest": by_area[-1]}
+    return by_split(samples, "image") | {"sizes": {name: sizes[one].tolist() for name, one in places.items()}}
 
 
 def read(folder: Path) -> dict[str, Any] | None:

@@ -15,7 +15,8 @@ from stillroom.modalities.skeletons.preparation.clips import FOLDER, Account, ch
 from stillroom.modalities.skeletons.settings import Data
 from stillroom.modalities.summary import NAME, Prepared
 from stillroom.progress import Progress
-from stillroom.samples import Samples
+from stillroom.samples import NAME as TABLE
+from stillroom.samples import OLD, Samples
 
 MODALITY = "skeletons"
 
@@ -55,9 +56,9 @@ def prepare(data: Data, folder: Path, progress: Progress) -> Prepared:
         samples = Samples(found.dataset, found.classes, rows, folder / FOLDER, MODALITY)
         samples = hold_out(samples, data.val_fraction, data.seed, "clip")
         samples, duplicates = settle(samples, data.duplicates, found.published, "clip")
-        for path in {row.path for row in rows} - {row.path for row in samples.rows}:
+        for path in {*rows.texts("path")} - {*samples.rows.texts("path")}:
             (new / path).unlink()
-        for name in ("samples.json", NAME):  # a table must never stand beside clips that it is not of
+        for name in (TABLE, OLD, NAME):  # a table must never stand beside clips that it is not of
             (folder / name).unlink(missing_ok=True)
         swap(new, folder / FOLDER, old, lambda: None)
     except OSError as error:

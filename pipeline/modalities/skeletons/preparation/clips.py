@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from stillroom.columns import Builder, Rows
 from stillroom.errors import DataError, listing
 from stillroom.modalities import entries as shared
 from stillroom.modalities.entries import require_distinct, require_every_class, require_two_classes
@@ -138,7 +139,7 @@ def _is_name(text: str) -> bool:
     return text.isprintable() and 0 < len(text) <= MOST_LETTERS
 
 
-def write(clips: Clips, folder: Path, progress: Progress, account: Account) -> tuple[Sample, ...]:
+def write(clips: Clips, folder: Path, progress: Progress, account: Account) -> Rows:
     """Read every clip and write it as `KEY.npy`.
 
     Args:
@@ -153,7 +154,8 @@ def write(clips: Clips, folder: Path, progress: Progress, account: Account) -> t
     Raises:
         DataError: clips cannot be read, or are not what they should be. All are named, not only the first.
     """
-    rows, faults = [], []
+    rows: Builder = Builder(Sample)
+    faults = []
     many = len(clips.entries) > MANY
     progress.start("read", len(clips.entries), "clips")
     for entry in clips.entries:
@@ -166,7 +168,7 @@ def write(clips: Clips, folder: Path, progress: Progress, account: Account) -> t
             faults.append(f"{entry.path}: {error}")
         else:
             if not faults:  # or the disk would fill for nothing
-                rows.append(_written(entry, joints, content.size, clips.layout.name, folder, many))
+                rows.add(_written(entry, joints, content.size, clips.layout.name, folder, many))
             account.count(entry.label, joints)
         progress.advance()
     progress.finish()
@@ -178,7 +180,7 @@ def write(clips: Clips, folder: Path, progress: Progress, account: Account) -> t
             "every clip is read and checked before anything is made from it",
             f"get these files again, or mend them{skip} to it" if skip else "get these files again",
         )
-    return tuple(rows)
+    return rows.rows()
 
 
 def _written(

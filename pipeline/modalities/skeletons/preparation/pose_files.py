@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from stillroom.errors import DataError, ParamsError
+from stillroom.errors import DataError
 from stillroom.modalities.skeletons.arrays import MOST_BYTES, as_clip, npy_header, read_npy
 from stillroom.modalities.skeletons.clip_files import from_json, size_of
 from stillroom.modalities.skeletons.layouts import Layout
@@ -271,13 +271,8 @@ def _row(clip: dict[str, Any]) -> Row:
 
 
 def _parquet(file: Path, layout: Layout, dims: int) -> PoseFile:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError:
-        raise ParamsError(
-            f"data.path = {str(file)!r}: Parquet is read by pyarrow, which is not installed",
-            fix="pip install 'stillroom[parquet]'",
-        ) from None
+    from pyarrow import ArrowException, parquet
+
     try:
         opened = parquet.ParquetFile(file)
         names = opened.schema_arrow.names

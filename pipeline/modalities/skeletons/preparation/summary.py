@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stillroom.modalities import summary
 from stillroom.modalities.skeletons.preparation.clips import Account
 from stillroom.modalities.summary import Prepared, account_lines, by_split, split_lines
@@ -14,7 +16,7 @@ def describe(prepared: Prepared, table: Path) -> dict[str, Any]:
 
     Args:
         prepared: what `prepare` returned.
-        table: the `samples.json` that it belongs to, written already.
+        table: the table's file that it belongs to, written already.
     """
     account, classes = prepared.account, prepared.samples.classes
     assert isinstance(account, Account)
@@ -32,11 +34,11 @@ def describe(prepared: Prepared, table: Path) -> dict[str, Any]:
 
 def of_samples(samples: Samples) -> dict[str, Any]:
     """A report of what the table alone shows."""
-    frames = sorted(row.frames for row in samples.rows)
-    persons = sorted(row.persons for row in samples.rows)
+    frames = np.sort(samples.rows.numbers("frames")).tolist()
+    persons = dict(zip(*np.unique(samples.rows.numbers("persons"), return_counts=True), strict=True))
     return by_split(samples, "clip") | {
         "frames": {"fewest": frames[0], "median": frames[len(frames) // 2], "most": frames[-1]},
-        "persons": {str(count): persons.count(count) for count in sorted(set(persons))},
+        "persons": {str(count): int(clips) for count, clips in persons.items()},
         "joints": {
             "layout": samples.rows[0].layout,
             "count": samples.rows[0].joints,

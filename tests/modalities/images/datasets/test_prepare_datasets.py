@@ -54,7 +54,7 @@ def test_the_drawn_set_is_drawn_and_read(tmp_path):
     assert len(samples.classes) == 40
     assert counts(samples) == {"train": 120, "val": 40, "test": 40}
     assert samples.root == tmp_path / "data" / "sketch40"
-    assert not (tmp_path / "data" / "samples.json").exists(), "the table is the caller's to write"
+    assert not (tmp_path / "data" / "samples.parquet").exists(), "the table is the caller's to write"
 
 
 def test_a_path_that_the_drawn_set_would_ignore_is_refused(tmp_path):

@@ -84,7 +84,7 @@ def test_whole_numbers_are_made_floats_and_scores_tell_the_occluded(whole):
 @needs("penn_action")
 def test_the_report_says_what_is_missing(whole, tmp_path):
     whole.samples.save(tmp_path)
-    report = summary.describe(whole, tmp_path / "samples.json")
+    report = summary.describe(whole, tmp_path / "samples.parquet")
     write(report, tmp_path)
     assert summary.read(tmp_path) == report
     lines = dict(summary.lines(report))
@@ -118,8 +118,8 @@ def test_a_folder_and_a_zip_file_give_one_table(tmp_path):
             archive.write(file, f"labels/{file.name}")
         archive.writestr("labels/readme.txt", "")
     done = prepared("penn_action", tmp_path / "zip", path=str(packed), official=False)
-    table = (tmp_path / "zip" / "samples.json").read_bytes()
-    assert table == (tmp_path / "folder" / "samples.json").read_bytes()
+    table = (tmp_path / "zip" / "samples.parquet").read_bytes()
+    assert table == (tmp_path / "folder" / "samples.parquet").read_bytes()
     assert done.account.passed_over == {"no clip, in labels.zip": ["labels/readme.txt"]}
 
 

@@ -101,7 +101,7 @@ def test_equal_clips_are_warned_of_refused_or_dropped(tmp_path, root):
     data = tmp_path / "data"
     done = prepared("penn_action", data, path=str(root), official=False)
     assert done.duplicates.groups["splits"] == [["0001", "0004"]] and train.is_file()
-    report = summary.describe(done, data / "samples.json")
+    report = summary.describe(done, data / "samples.parquet")
     assert report["leaks"] == 1
     assert dict(summary.lines(report))["equal files"].startswith("1 pair in two splits")
     with pytest.raises(DataError, match="0001 = 0004"):
