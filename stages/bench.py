@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stillroom.benchmarks.figure import Figure
 
 # The keys of `stillroom.benchmarks.run.PARTS`, which imports torch
-PARTS = ("views", "training", "clips", "plane", "memory", "bytes", "commands")
+PARTS = ("views", "training", "clips", "plane", "memory", "bytes", "scale", "commands")
 
 
 @click.command(epilog=about("stillroom bench --only views --only plane"))

@@ -18,6 +18,7 @@ from stillroom.errors import ParamsError
 from stillroom.losses._ensemble import ensemble
 from stillroom.modalities.base import Corruption, Part, Policy, Spec, Views, Worse
 from stillroom.samples import Samples
+from stillroom.training.ahead import Ahead
 from stillroom.views.loader import Renderers
 from stillroom.views.planes import Asked, Drawn, DrawnViews, Online, Plane, Stored
 
@@ -111,6 +112,9 @@ class Batches(ABC):
     def _plane(self, epoch: int) -> Plane:
         """What an epoch reads."""
 
+    def _look_ahead(self, epoch: int) -> None:  # noqa: B027  # most have nothing to look for
+        """Begin to fetch what the next epoch reads; called when workers have been started."""
+
     def __call__(self, epoch: int, start: int = 0, count: int | None = None) -> Iterator[Batch]:
         """
         Args:
@@ -129,6 +133,7 @@ class Batches(ABC):
 
         renderers = self._idle.pop() if self._idle else self._renderers()
         for inputs in renderers(parts()):
+            self._look_ahead(epoch)
             piece = asked.popleft()
             targets = plane.targets(piece.rows, piece.own, inputs)
             labels = self._labels_of(plane.views, piece.rows)
@@ -203,6 +208,7 @@ class CachedBatches(Batches):
         corruption: what the student sees worse than its teacher; None: nothing.
         labelled: share of each class's samples whose labels are given; the others' are -1 (all zero where
             views are mixed).
+        epochs: how many will be asked for: while one is in use, what the next reads is fetched.
     """
 
     def __init__(
@@ -221,6 +227,7 @@ class CachedBatches(Batches):
         features: str | None = None,
         corruption: Corruption | None = None,
         labelled: float = 1.0,
+        epochs: int = 0,
     ) -> None:
         super().__init__(samples, spec, batch_size, seed, partition)
         self._store, self._outputs, self._temperature = store, outputs, temperature
@@ -228,7 +235,9 @@ class CachedBatches(Batches):
         if labelled < 1:
             self._labels = unlabelled(samples, labelled)
         self._teachers, self._amp = teachers, amp
-        self._view_order = view_order
+        self._view_order, self._epochs = view_order, epochs
+        self._stored = Ahead(self._read)
+        self._last: tuple[int, Stored] | None = None
 
     def plane(self, epoch: int) -> int:
         """The plane that an epoch replays, in [0, V); with teachers in the loop the number of its view."""
@@ -251,14 +260,22 @@ class CachedBatches(Batches):
             together = partial(ensemble, temperature=self._temperature)
             seen = (self.modality, self._reader, self._spec)
             return Online(drawn, self._teachers, together, seen, self._amp, self._corruption is not None)
+        if self._last is None or self._last[0] != view:
+            self._last = None  # or three planes would be there
+            self._last = view, self._stored.get(view)
+        return self._last[1]
+
+    def _look_ahead(self, epoch: int) -> None:
+        if epoch + 1 < self._epochs and self._teachers is None:
+            view = self.plane(epoch + 1)
+            if view != self.plane(epoch):
+                self._stored.begin(view)
+
+    def _read(self, view: int) -> Stored:
         views = self.modality.stored(self._store.parameters(view), self._samples)
-        targets = {}
-        if self._outputs:
-            outputs = [torch.from_numpy(self._store.logits(view, name)) for name in self._outputs]
-            targets["logits"] = ensemble(outputs, self._temperature)
-        if self._features is not None:
-            targets["features"] = torch.from_numpy(self._store.logits(view, self._features))
-        return Stored(views, targets)
+        logits = [self._store.answers(view, name) for name in self._outputs]
+        features = None if self._features is None else self._store.answers(view, self._features)
+        return Stored(views, logits, features, partial(ensemble, temperature=self._temperature))
 
 
 def replayed(epoch: int, views: int, order: str, seed: int) -> int:

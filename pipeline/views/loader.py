@@ -1,6 +1,7 @@
 """Views to batches of rendered ones, in worker processes where cores are left."""
 
 import atexit
+import gc
 import itertools
 import multiprocessing
 import os
@@ -241,6 +242,7 @@ def _serve(context: _Context, line: Connection, forked: Connection | None) -> No
     if forked is not None:
         forked.close()  # the parent's end: with it the line would outlive a killed parent
     torch.set_num_threads(1)
+    gc.freeze()  # a collection would write to every object of the parent's, and so copy its memory
     asked: queue.SimpleQueue[Part | Exception | None] = queue.SimpleQueue()
 
     def listen() -> None:
