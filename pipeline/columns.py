@@ -47,7 +47,7 @@ class Rows(Sequence[Any]):
     def __getitem__(self, index: int | slice) -> Any:
         """A row, or some of them."""
         if isinstance(index, slice):
-            return self.at(np.arange(len(self))[index])
+            return self.at(np.arange(*index.indices(len(self))))
         count = len(self)
         if not -count <= index < count:
             raise IndexError(index)

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 
-def own_bytes() -> int:
-    """Memory that only this process has: what it wrote, and no copy of a file is.
+def own_bytes(forked: bool = False) -> int:
+    """Memory of this process that is not of a file: what files hold is the system's, which drops it or writes
+    it out where memory is short.
 
-    Pages of mapped files are the system's, which drops them where memory is short.
+    Args:
+        forked: only what it does not share with its parent.
     """
+    field = "Private_Dirty:" if forked else "Anonymous:"
     for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
-        if line.startswith("Private_Dirty:"):
+        if line.startswith(field):
             return 1024 * int(line.split()[1])
-    raise OSError("/proc/self/smaps_rollup has no Private_Dirty")
+    raise OSError(f"/proc/self/smaps_rollup has no {field}")
 
 
 def in_process(function: str, *arguments: object) -> dict[str, Any]:

@@ -106,10 +106,10 @@ def opened(folder: str) -> dict[str, float]:
 
     def worker(rank: int) -> None:
         gc.freeze()  # as workers do
-        start = own_bytes()
+        start = own_bytes(forked=True)
         for row in range(rank, len(samples), WORKERS):
             assert samples.rows[row].label < CLASSES
-        grown.put(own_bytes() - start)
+        grown.put(own_bytes(forked=True) - start)
 
     processes = [context.Process(target=worker, args=(rank,)) for rank in range(WORKERS)]
     for process in processes:

@@ -1,6 +1,7 @@
 """Samples + views (+ cached logits) -> batches; what each holds is a pure function of (seed, epoch, step)."""
 
 import copy
+import itertools
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from stillroom.cache.read.store import Store
 from stillroom.draw import FIT_VIEWS, permutation, words
 from stillroom.errors import ParamsError
 from stillroom.losses._ensemble import ensemble
+from stillroom.machine import give_back
 from stillroom.modalities.base import Corruption, Part, Policy, Spec, Views, Worse
 from stillroom.samples import Samples
 from stillroom.training.ahead import Ahead
@@ -57,7 +59,18 @@ class Partition:
 
 def order(seed: int, epoch: int, count: int, batch_size: int) -> list[np.ndarray]:
     """Row numbers of each batch of an epoch: every row once, nearly equal batches of at most batch_size."""
-    return np.array_split(permutation(seed, "order", epoch, count), -(-count // batch_size))
+    rows = permutation(seed, "order", epoch, count)
+    return [rows[cut] for cut in cuts(count, -(-count // batch_size))]
+
+
+def cuts(count: int, parts: int) -> Iterator[slice]:
+    """How `np.array_split` cuts so many rows, one part after the other."""
+    size, longer = divmod(count, parts)
+    start = 0
+    for part in range(parts):
+        stop = start + size + (part < longer)
+        yield slice(start, stop)
+        start = stop
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,7 @@ class Batches(ABC):
         self._labels = samples.labels()
         self._idle: list[Renderers] = []  # whose workers wait for the next epoch
         self.steps = -(-len(samples) // batch_size)
-        smallest = min(len(batch) for batch in self.order(0)) // partition.parts
+        smallest = len(samples) // max(1, self.steps) // partition.parts
         parts, world = partition.parts, partition.world
         if smallest < world:
             raise ParamsError(
@@ -143,7 +156,10 @@ class Batches(ABC):
     def _pieces(self, epoch: int, start: int, count: int | None) -> Iterator["_Piece"]:
         """The parts that an epoch's batches are cut into, and which rows of each are this process's."""
         partition = self._partition
-        for rows in self.order(epoch)[start:][:count]:
+        every = permutation(self._seed, "order", epoch, len(self._samples)).astype(np.int32)
+        stop = None if count is None else start + count
+        for cut in itertools.islice(cuts(len(every), self.steps), start, stop):
+            rows = every[cut].astype(np.int64)
             parts = np.array_split(rows, partition.parts)
             for number, part in enumerate(parts):
                 ends = np.cumsum([0, *map(len, np.array_split(part, partition.world))])
@@ -275,6 +291,7 @@ class CachedBatches(Batches):
         views = self.modality.stored(self._store.parameters(view), self._samples)
         logits = [self._store.answers(view, name) for name in self._outputs]
         features = None if self._features is None else self._store.answers(view, self._features)
+        give_back()  # files were read whole, and that is not wanted again before the next plane
         return Stored(views, logits, features, partial(ensemble, temperature=self._temperature))
 
 

@@ -17,7 +17,7 @@ from stillroom.cache.encodings import Encoding
 from stillroom.errors import CacheError, fetch_again
 from stillroom.machine import local_folder
 
-LARGE = 2**24  # bytes of an array from which on it is mapped
+LARGE = 2**20  # bytes of an array from which on it is mapped
 
 
 class Answers:
