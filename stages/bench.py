@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stillroom.benchmarks.figure import Figure
 
 # The keys of `stillroom.benchmarks.run.PARTS`, which imports torch
-PARTS = ("views", "training", "clips", "plane", "memory", "bytes", "commands")
+PARTS = ("views", "training", "clips", "plane", "memory", "bytes", "encodings", "commands")
 
 
 @click.command(epilog=about("stillroom bench --only views --only plane"))
@@ -72,7 +72,7 @@ def _show(figures: "list[Figure]", machine: dict[str, Any]) -> None:
             f" ({one.spread[0]:.3g} to {one.spread[1]:.3g})" if one.spread and one.ratio is not None else ""
         )
         ratio = "" if one.ratio is None else f"{one.ratio:.4g}{spread}"
-        met = "met" if one.met else "MISSED"
+        met = ("met" if one.met else "MISSED") if one.goal else ""
         table.add_row(one.name, f"{one.value:.4g} {one.unit}", one.comparison, ratio, one.goal, met)
     console.print(table, markup=False, highlight=False)
     for one in figures:

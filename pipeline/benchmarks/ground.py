@@ -1,6 +1,7 @@
 """What the benchmarks stand on: pictures of a photograph's size, and caches of made-up logits."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def made_up_cache(
     views: int,
     recipe: dict[str, Any],
     size: int = 224,
+    of: Callable[[np.random.Generator, int, int], np.ndarray] = logits,
     **output: Any,
 ) -> Store:
     """A cache of made-up logits. Where all samples are of one size, only the first view is drawn, and the
@@ -83,7 +85,8 @@ def made_up_cache(
     Args:
         folder: a new one; the cache is in its `cache`.
         recipe: as `views.recipe`.
-        output: `encoding`, and `k` of `topk`.
+        of: makes the logits: a generator, rows and classes to float32 [rows, classes].
+        output: `encoding`, and its parameters.
     """
     policy = make_recipe(recipe)
     classes = len(samples.classes)
@@ -107,7 +110,7 @@ def made_up_cache(
     first = drawn_view(0)
     with Staging(folder / "staging", identity, specs, keys, labels, 1024) as staging:
         for block in staging.blocks(views):
-            encoded = codec.encode("logits", logits(random, block.stop - block.start, classes))
+            encoded = codec.encode("logits", of(random, block.stop - block.start, classes))
             plane = first if alike else drawn_view(block.view)
             turned = block.view if alike else 0
             parameters = {
