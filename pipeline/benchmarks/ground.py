@@ -77,6 +77,7 @@ def made_up_cache(
     recipe: dict[str, Any],
     size: int = 224,
     of: Callable[[np.random.Generator, int, int], np.ndarray] = logits,
+    block_samples: int = 1024,
     **output: Any,
 ) -> Store:
     """A cache of made-up logits. Where all samples are of one size, only the first view is drawn, and the
@@ -108,7 +109,7 @@ def made_up_cache(
 
     alike = len({row.size for row in samples.rows}) == 1
     first = drawn_view(0)
-    with Staging(folder / "staging", identity, specs, keys, labels, 1024) as staging:
+    with Staging(folder / "staging", identity, specs, keys, labels, block_samples) as staging:
         for block in staging.blocks(views):
             encoded = codec.encode("logits", of(random, block.stop - block.start, classes))
             plane = first if alike else drawn_view(block.view)

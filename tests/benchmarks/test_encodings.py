@@ -20,7 +20,7 @@ def test_a_setting_is_measured_in_both_formats_and_at_two_temperatures(tmp_path:
     figures = {one.name: one for one in curve(tmp_path / "curve", few, samples=500)}
     assert {BEFORE, SMALL} < figures.keys()
     small = figures[SMALL]
-    assert small.more["arrays"] == 24 < small.value and 24 < small.more["bytes_hdf5"]
+    assert small.more["arrays"] == 24 < small.value and small.more["bytes_hdf5"] > 24
     assert small.more["kl_t1"] > 0 and small.more["kl_t4"] > 0 and small.goal == "<= 32"
     assert figures[BEFORE].value > small.value + 24 and figures[BEFORE].goal == ""
     assert not any((tmp_path / "curve").iterdir())
