@@ -31,6 +31,7 @@ PARSED = {
     "preset penn-action": "needs Penn Action, and hours",
     "preset poses": "needs clips: tests/stages/test_skeletons.py runs the data set",
     "preset born-again": "minutes: tests/stages/test_crossfit.py goes the same way with less",
+    "bench --only encodings": "minutes: tests/benchmarks/test_encodings.py measures smaller caches",
     "dvc exp": "tests/team/test_dvc.py runs experiments, queued and not",
     "--nnodes": "several machines: tests/stages/test_nodes.py runs two agents",
     "stillroom student --family swin --arm kd\n": "four processes: tests/stages/test_resume.py runs such",
