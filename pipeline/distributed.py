@@ -1,6 +1,9 @@
 """The processes that `torchrun` starts: which one this is, and the few things they exchange."""
 
+import ctypes
 import os
+import signal
+import sys
 from datetime import timedelta
 from types import TracebackType
 
@@ -33,6 +36,7 @@ class Ranks:
         self.world = int(os.environ.get("WORLD_SIZE", "1"))
         self.local = int(os.environ.get("LOCAL_RANK", "0"))
         self.local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        _end_with_the_agent()
         if self.world > 1:
             import torch
             from torch import distributed
@@ -65,11 +69,15 @@ class Ranks:
         elif _lost(error):
             if stopping.asked():  # so was the other
                 raise KeyboardInterrupt from None
-            raise StillroomError(
-                "another process of this run is gone",
-                str(error).splitlines()[0][:200],
+            kept = "committed blocks and the last checkpoint are kept"
+            fix = (
                 "look at what it said before it ended (torchrun names it), then run the same command again, "
-                "on as many machines as there are: committed blocks and the last checkpoint are kept",
+                f"on as many machines as there are: {kept}"
+            )
+            if restarts_left():
+                fix = f"nothing: torchrun begins again with those that are left; {kept}"
+            raise StillroomError(
+                "another process of this run is gone", str(error).splitlines()[0][:200], fix
             ) from None
 
     @property
@@ -126,6 +134,24 @@ class Ranks:
         parts = [torch.empty_like(padded) for _ in range(self.world)]
         distributed.all_gather(parts, padded)
         return torch.stack(parts, dim=1).flatten(0, 1)[:count].numpy()
+
+
+def restarts_left() -> int:
+    """How often torchrun will begin again by itself (`--max-restarts`) where a process ends."""
+    done = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) - done
+
+
+def _end_with_the_agent() -> None:
+    """Have Linux kill this process when its agent dies, as if the machine were gone.
+
+    Left behind, it would go on with the others; these would wait for its agent at the end, and one that
+    begins in its place would meet its locks.
+    """
+    if sys.platform != "linux" or "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    set_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
+    ctypes.CDLL(None).prctl(set_death_signal, int(signal.SIGKILL))
 
 
 def _lost(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -281,8 +281,12 @@ class _Portions(Slabs):
         for _ in range(blocks):
             self.done()
 
+    def __iter__(self) -> Iterator[list[Block]]:
+        for slab in super().__iter__():
+            self._left -= len(slab)
+            yield slab
+
     def _next(self, views: int) -> int:
-        self._left -= views
         return max(1, min(super()._next(views), math.ceil(self._left / (4 * self.slots))))
 
 

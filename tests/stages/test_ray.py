@@ -14,6 +14,7 @@ import pytest
 from stillroom.cache.format.manifest import Manifest
 from stillroom.cache.read.backends import open_store
 from stillroom.modalities import load_samples
+from stillroom.stopping import EXIT_CODE
 from tests import warm
 from tests.conftest import environment, run_in, until
 from tests.ray_nodes import RayNodes, processes
@@ -136,12 +137,12 @@ def test_two_drivers_do_not_mix(bare: Path, nodes: RayNodes) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_driver_keeps_its_blocks_and_ends_its_cluster(bare: Path, number: signal.Signals) -> None:
-    process = start(bare, "--address", "local", *MANY, "--set", "views.count=4000")
+    process = start(bare, "--address", "local", "--set", "views.count=4000")
     until(lambda: len(blocks(bare)) > 3, process)
     started = processes(process.pid)[1:]
     assert any("raylet" in one.name() for one in started)
     process.send_signal(number)
-    assert process.wait() == 1 and process.stderr.startswith("stopped; finished work is kept")
+    assert process.wait() == EXIT_CODE and process.stderr.startswith("stopped; finished work is kept")
     _, alive = psutil.wait_procs(started, timeout=60)
     assert not alive and len(blocks(bare)) > 3
 
@@ -162,8 +163,11 @@ def test_an_address_that_does_not_answer(bare: Path, kind: str) -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen(64)
         port = silent.getsockname()[1] if kind == "silent" else free_port()
-        address = {"auto": "auto", "client": f"ray://127.0.0.1:{port}"}.get(kind, f"127.0.0.1:{port}")
-        said = message(start(bare, "--address", address, RAY_TMPDIR=str(bare)))
+        address = f"{'ray://' if kind == 'client' else ''}127.0.0.1:{port}"
+        if kind == "auto":
+            said = message(start(bare, RAY_ADDRESS=address))
+        else:
+            said = message(start(bare, "--address", address))
     assert f"no Ray cluster answers at {address}" in said and "--address local" in said
 
 
