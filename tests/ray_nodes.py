@@ -17,6 +17,8 @@ from tests.warm import LONGEST
 
 RAY = Path(sys.executable).parent / "ray"
 STORE = 2**27  # bytes of a node's object store
+# Where a token lies in a home, `ray start` would ask drivers for it
+OPEN = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 class RayNodes:
@@ -41,7 +43,7 @@ class RayNodes:
             time.sleep(0.05)
 
     def _start(self, *options: str, **settings: str) -> subprocess.Popen:
-        env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", **settings}
+        env = {**os.environ, **OPEN, "OMP_NUM_THREADS": "1", **settings}
         with (self._folder / "log").open("a") as log:
             return subprocess.Popen(
                 [str(RAY), "start", "--block", f"--object-store-memory={STORE}", *options],
