@@ -30,7 +30,7 @@ class Agents:
         self._kept = tempfile.TemporaryDirectory()
         port, self.agents = free_port(), []
         for number in range(count):
-            conf = f"is_host={int(number == 0)},last_call_timeout=3,read_timeout={LONGEST}"
+            conf = f"is_host={int(number == 0)}"
             words = [
                 *("torchrun", "--no-python", "--nnodes", "1:3", "--nproc-per-node", "1"),
                 *("--max-restarts", "3", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}"),
