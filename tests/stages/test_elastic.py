@@ -98,11 +98,17 @@ class Agents:
         self._kept.cleanup()
 
 
-def test_a_cache_is_made_by_those_that_are_left(project: Path) -> None:
-    run_in(project, "stillroom", *CACHE)
-    before = open_store(project / "artifacts/cache").manifest
+def bare(project: Path) -> None:
+    """Without a cache, whose blocks would be taken over."""
     for name in ("cache", ".staging"):
         shutil.rmtree(project / "artifacts" / name)
+
+
+def test_a_cache_is_made_by_those_that_are_left(project: Path) -> None:
+    bare(project)
+    run_in(project, "stillroom", *CACHE)
+    before = open_store(project / "artifacts/cache").manifest
+    bare(project)
     agents = Agents(project, *CACHE)
     try:
         agents.until(lambda: agents.world() == 3 and any(project.glob("artifacts/.staging/*/*.block")))
