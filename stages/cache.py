@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     "--task-gpus",
     type=float,
     default=None,
-    help="GPUs of a Ray task, 0 to 1. By default up to four share one; 0 where there are none.",
+    help="GPUs of a Ray task, 0 to 1. By default up to four share one, if the cluster has any at the start.",
 )
 @stage
 def cache(params: "Params", replace: bool, engine: str, address: str, task_gpus: float | None) -> None:

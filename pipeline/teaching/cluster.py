@@ -52,8 +52,8 @@ class Cluster:
             address: `local` (a cluster of this machine alone, which ends with `close`), `auto` (the cluster
                 that RAY_ADDRESS names, or that this machine is a node of), `HOST:PORT` of a cluster that this
                 machine is a node of, or `ray://HOST:PORT` of a Ray client server.
-            gpus: of a task: 1, part of one, or 0: it computes on a CPU. None: a GPU is shared by up to four
-                tasks, as the CPUs suffice; a CPU where there is none.
+            gpus: of a task: 1, part of one, or 0: it computes on a CPU. None: by what the cluster has when
+                the work begins, a GPU for up to four tasks, as the CPUs suffice, or CPUs where there is none.
 
         Raises:
             StillroomError: Ray is not installed.
@@ -148,9 +148,9 @@ class Cluster:
             _check_answers(address)
         try:
             ray.init(address=address, **quiet)
-        except (Exception, SystemExit) as error:
-            if stopping.asked():
-                raise KeyboardInterrupt from None
+        except SystemExit:  # Ray's handler of SIGTERM, for as long as it is there
+            raise KeyboardInterrupt from None
+        except Exception as error:
             raise _no_cluster(address, str(error)) from None
         finally:
             stopping.listen()  # Ray has put a handler of its own for SIGTERM in the place of ours

@@ -152,13 +152,14 @@ def test_what_blocks_call_exists(block: Block, tmp_path: Path) -> None:
     assert len(calls) >= len(block.commands if block.kind == "console" else [1])
 
 
-def test_the_manifest_for_kubernetes() -> None:
+def test_the_manifest_for_kubernetes(tmp_path: Path) -> None:
     """Its keys are those of KubeRay's API, and its command is one of ours."""
     (block,) = blocks("yaml")
     job = YAML(typ="safe").load(block.text)
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
     spec = job["spec"]
-    assert spec["entrypoint"].endswith("stillroom cache --engine ray")
+    assert "&& stillroom cache --engine ray " in spec["entrypoint"]
+    assert parse(spec["entrypoint"].partition("&& ")[2], tmp_path)
     assert spec.keys() <= {
         *("entrypoint", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "backoffLimit"),
         "rayClusterSpec",

@@ -32,7 +32,7 @@ class Agents:
         for number in range(count):
             conf = f"is_host={int(number == 0)}"
             words = [
-                *("torchrun", "--no-python", "--nnodes", "1:3", "--nproc-per-node", "1"),
+                *("torchrun", "--no-python", "--nnodes", "2:3", "--nproc-per-node", "1"),
                 *("--max-restarts", "3", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}"),
                 *("--rdzv-id", "elastic", "--rdzv-conf", conf, "--local-addr", "127.0.0.1"),
                 *("stillroom", *command),
