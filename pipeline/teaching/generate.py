@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -70,12 +70,29 @@ def divide(staging: Staging, views: int, ranks: Ranks, progress: Progress) -> li
     return todo[ends[ranks.rank] : ends[ranks.rank + 1]]
 
 
+class Kept(Protocol):
+    """Where computed blocks go: a staging folder, or the memory of a process that sends them to one.
+
+    Attributes:
+        identity: of the cache that they belong to.
+        block_samples: rows of a block.
+    """
+
+    identity: dict[str, Any]
+    block_samples: int
+
+    def commit(
+        self, block: Block, arrays: dict[str, np.ndarray], measured: dict[str, Any] | None = None
+    ) -> None:
+        """Take a block: see `Staging.commit`."""
+
+
 def generate(
     teacher: Teacher,
     samples: Samples,
     recipe: Policy,
     seed: int,
-    staging: Staging,
+    staging: Kept,
     todo: list[Block],
     batch_size: int,
     amp: str,
@@ -92,7 +109,7 @@ def generate(
         teacher: on its device; its models are put into eval mode.
         samples: the training samples, rows as in the staging folder.
         recipe, seed: what views draw.
-        staging: an open staging folder, of outputs of this teacher; one forward pass gives all of them.
+        staging: takes the blocks, of outputs of this teacher; one forward pass gives all of them.
         todo: the blocks, as `divide` gives them.
         batch_size, amp: see `Forward`.
 
@@ -109,7 +126,7 @@ def generate(
     renderers = Renderers(modality, reader, samples, teacher.spec, seen=seen)
     asked: deque[_Ask] = deque()
     answered: deque[_Ask] = deque()
-    slabs = Slabs(todo, _bytes_of_block(outputs, staging.block_samples))
+    slabs = Slabs(todo, bytes_of_block(outputs, staging.block_samples))
 
     def parts() -> Iterator[Part]:
         for slab in slabs:
@@ -186,7 +203,7 @@ class _Answers:
 
 
 def _commit(
-    staging: Staging,
+    staging: Kept,
     samples: Samples,
     recipe: Policy,
     block: Block,
@@ -205,7 +222,7 @@ def _length(block: Block) -> int:
     return block.stop - block.start
 
 
-def _bytes_of_block(outputs: dict[str, Any], length: int) -> int:
+def bytes_of_block(outputs: dict[str, Any], length: int) -> int:
     """What the teacher's answers to a block take as float32."""
     return sum(4 * length * math.prod(output["shape"]) for output in outputs.values())
 
