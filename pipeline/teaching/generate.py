@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -20,14 +20,14 @@ from stillroom.cache.write.staging import Staging
 from stillroom.distributed import Ranks
 from stillroom.errors import CacheError
 from stillroom.machine import room, worker_count
-from stillroom.modalities.base import Listed, Modality, Model, Part, Policy, ViewRequest
+from stillroom.modalities.base import Modality, Model, Part, Policy
 from stillroom.progress import Progress
 from stillroom.provenance.teacher import Teacher
 from stillroom.samples import Samples
 from stillroom.teaching.forward import Forward
 from stillroom.teaching.slabs import Behind, Slabs
 from stillroom.views.loader import Renderers
-from stillroom.views.planes import drawn
+from stillroom.views.planes import DrawnPart
 from stillroom.views.recent import Recent
 
 
@@ -124,32 +124,32 @@ def generate(
     if not recipe.mixes:  # else what is mixed in comes from anywhere, and is read before
         reader, seen = Recent(modality.reader(samples, budget=room() // max(1, worker_count())), size), ()
     renderers = Renderers(modality, reader, samples, teacher.spec, seen=seen)
+    fields = tuple(recipe.fields())
     asked: deque[_Ask] = deque()
-    answered: deque[_Ask] = deque()
+    answered: deque[tuple[_Ask, dict[str, np.ndarray]]] = deque()
     slabs = Slabs(todo, bytes_of_block(outputs, staging.block_samples))
 
     def parts() -> Iterator[Part]:
         for slab in slabs:
             for ask in _asks(teacher, slab, size, renderers.lanes):
-                rows = [samples.rows[row] for row in ask.rows]
-                ask.requests = drawn(recipe, seed, samples, rows, ask.block.view)
                 asked.append(ask)
-                yield Listed(ask.requests)
+                yield DrawnPart(recipe, seed, ask.block.view, ask.rows, fields)
 
     def passes() -> Iterator[tuple[Model, torch.Tensor]]:
-        for raw in renderers(parts()):
-            answered.append(asked.popleft())
-            yield answered[-1].model, raw
+        with closing(renderers.stream(parts())) as stream:
+            for raw, told in stream:
+                answered.append((asked.popleft(), told))
+                yield answered[-1][0].model, raw
 
     what = "cache" if "logits" in outputs else f"cache {next(iter(outputs))}"
     progress.start(what, sum(map(_length, todo)), "views")
-    commit = partial(_commit, staging, samples, recipe)
+    commit = partial(_commit, staging, samples)
     open_: dict[Block, _Answers] = {}
     with closing(renderers), Behind() as behind:
         for given in forwards[0].stream(passes(), progress):
-            ask = answered.popleft()
+            ask, told = answered.popleft()
             answers = open_.setdefault(ask.block, _Answers(_length(ask.block)))
-            if answers.keep(ask, given):
+            if answers.keep(ask, given, told):
                 behind.do(partial(commit, ask.block, open_.pop(ask.block)))
                 slabs.done()
     progress.finish()
@@ -162,7 +162,6 @@ class _Ask:
     model: Model
     block: Block
     rows: np.ndarray
-    requests: list[ViewRequest] = field(default_factory=list)  # drawn when it is rendered
 
 
 def _asks(teacher: Teacher, slab: Sequence[Block], size: int, lanes: int) -> Iterator[_Ask]:
@@ -187,17 +186,17 @@ class _Answers:
 
     def __init__(self, length: int) -> None:
         self.values: dict[str, np.ndarray] = {}
-        self.views: list[Any] = [None] * length
-        self._missing = length
+        self.views: dict[str, np.ndarray] = {}
+        self._length = self._missing = length
 
-    def keep(self, ask: _Ask, given: dict[str, np.ndarray]) -> bool:
-        """Take a batch's; whether all are there now."""
+    def keep(self, ask: _Ask, given: dict[str, np.ndarray], told: dict[str, np.ndarray]) -> bool:
+        """Take a batch's, and the parameters of its views; whether all are there now."""
         places = ask.rows - ask.block.start
-        for name, values in given.items():
-            shape = (len(self.views), *values.shape[1:])
-            self.values.setdefault(name, np.empty(shape, values.dtype))[places] = values
-        for place, request in zip(places, ask.requests, strict=True):
-            self.views[place] = request.parameters
+        for arrays, batch in ((self.values, given), (self.views, told)):
+            for name, values in batch.items():
+                if name not in arrays:
+                    arrays[name] = np.empty((self._length, *values.shape[1:]), values.dtype)
+                arrays[name][places] = values
         self._missing -= len(places)
         return self._missing == 0
 
@@ -205,12 +204,10 @@ class _Answers:
 def _commit(
     staging: Kept,
     samples: Samples,
-    recipe: Policy,
     block: Block,
     answers: _Answers,
 ) -> None:
-    packed = modalities.get(samples.modality).pack(answers.views, recipe.fields())
-    arrays = {f"{VIEWS}{name}": values for name, values in packed.items()}
+    arrays = {f"{VIEWS}{name}": values for name, values in answers.views.items()}
     measured = {}
     for name, output in staging.identity["outputs"].items():
         encoded, measured[name] = _encode(name, output, answers.values[source_of(output)], samples, block)

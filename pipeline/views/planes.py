@@ -87,12 +87,14 @@ class DrawnPart:
 
     Attributes:
         rows: of the samples, int [n].
+        tell: see `Part`.
     """
 
     policy: Policy
     seed: int
     view: int
     rows: np.ndarray
+    tell: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.rows)

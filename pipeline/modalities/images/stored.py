@@ -1,5 +1,6 @@
 """The views of a plane of a cache, checked: no value may be one that no view of its image can have."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,6 +121,7 @@ class StoredPart:
     rows: np.ndarray
     own: dict[str, np.ndarray]
     partners: dict[str, np.ndarray]
+    tell: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -1,6 +1,7 @@
 """The views of a plane of a cache, checked: no value may be one that no view of a clip can have."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,6 +108,7 @@ class StoredPart:
 
     rows: np.ndarray
     arrays: dict[str, np.ndarray]
+    tell: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
