@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from stillroom.cache.read.backends import open_store
 from stillroom.cache.write.publish import publish
 from stillroom.cache.write.staging import Staging
 from stillroom.columns import Builder
+from stillroom.machine import WORKERS as WORKERS_OF_STAGES
 from stillroom.machine import cores
 from stillroom.modalities.base import Loaded
 from stillroom.modalities.images import MODALITY
@@ -39,7 +39,8 @@ from stillroom.training.batches import CachedBatches
 from stillroom.views.loader import Renderers
 from stillroom.views.planes import DrawnPart
 
-MANY, FEW, CLASSES = 1_280_000, 12_800, 1000  # ImageNet's train split, a hundredth of it, and its classes
+MANY, CLASSES = 1_280_000, 1000  # ImageNet's train split, and its classes
+COUNTS = (12_800, 128_000, MANY)
 PLANES, K, BLOCK = 2, 16, 8192
 STUDENT, SIZE = "vit_tiny_patch16_224", 224
 WORKERS = 4
@@ -150,19 +151,22 @@ def made_up_planes(folder: Path) -> None:
 
 def students(folder: Path) -> list[Figure]:
     """What a student's process takes, and how soon an epoch begins, with many samples and with few."""
-    found = {}
-    for count in (FEW, MANY):
+    found = []
+    for count in COUNTS:
         made_up(folder / str(count), count)
         made_up_planes(folder / str(count))
-        found[count] = in_process(f"{HERE}:trained", folder / str(count))
-    few, many = found[FEW], found[MANY]
+        found.append(in_process(f"{HERE}:trained", folder / str(count)))
     what = f"{CLASSES} classes, topk {K}, {STUDENT}; pictures are not kept"
+    fewer = list(zip(COUNTS[:-1], found, strict=False))
+    first = [f"{count:,} samples: {rounded(one['seconds'])}" for count, one in fewer]
+    sizes = [f"{count:,} samples: {rounded(one['bytes'] / MILLION)}" for count, one in fewer]
+    many = found[-1]
     return [
         Figure(
             "first batch of an epoch",
             rounded(many["seconds"]),
             "s",
-            f"{FEW:,} samples: {rounded(few['seconds'])}; the next epoch: {rounded(many['again'])}",
+            f"{', '.join(first)}; the next epoch: {rounded(many['again'])}",
             None,
             "<= 1",
             note=f"{MANY:,} samples, the first epoch of a process; {what}",
@@ -171,8 +175,8 @@ def students(folder: Path) -> list[Figure]:
             "memory of a student's process",
             rounded(many["bytes"] / MILLION),
             "MB",
-            f"{FEW:,} samples: {rounded(few['bytes'] / MILLION)}",
-            round(many["bytes"] / few["bytes"], 4),
+            ", ".join(sizes),
+            round(many["bytes"] / found[0]["bytes"], 4),
             "<= 1.1",
             note=f"{MANY:,} samples; without pages of mapped files; {what}",
         ),
@@ -181,7 +185,7 @@ def students(folder: Path) -> list[Figure]:
 
 def trained(folder: str) -> dict[str, float]:
     """A few steps of two epochs."""
-    os.environ["STILLROOM_WORKERS"] = "0"
+    os.environ[WORKERS_OF_STAGES] = "0"
     samples, store = modalities.load_samples(Path(folder)), open_store(Path(folder) / "cache")
     model = create(STUDENT, CLASSES, {}, size=SIZE)
     optimizer = torch.optim.AdamW(model.net.parameters())
@@ -224,7 +228,7 @@ def between_epochs(folder: Path, repeats: int) -> Figure:
 
 def epochs(folder: str, count: str) -> dict[str, Any]:
     """Seconds from an epoch's last batch to the first of the next, and between two batches of one."""
-    os.environ["STILLROOM_WORKERS"] = str(WORKERS)
+    os.environ[WORKERS_OF_STAGES] = str(WORKERS)
     samples, store = modalities.load_samples(Path(folder)), open_store(Path(folder) / "cache")
     spec = {"size": SIZE, "mean": [0.5] * 3, "std": [0.2] * 3}
     source = CachedBatches(samples, store, spec, 32, 0, ["logits"], epochs=int(count))
@@ -259,15 +263,12 @@ class _FreeModel(Model):
         return raw
 
 
-def free_teacher(folder: Path, repeats: int, count: int = 256, views: int = 16) -> Figure:
-    """Stage one, all but the teacher, against rendering alone on pictures that are decoded already, each on
-    all cores.
+def free_teacher(folder: Path, repeats: int, count: int = 768, views: int = 16) -> Figure:
+    """Stage one, all but the teacher, against rendering alone on pictures that are decoded already, each in
+    as many worker processes as there are cores.
     """
-    samples, policy, workers = (
-        photos(folder / "photos", count, size=(500, 400)),
-        MODALITY.policy(RECIPE),
-        cores().used,
-    )
+    workers = cores().used
+    samples, policy = photos(folder / "photos", count, size=(500, 400)), MODALITY.policy(RECIPE)
     model = _FreeModel(_Free(), "free", {}, SIZE, (0.5,) * 3, (0.2,) * 3, Loaded())
     outputs = {"logits": {"encoding": "float16", "shape": [40]}}
     keys, labels = samples.packed_keys(), samples.labels()
@@ -281,18 +282,26 @@ def free_teacher(folder: Path, repeats: int, count: int = 256, views: int = 16) 
 
     reader = MODALITY.reader(samples)
     reader.preload(samples.rows)
-    alone = Renderers(MODALITY, reader, samples, model.spec, workers if workers > 1 else 0)
-
-    def parts() -> Iterator[DrawnPart]:
-        for rows in np.array_split(np.arange(count), count // 32):
-            yield from (DrawnPart(policy, 0, view, rows) for view in range(views))
 
     def rendering(repeat: int) -> None:
-        for _ in alone(parts()):
+        alone = Renderers(MODALITY, reader, samples, model.spec, workers)
+        parts = (
+            DrawnPart(policy, 0, view, rows)
+            for rows in np.array_split(np.arange(count), count // 32)
+            for view in range(views)
+        )
+        for _ in alone(parts):
             pass
+        alone.close()
 
-    mine, theirs = alternate(repeats, whole, rendering)
-    alone.close()
+    before = os.environ.get(WORKERS_OF_STAGES)
+    os.environ[WORKERS_OF_STAGES] = str(workers)
+    try:
+        mine, theirs = alternate(repeats, whole, rendering)
+    finally:
+        os.environ.pop(WORKERS_OF_STAGES)
+        if before is not None:
+            os.environ[WORKERS_OF_STAGES] = before
     ratio, spread = ratios(theirs, mine)
     rates = [count * views / statistics.median(seconds) for seconds in (mine, theirs)]
     return Figure(
@@ -303,5 +312,5 @@ def free_teacher(folder: Path, repeats: int, count: int = 256, views: int = 16) 
         round(ratio, 4),
         ">= 0.8",
         spread,
-        f"{count} JPEGs of 500 x 400, {views} views of {SIZE} pixels, on {workers} cores",
+        f"{count} JPEGs of 500 x 400, {views} views of {SIZE} pixels, {workers} worker processes each",
     )

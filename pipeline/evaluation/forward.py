@@ -28,7 +28,12 @@ def outputs_of(model: Model, raw: torch.Tensor, amp: str, take: Sequence[str] = 
         float32 [B, C] `logits`, and [B, ...] of each layer.
     """
     with torch.inference_mode():
-        return {name: one.float().cpu().numpy() for name, one in model.run(raw, amp, take=take).items()}
+        return fetched(model.run(raw, amp, take=take))
+
+
+def fetched(outputs: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """A model's outputs as float32 on the CPU; waits for a GPU that computes them."""
+    return {name: one.float().cpu().numpy() for name, one in outputs.items()}
 
 
 def outputs_of_all(

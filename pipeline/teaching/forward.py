@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stillroom.evaluation.forward import outputs_of
+from stillroom.evaluation.forward import fetched, outputs_of
 from stillroom.modalities.base import Modality, Model, Reader, ViewRequest
 from stillroom.progress import Progress
 from stillroom.provenance.teacher import Teacher
@@ -61,8 +61,7 @@ class Forward:
             of each batch, in order: float32 [B, C], raw `logits`, and [B, ...] of each layer that is taken.
         """
         if not self._cpu:
-            for model, raw in batches:
-                yield self._counted(self._one(model, raw), progress)
+            yield from self._ahead(batches, progress)
             return
         threads = torch.get_num_threads()
         waiting: deque[Future[Any]] = deque()
@@ -80,6 +79,21 @@ class Forward:
                     raise
         finally:
             torch.set_num_threads(threads)
+
+    def _ahead(
+        self, batches: Iterable[tuple[Model, torch.Tensor]], progress: Progress
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """On a GPU: a pass is asked for before the answers of the one before are fetched, so that it never
+        waits for what is done with them.
+        """
+        begun: deque[dict[str, torch.Tensor]] = deque()
+        for model, raw in batches:
+            with torch.inference_mode():
+                begun.append(model.run(raw, self._amp, take=self._take))
+            if len(begun) > 1:
+                yield self._counted(fetched(begun.popleft()), progress)
+        while begun:
+            yield self._counted(fetched(begun.popleft()), progress)
 
     def _one(self, model: Model, raw: torch.Tensor) -> dict[str, np.ndarray]:
         return outputs_of(model, raw, self._amp, self._take)
