@@ -1,7 +1,8 @@
 """What a student is fed: the teacher's very pixels beside its very logits, in a computed order."""
 
 import hashlib
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stillroom.cache.read import planes
 from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.store import Store
 from stillroom.cache.write.publish import publish
@@ -25,10 +27,13 @@ from stillroom.params import Train
 from stillroom.progress import Progress
 from stillroom.provenance.teacher import Teacher
 from stillroom.samples import Samples
+from stillroom.teaching.forward import Forward
 from stillroom.teaching.generate import array_specs, divide, generate
 from stillroom.training.batches import CachedBatches, FreshBatches, mixed_labels, order, unlabelled
 from stillroom.training.loop import fit
 from stillroom.training.pairing import digests
+from stillroom.views.loader import Renderers
+from stillroom.views.planes import DrawnPart
 
 CLASSES = 6
 SIZE = 24
@@ -241,3 +246,111 @@ def test_a_mixed_view_has_the_labels_that_are_known() -> None:
     labels, partners = np.array([0, -1, 1, 2]), np.array([1, 1, -1, -1])
     mixed = mixed_labels(labels, partners, np.array([0.25, 0.25, 0.25, 0.0], np.float32), 3)
     np.testing.assert_array_equal(mixed, [[0.75, 0.25, 0], [0, 0.25, 0], [0, 0.75, 0], [0, 0, 1]])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_what_is_rendered_tells_its_parameters(samples: Samples, workers: int, method: str) -> None:
+    """Whoever renders draws, too; a batch larger than the first needs other memory than is shared."""
+    policy = make_recipe(RECIPE)
+    parts = [
+        DrawnPart(policy, 5, view, np.arange(*rows), ("box", "flip"))
+        for view, rows in enumerate([(0, 3), (3, 4), (2, 23), (0, 1), (5, 9)])
+    ]
+    parts.append(DrawnPart(policy, 5, 7, np.array([8, 2])))
+    renderers = Renderers(MODALITY, MODALITY.reader(samples), samples, SPEC, workers, method)
+    for _ in range(2):  # the workers stay for another stream
+        found = list(renderers.stream(parts))
+        assert len(found) == len(parts)
+        for part, (inputs, told) in zip(parts, found, strict=True):
+            requests = part.requests(samples)
+            reader = MODALITY.reader(samples)
+            expected = [MODALITY.render(reader, one, SPEC) for one in requests]
+            np.testing.assert_array_equal(inputs.numpy(), np.stack(expected))
+            drawn = MODALITY.pack([one.parameters for one in requests], part.tell) if part.tell else {}
+            assert told.keys() == drawn.keys()
+            for name, values in drawn.items():
+                np.testing.assert_array_equal(told[name], values)
+    renderers.close()
+
+
+def test_on_a_gpu_answers_come_in_their_order_a_pass_later() -> None:
+    """The other way through `Forward`, on the CPU."""
+    teacher = model(Projection())
+    random = torch.Generator().manual_seed(0)
+    raw = [
+        torch.randint(0, 256, (count, SIZE, SIZE, 3), dtype=torch.uint8, generator=random)
+        for count in (3, 5, 1)
+    ]
+    forward = Forward(teacher, 8, "none")
+    expected = forward(raw, Progress())["logits"]
+    forward._cpu = False
+    taken = []
+
+    def batches() -> Iterator[tuple[Model, torch.Tensor]]:
+        for one in raw:
+            taken.append(len(one))
+            yield teacher, one
+
+    stream = forward.stream(batches(), Progress())
+    first = next(stream)
+    assert taken == [3, 5], "the second pass is asked for before the answers of the first are fetched"
+    found = np.concatenate([first["logits"], *(one["logits"] for one in stream)])
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("backend", ["zarr", "hdf5"])
+@pytest.mark.parametrize("mapped", [True, False])
+def test_rows_decode_as_the_plane_does(
+    samples: Samples, tmp_path: Path, backend: str, mapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = cached(samples, tmp_path, backend).logits(1)
+    monkeypatch.setattr(planes, "LARGE", 1 if mapped else 2**40)
+    monkeypatch.setenv("STILLROOM_FETCHED", str(tmp_path / "fetched"))
+    answers = open_store(tmp_path / backend).answers(1)
+    rows = np.array([20, 3, 3, 11])
+    np.testing.assert_array_equal(answers[rows], whole[rows])
+    np.testing.assert_array_equal(answers[:], whole)
+    assert (tmp_path / "fetched/planes").exists() == mapped
+    assert not mapped or not list((tmp_path / "fetched/planes").iterdir()), "a mapped file has a name"
+
+
+def test_without_space_for_a_mapped_plane_it_is_in_memory(
+    samples: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = cached(samples, tmp_path, "zarr").logits(1)
+    monkeypatch.setattr(planes, "LARGE", 1)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("STILLROOM_FETCHED", str(tmp_path / "file"))
+    np.testing.assert_array_equal(open_store(tmp_path / "zarr").answers(1)[:], whole)
+
+
+def test_the_next_plane_is_read_while_one_is_in_use(samples: Samples, tmp_path: Path) -> None:
+    store = cached(samples, tmp_path, "zarr")
+    read: list[tuple[int, bool]] = []
+
+    class Noting(type(store)):  # type: ignore[misc]
+        def parameters(self, view: int) -> dict[str, np.ndarray]:
+            read.append((view, threading.current_thread() is threading.main_thread()))
+            return super().parameters(view)  # type: ignore[no-any-return]
+
+    noting = Noting(store.folder, store.manifest)
+    source = CachedBatches(samples, noting, SPEC, 4, 9, ["logits"], epochs=3)
+    plain = CachedBatches(samples, store, SPEC, 4, 9, ["logits"])
+    for epoch in range(3):
+        found, expected = list(source(epoch)), list(plain(epoch))
+        for one, other in zip(found, expected, strict=True):
+            assert torch.equal(one.inputs, other.inputs)
+            assert torch.equal(one.targets["logits"], other.targets["logits"])
+    assert read == [(0, True), (1, False), (2, False)], "each once, and none after the last epoch"
+
+
+def test_a_plane_that_is_damaged_is_refused_when_its_epoch_begins(samples: Samples, tmp_path: Path) -> None:
+    store = cached(samples, tmp_path, "zarr")
+    file = tmp_path / "zarr" / store.file("logits", 1, 0)
+    file.write_bytes(file.read_bytes()[:-9])
+    source = CachedBatches(samples, store, SPEC, 4, 9, ["logits"], epochs=3)
+    assert len(list(source(0))) == 6
+    with pytest.raises(CacheError, match="is damaged"):
+        next(source(1))
+    assert len(list(source(2))) == 6
