@@ -44,7 +44,7 @@ class UnreadableError(ValueError):
     """Why a file gives no pixels, in a few words; the caller knows which file it is."""
 
 
-def decode(content: bytes) -> np.ndarray:
+def decode(content: bytes, scale: int = 1) -> np.ndarray:
     """The pixels of an image file, of its first frame where it has several.
 
     EXIF orientation is applied; broken EXIF counts as upright. What is transparent lies over black. 16-bit
@@ -52,6 +52,8 @@ def decode(content: bytes) -> np.ndarray:
 
     Args:
         content: the file's bytes.
+        scale: 1, 2, 4 or 8: a JPEG is decoded to so small a part of its sides, rounded up; another format as
+            it is.
 
     Returns:
         uint8 [H, W, 3], RGB.
@@ -60,10 +62,10 @@ def decode(content: bytes) -> np.ndarray:
         UnreadableError: it is no image of `FORMATS`, is damaged, has more than `MAX_PIXELS` pixels, or values
             without a known range (32-bit numbers).
     """
-    return read(content)[0]
+    return read(content, scale)[0]
 
 
-def read(content: bytes) -> tuple[np.ndarray, str]:
+def read(content: bytes, scale: int = 1) -> tuple[np.ndarray, str]:
     """Like `decode`, and the name of the format as Pillow has it."""
     if not content:
         raise UnreadableError("empty file")
@@ -73,6 +75,8 @@ def read(content: bytes) -> tuple[np.ndarray, str]:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise UnreadableError(f"{width} x {height} pixels, more than the limit of {MAX_PIXELS:,}")
+            if scale > 1 and min(width, height) >= scale:
+                image.draft(None, (width // scale, height // scale))  # nothing, but for a JPEG
             turn = None if image.format == "TIFF" else _turn(image)  # Pillow turns a TIFF itself
             image.load()
             _mend_transparency(image, png)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -28,6 +28,7 @@ FIELDS: dict[str, tuple[str, tuple[int, ...]]] = {
     # x0, y0, x1, y1 of the partner's rectangle in 1/32 of the side (cutmix); all 0: blended everywhere
     # (mixup)
     "mix_cut": ("uint8", (4,)),
+    "draft": ("uint8", ()),  # 1: a JPEG is decoded at 1/2, 1/4 or 1/8, where the crop is large enough for it
 }
 MIX = ("mix_partner", "mix_share", "mix_cut")
 NEUTRAL = (128, 128, 128)
@@ -49,6 +50,7 @@ class View:
     mix_partner: int = 0
     mix_share: int = 0
     mix_cut: tuple[int, int, int, int] = (0, 0, 0, 0)
+    draft: int = 0
 
 
 class Policy(base.Policy):
@@ -63,12 +65,15 @@ class Policy(base.Policy):
 
     FIELDS: ClassVar[base.Fields] = FIELDS
     KEEPS: ClassVar[tuple[str, ...]] = ("box",)
-    LATER: ClassVar[tuple[str, ...]] = ("mixup", "cutmix", "mixup_prob", "mixup_switch_prob")
+    LATER: ClassVar[tuple[str, ...]] = ("mixup", "cutmix", "mixup_prob", "mixup_switch_prob", "draft")
 
     mixup: NonNegative = 0.0  # alpha of the weight's Beta(alpha, alpha) (Zhang et al. 2018); 0: none
     cutmix: NonNegative = 0.0  # alpha of the area's Beta(alpha, alpha) (Yun et al. 2019); 0: none
     mixup_prob: Fraction = 1.0  # share of views that are mixed at all, where mixup or cutmix is on
     mixup_switch_prob: Fraction = 0.5  # share of cutmix among them, where both are on
+    # Whether a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, the smallest at which a crop is still as large as
+    # the view: large pictures are decoded faster and take less memory, to somewhat other pixels
+    draft: bool = False
 
     def draw(self, seed: int, sample: Sample, view: int) -> View:
         """Draw a view of a sample, unmixed.
@@ -89,11 +94,15 @@ class Policy(base.Policy):
         """The view of one of the training samples, with the same view of what is mixed into it."""
         from stillroom.modalities.images.mix import mixed
 
-        own = mixed(self, seed, samples, sample, view, self.draw(seed, sample, view))
+        own = mixed(self, seed, samples, sample, view, self._drawn(seed, sample, view))
         if not own.mix_share:
             return base.ViewRequest(sample, own)
         other = samples.rows[own.mix_partner]
-        return base.ViewRequest(sample, own, (other, self.draw(seed, other, view)))
+        return base.ViewRequest(sample, own, (other, self._drawn(seed, other, view)))
+
+    def _drawn(self, seed: int, sample: Sample, view: int) -> View:
+        drawn = self.draw(seed, sample, view)
+        return replace(drawn, draft=1) if self.draft else drawn
 
     def mixture(self, requests: Sequence[base.ViewRequest]) -> tuple[np.ndarray, np.ndarray]:
         """The rows of what is mixed into these views, int [B], and its shares of them, float32 [B]."""
@@ -103,7 +112,7 @@ class Policy(base.Policy):
 
     def fields(self) -> base.Fields:
         """What a cache keeps of its views: the part of `FIELDS` that is drawn."""
-        kept = (*self.KEEPS, *(MIX if self.mixes else ()))
+        kept = (*self.KEEPS, *(MIX if self.mixes else ()), *(("draft",) if self.draft else ()))
         return {name: kind for name, kind in FIELDS.items() if name in kept}
 
 

@@ -67,6 +67,8 @@ class StoredViews:
         self._refuse(outside, start, "box", box)
         if "mix_partner" in arrays:
             self._refuse(arrays["mix_partner"] >= count, start, "mix_partner", arrays["mix_partner"])
+        if "draft" in arrays:
+            self._refuse(arrays["draft"] > 1, start, "draft", arrays["draft"])
         for name in ("erase", "mix_cut"):
             if name in arrays:
                 edges = arrays[name].astype(np.int64)
