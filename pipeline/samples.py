@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stillroom import tables
+from stillroom import spans, tables
 from stillroom.columns import MANY, Rows, rows_of, schema_of
 from stillroom.errors import AccessError, DataError
 from stillroom.files import whole_file
@@ -162,15 +162,10 @@ class Samples:
         """The bytes of a row, of its file or of its span of one.
 
         Raises:
-            OSError: they cannot be read.
+            OSError: they cannot be read, or the file ends before them (`spans.ShortError`).
         """
         file = self.file(row)
-        if row.span is None:
-            return file.read_bytes()
-        start, length = row.span
-        with file.open("rb") as stream:
-            stream.seek(start)
-            return stream.read(length)
+        return file.read_bytes() if row.span is None else spans.read(file, *row.span)
 
     def digests(self) -> dict[str, str]:
         """Digests that a cache must agree with: `keys`, the files' bytes under the name of their modality

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,6 +92,19 @@ def leave_out(
 def composed(name: str) -> str:
     """A name in Unicode's composed form (NFC): accents are written in two ways, which look the same."""
     return unicodedata.normalize("NFC", name)
+
+
+def one_form(names: Iterable[str]) -> dict[str, str]:
+    """By its composed form, how a class is written: as everywhere, or composed where there are two forms."""
+    forms: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        forms[composed(name)].add(name)
+    return {look: next(iter(spellings)) if len(spellings) == 1 else look for look, spellings in forms.items()}
+
+
+def plain(name: str) -> bool:
+    """Whether a name can stand in a line of UTF-8: no control character, line separator or lone surrogate."""
+    return not any(unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") for one in name)
 
 
 def require_distinct(entries: Sequence[Any]) -> None:

@@ -91,6 +91,14 @@ class Kept(ABC):
             )
         return content
 
+    def bytes_of(self, row: Any) -> bytes:
+        """The bytes of a row's file, or of its part of one.
+
+        Raises:
+            DataError, AccessError: see `__getitem__`.
+        """
+        return self._checked(row, self._samples.file(row))
+
     def preload(self, rows: Iterable[Any]) -> None:
         """Read what the budget still takes of these rows, in threads, before workers are forked."""
         fitting: dict[str, Any] = {}
