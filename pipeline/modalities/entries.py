@@ -156,7 +156,7 @@ def _alike(classes: tuple[str, ...]) -> str:
     return f"some names differ only in case, blanks or such: {', '.join(alike[:5])}" if alike else ""
 
 
-def require_two_classes(classes: tuple[str, ...], root: Path, noun: str = "image") -> None:
+def require_two_classes(classes: tuple[str, ...], root: Path | str, noun: str = "image") -> None:
     """Refuse a data set of one class, or of none: every answer would be right."""
     if len(classes) < 2:
         raise DataError(

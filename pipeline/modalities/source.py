@@ -1,6 +1,7 @@
 """What lies at `data.path`, as one digest: how DVC learns that files were added, taken away or replaced."""
 
 import hashlib
+import json
 import os
 import stat
 from array import array
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from stillroom.errors import DataError
+from stillroom.fetched import copies, is_address
 from stillroom.modalities.remembered import Memory, stamp
 from stillroom.params import Data
 
@@ -37,6 +39,8 @@ def look(
     if data.path is None:
         groups = Path(data.groups) if data.groups else None
         return {"files": None, "digest": _digest(groups).hex() if groups and groups.is_file() else None}
+    if is_address(data.path):
+        return _listed(data.path, [Path(name) for name in (data.skip, data.groups) if name is not None])
     root = Path(data.path)
     if not root.is_dir() and not (one_file and root.is_file()):
         raise DataError(
@@ -74,6 +78,18 @@ def look(
         total.update(digest)
     known.save(seen=paths)
     return {"files": files, "digest": total.hexdigest()}
+
+
+def _listed(address: str, named: list[Path]) -> dict[str, Any]:
+    """What lies at an address, by names, sizes and tags: nothing is fetched."""
+    found = copies(address).listing()
+    if not found:
+        raise DataError(f"{copies(address).shown} has no file", fix="set data.path to where the shards lie")
+    total = hashlib.sha256(json.dumps(sorted(found.items())).encode())
+    for file in named:
+        if file.is_file():
+            total.update(_digest(file))
+    return {"files": len(found), "digest": total.hexdigest()}
 
 
 _NOTHING = (-1, -1, -1, -1)  # the stamp of what cannot be looked at

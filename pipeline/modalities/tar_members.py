@@ -1,8 +1,8 @@
 """Tar files that nobody vouches for, read once from front to back, from a disk or from a connection.
 
 The headers are Python's `tarfile`'s to read (ustar, GNU's and PAX's long names). What it lets pass is
-refused here: a file that breaks off between two members, names that leave their folder, headers that would fill
-the memory.
+refused here: a file that breaks off between two members, names that leave their folder, headers that would
+fill the memory.
 """
 
 import tarfile

@@ -5,8 +5,8 @@
 
 A shard's members are samples, all members of one beside each other: `KEY.jpg` (or another image) and
 `KEY.cls` (the class, a number or a name) or `KEY.json` (`label`: a number; `class`: a name; perhaps `box` and
-`group`). As everywhere in WebDataset a key ends at the first dot of the file's name, and may have folders before it. A
-`dataset.json` beside the shards may name the classes in label order: {"classes": [...]}.
+`group`). As everywhere in WebDataset a key ends at the first dot of the file's name, and may have folders
+before it. A `dataset.json` beside the shards may name the classes in label order: {"classes": [...]}.
 
 `stillroom prepare --pack` writes such a folder.
 """
@@ -23,7 +23,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from stillroom.columns import Builder, Rows
-from stillroom.errors import DataError, ParamsError, listing
+from stillroom.errors import AccessError, DataError, ParamsError, listing
+from stillroom.fetched import copies, is_address
 from stillroom.modalities.entries import (
     MEANINGS,
     composed,
@@ -44,6 +45,7 @@ from stillroom.progress import Progress
 from stillroom.samples import Samples
 
 TAKES = ("skip", "splits")  # of data's keys
+ADDRESSES = True  # `data.path` may be one
 NAME = "dataset.json"
 FORMAT = "stillroom-shards/1"  # of a folder that `prepare --pack` wrote
 AMBIGUOUS = ("eval", "evaluation", "holdout")  # some mean validation by it, some the test
@@ -100,6 +102,33 @@ class Folder:
     def open(self, path: str) -> BinaryIO:
         """A file, to be read from its start."""
         return (self.root / path).open("rb")
+
+
+class Elsewhere:
+    """Shards at an address."""
+
+    def __init__(self, address: str) -> None:
+        self._copies = copies(address)
+        self.root, self.shown = Path(), self._copies.shown
+
+    def files(self) -> dict[str, Shard]:
+        """As of a folder; where the address lists nothing, what `dataset.json` names."""
+        known: list[str] = []
+        try:
+            about = json.loads(self._copies.small(NAME, MOST_ABOUT))
+            known = [NAME, *(name for name in about.get("shards", []) if _is_name(name))]
+        except (OSError, AttributeError, TypeError, ValueError, RecursionError):
+            pass  # what is wrong with it is said when it is read
+        found = self._copies.listing(known)
+        return {path: Shard(path, size) for path, (size, _) in sorted(found.items())}
+
+    def open(self, path: str) -> BinaryIO:
+        """A file, to be read from its start."""
+        return self._copies.stream(path)  # type: ignore[return-value]
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and bool(re.fullmatch(r"[^/.][^/]*(/[^/.][^/]*)?", name))
 
 
 @dataclass
@@ -167,6 +196,8 @@ class Reader:
                 try:
                     with self._place.open(shard.path) as stream:
                         self._shard(shard, split, stream)
+                except PermissionError:
+                    raise AccessError(f"{self._place.shown}/{shard.path}") from None
                 except OSError as error:
                     raise DataError(
                         f"{self._place.shown}/{shard.path} cannot be read", error.strerror or str(error)
@@ -346,7 +377,8 @@ def load(data: Data, folder: Path, progress: Progress, account: Account) -> Samp
             "data.name = 'shards' needs data.path, the folder of the tar files",
             fix="for example --set data.path=my_shards",
         )
-    place = Folder(Path(data.path))
+    address = data.path if is_address(data.path) else None
+    place = Elsewhere(address) if address else Folder(Path(data.path))
     files = place.files()
     shards = _splits(place.shown, files, dict(data.splits), account)
     classes, packed = _about(place, files)
@@ -357,7 +389,7 @@ def load(data: Data, folder: Path, progress: Progress, account: Account) -> Samp
     scan.tell_unchanged(reader.unchanged, reader.files, account.memory, progress)
     _refuse(place.shown, reader, data.skip)
     rows, classes = _labelled(reader, classes, place.shown)
-    require_two_classes(classes, place.root)
+    require_two_classes(classes, place.shown)
     _require_distinct(rows)
     codes, words = rows.codes("split")
     pairs = np.unique(np.stack([codes, rows.numbers("label")], axis=1), axis=0).tolist()
@@ -366,7 +398,7 @@ def load(data: Data, folder: Path, progress: Progress, account: Account) -> Samp
         classes,
         "add images of these classes, or remove the classes from the other split",
     )
-    return Samples("shards", classes, rows, place.root)
+    return Samples("shards", classes, rows, place.root, address=address)
 
 
 def _parts(name: str) -> tuple[str, str] | None:
@@ -465,7 +497,9 @@ def _about(place: Any, files: dict[str, Shard]) -> tuple[tuple[str, ...] | None,
     file = f"{place.shown}/{NAME}"
     try:
         with place.open(NAME) as stream:
-            content = stream.read(MOST_ABOUT + 1)
+            content = b""
+            while len(content) <= MOST_ABOUT and (part := stream.read(2**20)):
+                content += part
         if len(content) > MOST_ABOUT:
             raise ValueError(f"more than {MOST_ABOUT:,} bytes")
         about = json.loads(content)
