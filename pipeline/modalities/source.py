@@ -102,7 +102,7 @@ def _files(folder: str, own: tuple[int, int] | None = None) -> Iterator[tuple[st
     if own is None:
         status = _status(Path("artifacts"))
         own = (status.st_dev, status.st_ino) if status else (-1, -1)
-        if (status := _status(Path(folder))) is not None and stat.S_ISREG(status.st_mode):
+        if (status := _status(folder)) is not None and stat.S_ISREG(status.st_mode):
             yield folder, status
             return
     try:
@@ -111,23 +111,23 @@ def _files(folder: str, own: tuple[int, int] | None = None) -> Iterator[tuple[st
                 (entry for entry in listed if entry.name[:1] != "."), key=lambda entry: entry.name
             )
     except OSError:
-        yield folder, _status(Path(folder))
+        yield folder, _status(folder)
         return
     for entry in entries:
         path = os.path.join(folder, entry.name)
         if entry.is_dir(follow_symlinks=False):
-            status = _status(Path(path))
+            status = _status(path)
             if status is None or (status.st_dev, status.st_ino) != own:
                 yield from _files(path, own)
             continue
-        status = _status(Path(path))
+        status = _status(path)
         if status is not None and stat.S_ISREG(status.st_mode):
             yield path, status
 
 
-def _status(path: Path) -> os.stat_result | None:
+def _status(path: Path | str) -> os.stat_result | None:
     try:
-        return path.stat()
+        return os.stat(path)
     except OSError:
         return None
 

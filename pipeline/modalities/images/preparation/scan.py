@@ -94,15 +94,13 @@ def scan(entries: list[Entry], root: Path, progress: Progress, account: Account 
     faults: list[str] = []
     unchanged = 0
 
-    def look(place: int) -> tuple[Found | str, bool]:
-        row = int(known[place])
-        before = remembered(memory, row) if row >= 0 else None
-        return (before, True) if before else (_open(root / entries[place].path), False)
-
+    before = [remembered(memory, row) if row >= 0 else None for row in known.tolist()]
+    unknown = (root / entry.path for entry, found in zip(entries, before, strict=True) if found is None)
     progress.start("scan", len(entries), "images")
     with ThreadPoolExecutor(workers()) as pool:
-        opened = in_order(pool, look, range(len(entries)))
-        for entry, mark, (found, before) in zip(entries, stamps, opened, strict=True):
+        opened = in_order(pool, _open, unknown)
+        for entry, mark, same in zip(entries, stamps, before, strict=True):
+            found = next(opened) if same is None else same
             if isinstance(found, str):
                 faults.append(f"{entry.path}: {found}")
             else:
@@ -111,8 +109,8 @@ def scan(entries: list[Entry], root: Path, progress: Progress, account: Account 
                     Sample(entry.key, entry.path, entry.split, entry.label, entry.box, found.size, digest)
                 )
                 account.formats.add(Format(entry.key, found.kind))
-                unchanged += before
-                if not before:
+                unchanged += same is not None
+                if same is None:
                     memory.note(root / entry.path, mark, found.sha256, size=found.size, kind=found.kind)
             progress.advance()
     progress.finish()
