@@ -169,6 +169,20 @@ def test_predict_says_what_the_evaluation_says(own: Path) -> None:
     assert answers == [table["classes"][one] for one in logits.argmax(axis=1)]
 
 
+def test_clips_lie_in_few_files_and_those_of_earlier_versions_go(own: Path) -> None:
+    clips = own / "artifacts/data/clips"
+    assert [file.name for file in clips.iterdir()] == ["00000.npys"]
+    before = (clips / "00000.npys").read_bytes()
+    (clips / "ab").mkdir()
+    for name in ("clip_000.npy", "ab/clip_001.npy", "mine.txt"):
+        (clips / name).write_text("old")
+    said = run_in(own, "stillroom", "prepare", "--pack", "packed", code=2).stderr
+    assert "clips cannot be packed" in said and "few files already" in said
+    run_in(own, "stillroom", "prepare")
+    assert sorted(file.name for file in clips.iterdir()) == ["00000.npys", "mine.txt"]
+    assert (clips / "00000.npys").read_bytes() == before
+
+
 def test_a_loop_of_ones_own_has_keypoints_and_no_size(
     skeletons: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
