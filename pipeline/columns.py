@@ -47,7 +47,7 @@ class Rows(Sequence[Any]):
     def __getitem__(self, index: int | slice) -> Any:
         """A row, or some of them."""
         if isinstance(index, slice):
-            return self.at(np.arange(len(self))[index])
+            return self.at(np.arange(*index.indices(len(self))))
         count = len(self)
         if not -count <= index < count:
             raise IndexError(index)
@@ -276,20 +276,36 @@ def _one(column: Any) -> Any:
 
 def _numbers(column: Any) -> np.ndarray:
     """A column of numbers, or of so many a row, as NumPy has it; nothing is copied where none is missing."""
-    values: np.ndarray
-    if pa.types.is_fixed_size_list(column.type):
-        width = column.type.list_size
-        inner = column.values  # with what stands for missing ones
-        inner = inner.fill_null(0) if inner.null_count else inner
-        values = inner.to_numpy(zero_copy_only=False).reshape(-1, width)
-        values = values[column.offset : column.offset + len(column)]
-    else:
-        filled = column.fill_null(0) if column.null_count else column
-        values = filled.to_numpy(zero_copy_only=False)
+    values = _content(column)
+    if column.null_count == len(column):
+        return np.broadcast_to(np.zeros((), values.dtype), values.shape)
     if column.null_count:
-        there = column.is_valid().to_numpy(zero_copy_only=False)
+        there = _there(column)
         values = np.where(there if values.ndim == 1 else there[:, None], values, 0)
     return values
+
+
+def _content(column: Any) -> np.ndarray:
+    """The memory of a column of numbers, or of so many a row; whatever it holds where one is missing."""
+    inner, width = column, 1
+    if pa.types.is_fixed_size_list(column.type):
+        inner, width = column.values, column.type.list_size
+    if pa.types.is_boolean(inner.type):
+        found: np.ndarray = inner.to_numpy(zero_copy_only=False)
+        return found
+    content = inner.buffers()[1]
+    if content is None:
+        return np.zeros((len(column), width) if inner is not column else len(column), np.int64)
+    values = np.frombuffer(content, inner.type.to_pandas_dtype())[inner.offset :]
+    if inner is column:
+        return values[: len(column)]
+    return values.reshape(-1, width)[column.offset : column.offset + len(column)]
+
+
+def _there(column: Any) -> np.ndarray:
+    """Which rows of a column have a value."""
+    there: np.ndarray = column.is_valid().to_numpy(zero_copy_only=False)
+    return there
 
 
 def _getter(name: str, column: Any) -> Callable[[int], Any]:
@@ -310,11 +326,11 @@ def _getter(name: str, column: Any) -> Callable[[int], Any]:
         codes, words = column.indices.to_numpy(), column.dictionary.to_pylist()
         return lambda place: words[codes[place]]
     if pa.types.is_fixed_size_list(column.type):
-        values, there = _numbers(column), None
-        if column.null_count:
-            there = column.is_valid().to_numpy(zero_copy_only=False)
+        if column.null_count == len(column):
+            return lambda place: None
+        values, there = _content(column), _there(column) if column.null_count else None
         return lambda place: tuple(values[place].tolist()) if there is None or there[place] else None
     if pa.types.is_integer(column.type) and not column.null_count:
-        numbers = column.to_numpy()
+        numbers = _content(column)
         return lambda place: int(numbers[place])
     return lambda place: column[place].as_py()

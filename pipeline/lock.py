@@ -4,6 +4,7 @@ Some network and cluster file systems have no such locks. STILLROOM_LOCKS=off do
 """
 
 import os
+import time
 from pathlib import Path
 
 from stillroom.errors import CacheError, ParamsError, StillroomError
@@ -14,6 +15,9 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 SWITCH = "STILLROOM_LOCKS"
+# Seconds that a process waits for a lock where torchrun begins again (`--max-restarts`): the one whose place
+# it takes may be dying still, or be on a machine whose locks a network file system takes a while to give up
+RESTART = 90.0
 _open: set[int] = set()  # descriptors of the locks that this process holds
 
 
@@ -72,11 +76,23 @@ def claim(descriptor: int, file: Path, shared: bool = False) -> None:
         ) from None
 
 
+def _claim_patiently(descriptor: int, file: Path, shared: bool) -> None:
+    elastic = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
+    end = time.monotonic() + (RESTART if elastic else 0.0)
+    while True:
+        try:
+            return claim(descriptor, file, shared)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(0.1)
+
+
 class Lock:
     """Held from construction to `release`, or to the end of the process. A forked child does not hold it."""
 
     def __init__(self, file: Path, what: str, shared: bool = False) -> None:
-        """Take the lock or refuse at once.
+        """Take the lock or refuse at once; under an elastic torchrun after `RESTART`.
 
         Args:
             file: the lock's file; it is made if need be and never deleted (deleting would let two hold it).
@@ -90,7 +106,7 @@ class Lock:
         self._pid = os.getpid()
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            claim(descriptor, file, shared)
+            _claim_patiently(descriptor, file, shared)
         except BlockingIOError:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)

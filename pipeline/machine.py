@@ -5,6 +5,7 @@ Limits are those of every control group from the process's own up to the mount, 
 any of it. Each function takes the `root` of the file tree to look into.
 """
 
+import ctypes
 import os
 import re
 from collections.abc import Iterator
@@ -19,6 +20,19 @@ WORKERS = "STILLROOM_WORKERS"
 MOST_WORKERS = 8
 # Where copies for this machine are kept; default: stillroom in the user's cache folder
 FOLDER = "STILLROOM_FETCHED"
+
+
+def give_back() -> None:
+    """Return freed memory to the system, where the C library keeps it for later (glibc does)."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def resident(root: Path = ROOT) -> int:
+    """Bytes of memory that this process has now; 0 where the system does not tell."""
+    with suppress(OSError, IndexError, ValueError):
+        return int((root / "proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 def local_folder() -> Path:

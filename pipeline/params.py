@@ -239,9 +239,9 @@ class Cache(Section):
     # (or its manifest.json, which is all that DVC then looks at). `stillroom cache` writes artifacts/cache.
     path: Annotated[PathText, AfterValidator(_cache_path)] = "artifacts/cache"
     store: str = "zarr"  # or hdf5: a file of pipeline/cache/stores
-    # or int8, topk: a file of pipeline/cache/encodings; {name: NAME, ...} with what that encoding takes
+    # or int8, topk, packed, sampled: a file of pipeline/cache/encodings; {name: NAME, ...} with what it takes
     encoding: Encoding = "float16"
-    k: Count = 16  # topk only: logits kept a view
+    k: Count = 16  # topk and packed: logits kept a view
     block_samples: Annotated[int, Field(ge=1, le=1_048_576)] = 1024  # samples in a block (of one view)
     # of the teacher's forward pass on a GPU; a CPU takes fewer at a time, one pass a core
     batch_size: Count = 64

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -239,7 +239,7 @@ class Samples:
         """
         file = folder / (NAME if (folder / NAME).exists() or not (folder / OLD).exists() else OLD)
         try:
-            head, content = _read_old(file) if file.name == OLD else tables.read(file, _check)
+            head, content = _read_old(file) if file.name == OLD else tables.read(file, partial(_check, file))
         except FileNotFoundError:
             raise DataError(
                 f"{file} is not there", fix=f"run `stillroom prepare`, or fetch it (`dvc pull {folder}`)"
@@ -304,12 +304,13 @@ def _read_old(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         return table, table["samples"]
 
 
-def _check(head: dict[str, Any], table: pa.Table) -> None:
-    """Refuse a table whose columns are not what `prepare` writes, as far as all modalities share them.
+def _check(file: Path, head: dict[str, Any], table: pa.Table) -> None:
+    """Refuse a table whose columns are not what `prepare` writes, as far as all modalities share them."""
+    with _damaged(file):
+        _check_columns(head, table)
 
-    Raises:
-        ValueError: see above.
-    """
+
+def _check_columns(head: dict[str, Any], table: pa.Table) -> None:
     expected = schema_of(_Shared)
     for name in expected.names:
         if name in _LATER and name not in table.column_names:

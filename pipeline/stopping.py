@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+# How a command ends that was stopped: EX_TEMPFAIL of sysexits.h, "try again later". A scheduler tells by it
+# what is to be started again from what has failed.
+EXIT_CODE = 75
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Seconds. One request may come more than once: `timeout` and Slurm send it to a process and to its group. A
 # person who presses again takes longer.
@@ -71,7 +74,7 @@ def over() -> None:
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:
             if signal.getsignal(number) is _arrived:
-                signal.signal(number, lambda number, frame: os._exit(1))
+                signal.signal(number, lambda number, frame: os._exit(EXIT_CODE))
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """`stillroom cache`: stage one, the teachers' outputs for every view, as a store with a manifest."""
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -15,19 +16,54 @@ if TYPE_CHECKING:
 
 @click.command(epilog=about("stillroom cache --set views.count=16", "cache"))
 @click.option("--replace", is_flag=True, help="Give up a cache of something else in artifacts/cache.")
+@click.option(
+    "--engine",
+    type=click.Choice(["process", "ray"]),
+    default="process",
+    show_default=True,
+    help="Who computes: this process (each, under torchrun), or the nodes of a Ray cluster.",
+)
+@click.option(
+    "--address",
+    default="auto",
+    show_default=True,
+    help="The Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for one of this machine alone.",
+)
+@click.option(
+    "--task-gpus",
+    type=float,
+    default=None,
+    help="GPUs of a Ray task, 0 to 1. By default up to four share one, if the cluster has any at the start.",
+)
 @stage
-def cache(params: "Params", replace: bool) -> None:
+def cache(params: "Params", replace: bool, engine: str, address: str, task_gpus: float | None) -> None:
     """Run the teacher once over all views; write artifacts/cache/. A stopped run goes on.
 
     On several GPUs, or several machines: torchrun --no-python --nproc-per-node 4 stillroom cache
+    or on a Ray cluster: stillroom cache --engine ray
     """
     from contextlib import ExitStack
+
+    from stillroom.errors import ParamsError
+
+    given = [f"--{name.replace('_', '-')}" for name in ("address", "task_gpus") if _given(name)]
+    if engine != "ray" and given:
+        raise ParamsError(f"{given[0]} is of a Ray cluster", fix="add --engine ray, or leave it out")
 
     from stillroom.device import settle
     from stillroom.distributed import Ranks
     from stillroom.progress import Progress
     from stillroom.teaching.stage_one import ask, make, read_teachers
 
+    cluster = None
+    if engine == "ray":
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ParamsError(
+                "--engine ray under torchrun", "both would divide the work", "start it without torchrun"
+            )
+        from stillroom.teaching.cluster import Cluster
+
+        cluster = Cluster(address, task_gpus)
     settle()
     described = read_teachers(params)
     request = ask(params, described, samples_to_read(params), CACHE, TEACHER, replace)
@@ -37,6 +73,14 @@ def cache(params: "Params", replace: bool) -> None:
             tell_locks()
         for line in request.notes:
             console.note(line)
-        message = make(request, CACHE, STAGING, ranks, console)
+        if cluster is not None:
+            stack.enter_context(cluster)
+        message = make(request, CACHE, STAGING, ranks, console, cluster)
         if message:
             console.note(message)
+
+
+def _given(name: str) -> bool:
+    """Whether an option was typed."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.COMMANDLINE

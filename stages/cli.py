@@ -23,7 +23,8 @@ def main() -> None:
     """Distil a teacher into students from what it said, cached once: images, or skeletons.
 
     The stages, in order: prepare, teacher, cache, student, report. `dvc repro` runs them all.
-    Exit codes: 0 done, 1 failed, stopped or damage was found, 2 wrong usage or parameters.
+    Exit codes: 0 done, 1 failed or damage was found, 2 wrong usage or parameters, 75 stopped by a signal
+    (SIGTERM, Ctrl-C): what was done is kept, and the same command goes on.
     """
 
 

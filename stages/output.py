@@ -79,4 +79,4 @@ class Group(click.Group):
             stopping.over()
             if os.environ.get("RANK", "0") == "0":  # the first process speaks for all
                 click.echo("stopped; finished work is kept: the same command goes on from there", err=True)
-            ctx.exit(1)
+            ctx.exit(stopping.EXIT_CODE)

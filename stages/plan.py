@@ -13,6 +13,7 @@ from stillroom_stages.inputs import samples_to_read
 from stillroom_stages.options import about, stage
 
 if TYPE_CHECKING:
+    from stillroom.cache.format.layout import ArraySpec
     from stillroom.modalities.base import Modality, Model
     from stillroom.params import Params
     from stillroom.samples import Samples
@@ -23,7 +24,18 @@ if TYPE_CHECKING:
 @stage
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.option("--no-measure", is_flag=True, help="Count files and bytes only; run no model.")
-def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
+@click.option(
+    "--devices",
+    type=click.IntRange(1, 100_000),
+    multiple=True,
+    default=(1, 8, 64),
+    show_default=True,
+    help="How many devices like this machine's, each with as many cores: how long stage one takes on them.",
+)
+@click.option("--price", type=click.FloatRange(0), default=None, help="Of a device, an hour: what it costs.")
+def plan(
+    params: "Params", as_json: bool, no_measure: bool, devices: tuple[int, ...], price: float | None
+) -> None:
     """Say how large the cache will be, how long stage one takes here, and when it beats an online teacher.
 
     It counts the whole cache, whatever is there already, and writes nothing. Bytes are at most: before
@@ -115,6 +127,7 @@ def plan(params: "Params", as_json: bool, no_measure: bool) -> None:
         "bytes_per_view_at_most": size.bytes_per_view,
         "student_epochs": epochs,
         **_times(rates, taught, train, params, epochs),
+        **_outlook(identity, specs, rates, train, params, teachers, (devices, price)),
         "notes": notes,
         "environment": environment(modality.environment()),
     }
@@ -276,6 +289,40 @@ def _times(
     return dict(zip(names, values, strict=True))
 
 
+def _outlook(
+    identity: dict[str, Any],
+    specs: "dict[str, ArraySpec]",
+    rates: "dict[str, Rate]",
+    train: "Samples",
+    params: "Params",
+    teachers: dict[str, Any],
+    asked: tuple[tuple[int, ...], float | None],
+) -> dict[str, Any]:
+    """What stage one takes of memory, and of time on so many devices."""
+    from dataclasses import asdict
+
+    from stillroom import modalities
+    from stillroom.machine import resident
+    from stillroom.teaching.generate import bytes_of_block
+    from stillroom.teaching.outlook import memory, outlook, publishing_rate
+
+    if not rates:
+        return {"memory_at_most": None, "publishing_seconds": None, "on_devices": []}
+    (devices, price), cache, views = asked, params.cache, params.views.count
+    modality = modalities.get(train.modality)
+    mixes = modality.policy(params.views.recipe).mixes
+    blocks = views * -(-len(train) // cache.block_samples)
+    computing = sum(rate.seconds(train, views, cache.block_samples, mixes) for rate in rates.values())
+    publishing = views * len(train) * publishing_rate(cache.store, identity, specs)
+    answers = bytes_of_block(identity["outputs"], min(cache.block_samples, len(train)))
+    spec = next(iter(teachers.values()))["input"]
+    return {
+        "memory_at_most": memory(resident(), train, modality, spec, cache.batch_size, answers, blocks),
+        "publishing_seconds": publishing,
+        "on_devices": [asdict(outlook(one, computing, publishing, blocks, price)) for one in devices],
+    }
+
+
 def _show(facts: dict[str, Any], params: "Params") -> None:
     """A table on a terminal, else a line a fact."""
     from stillroom.cache import encodings
@@ -321,6 +368,15 @@ def _show(facts: dict[str, Any], params: "Params") -> None:
                 f"teacher; {1e3 * per_view['decode']:.2f} ms to read a sample",
             ),
             ("stage one", f"{duration(seconds)} here, at {facts['views_per_second']:.3g} views/s"),
+            *(
+                (
+                    f"  on {one['devices']}",
+                    f"{duration(one['seconds'])}, {one['device_hours']:.3g} device hours"
+                    + ("" if one["cost"] is None else f", {one['cost']:,.2f} at the price"),
+                )
+                for one in facts["on_devices"]
+            ),
+            ("memory", f"at most {_bytes(facts['memory_at_most'])} a process of stage one, with its workers"),
             (
                 "online",
                 f"{duration(facts['online_seconds_per_epoch'])} of the teacher for each student epoch",

@@ -2,6 +2,8 @@
 
 import errno
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,26 @@ def test_doctor_names_it_before_anything_is_run(empty: Path) -> None:
     assert done.returncode == 1 and "stops: " in done.stdout and "no locks" in done.stdout
     done = stillroom(empty, "doctor", **lost, STILLROOM_LOCKS="off")
     assert done.returncode == 0 and "mind:  locks are off" in done.stdout
+
+
+TAKE = "from pathlib import Path; from stillroom.lock import Lock; held = Lock(Path('lock'), 'it')"
+TAKE += "; print('held', flush=True)"
+
+
+@pytest.mark.slow
+def test_where_torchrun_begins_again_it_waits_for_one_that_is_dying(tmp_path: Path) -> None:
+    def take(more: str = "", **variables: str) -> subprocess.Popen[str]:
+        env = environment() | variables
+        command = [sys.executable, "-c", TAKE + more]
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, cwd=tmp_path, env=env, text=True, **streams)
+
+    dying = take("; input()")
+    assert dying.stdout is not None and dying.stdout.readline() == "held\n"
+    _, refused = take().communicate()
+    assert f"process id {dying.pid}" in refused
+    patient = take(TORCHELASTIC_MAX_RESTARTS="1")
+    time.sleep(2)  # it has met the lock by then, or meets it free: both are well
+    dying.kill()
+    assert patient.communicate()[0] == "held\n"
+    dying.communicate()

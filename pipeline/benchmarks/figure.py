@@ -5,7 +5,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Amp = Literal["none", "bf16"]
@@ -20,9 +20,10 @@ class Figure:
         value: the figure, in `unit`.
         comparison: what it is held against, with its own value, in words; empty: the goal alone.
         ratio: the figure over its comparison; None where there is none.
-        goal: what the ratio (or, without one, the value) is to be: `>= 10`, `<= 1.02`.
+        goal: what the ratio (or, without one, the value) is to be: `>= 10`, `<= 1.02`; empty: there is none.
         spread: the lowest and highest ratio (or value) among the repeats.
         note: with what it was measured.
+        more: further numbers that `comparison` tells in words.
     """
 
     name: str
@@ -33,10 +34,13 @@ class Figure:
     goal: str
     spread: tuple[float, float] | None = None
     note: str = ""
+    more: dict[str, float] = field(default_factory=dict)
 
     @property
     def met(self) -> bool:
-        """Whether the goal is reached."""
+        """Whether the goal is reached, if there is one."""
+        if not self.goal:
+            return True
         sign, limit = self.goal.split()
         value = self.value if self.ratio is None else self.ratio
         return value >= float(limit) if sign == ">=" else value <= float(limit)

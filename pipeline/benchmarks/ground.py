@@ -1,6 +1,7 @@
 """What the benchmarks stand on: pictures of a photograph's size, and caches of made-up logits."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,8 @@ def made_up_cache(
     views: int,
     recipe: dict[str, Any],
     size: int = 224,
+    of: Callable[[np.random.Generator, int, int], np.ndarray] = logits,
+    block_samples: int = 1024,
     **output: Any,
 ) -> Store:
     """A cache of made-up logits. Where all samples are of one size, only the first view is drawn, and the
@@ -83,7 +86,8 @@ def made_up_cache(
     Args:
         folder: a new one; the cache is in its `cache`.
         recipe: as `views.recipe`.
-        output: `encoding`, and `k` of `topk`.
+        of: makes the logits: a generator, rows and classes to float32 [rows, classes].
+        output: `encoding`, and its parameters.
     """
     policy = make_recipe(recipe)
     classes = len(samples.classes)
@@ -105,9 +109,9 @@ def made_up_cache(
 
     alike = len({row.size for row in samples.rows}) == 1
     first = drawn_view(0)
-    with Staging(folder / "staging", identity, specs, keys, labels, 1024) as staging:
+    with Staging(folder / "staging", identity, specs, keys, labels, block_samples) as staging:
         for block in staging.blocks(views):
-            encoded = codec.encode("logits", logits(random, block.stop - block.start, classes))
+            encoded = codec.encode("logits", of(random, block.stop - block.start, classes))
             plane = first if alike else drawn_view(block.view)
             turned = block.view if alike else 0
             parameters = {

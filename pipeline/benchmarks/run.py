@@ -6,9 +6,11 @@ from pathlib import Path
 
 from stillroom.benchmarks.clips import clips
 from stillroom.benchmarks.commands import commands
+from stillroom.benchmarks.encodings import curve
 from stillroom.benchmarks.figure import Amp, Figure, rounded
 from stillroom.benchmarks.ground import made_up_cache, photos
 from stillroom.benchmarks.rendering import RECIPE, rendering
+from stillroom.benchmarks.scale import scale
 from stillroom.benchmarks.stage_one import stage_one
 from stillroom.benchmarks.steps import STUDENT, TEACHER, steps
 from stillroom.benchmarks.stores import bytes_a_view, memory, reading
@@ -76,5 +78,7 @@ PARTS: dict[str, Part] = {
     "plane": lambda folder, repeats, batch_size: [reading(folder, repeats)],
     "memory": lambda folder, repeats, batch_size: [memory(folder)],
     "bytes": lambda folder, repeats, batch_size: bytes_a_view(folder),
+    "encodings": lambda folder, repeats, batch_size: curve(folder),
+    "scale": lambda folder, repeats, batch_size: scale(folder, repeats),
     "commands": lambda folder, repeats, batch_size: commands(repeats),
 }

@@ -79,7 +79,16 @@ def unpacked(arrays: Mapping[str, np.ndarray], row: int, kinds: Fields) -> dict[
 
 
 class Part(Protocol):
-    """Some views of a plane without their samples: what a process that holds the table is sent."""
+    """Some views of a plane without their samples: what a process that holds the table is sent.
+
+    Attributes:
+        tell: fields of the views' parameters that are wanted back; none where who asks knows them.
+    """
+
+    @property
+    def tell(self) -> Sequence[str]:
+        """See above."""
+        return ()
 
     def requests(self, samples: Samples) -> list[ViewRequest]:
         """The views, given the table that the plane is of."""
@@ -93,6 +102,7 @@ class Listed:
     """Views as they are, with their samples."""
 
     views: Sequence[ViewRequest]
+    tell: Sequence[str] = ()
 
     def requests(self, samples: Samples) -> list[ViewRequest]:
         """These."""
@@ -109,6 +119,7 @@ class Worse:
     part: "Part"
     corruption: "Corruption"
     number: int
+    tell: Sequence[str] = ()
 
     def requests(self, samples: Samples) -> list[ViewRequest]:
         """The views, given the table that the plane is of."""

@@ -146,10 +146,10 @@ def check_k(cache: Cache, classes: int) -> None:
         ParamsError: `cache.k` is larger than the number of classes.
     """
     asked = encodings.described(cache)
-    if asked["encoding"] == "topk" and asked["k"] > classes:
+    if asked.get("k", 0) > classes:
         raise ParamsError(
             f"cache.k = {asked['k']}, and there are {classes} classes",
-            "cache.encoding is topk, which keeps the k largest logits",
+            f"cache.encoding is {asked['encoding']}, which keeps the k largest logits",
             f"set cache.k to {classes} or less, or cache.encoding to float16",
         )
 

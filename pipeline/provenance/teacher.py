@@ -22,6 +22,13 @@ def fold_file(fold: int) -> str:
     return f"fold-{fold}.safetensors"
 
 
+def weight_files(described: dict[str, Any]) -> list[str]:
+    """The files that `load_teacher` reads in a teacher's folder."""
+    if "folds" in described:
+        return [fold_file(fold) for fold in range(len(described["folds"]["models"]))]
+    return ["model.safetensors"]
+
+
 @dataclass(frozen=True)
 class Teacher:
     """Who is asked of the training samples.

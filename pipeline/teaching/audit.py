@@ -10,6 +10,7 @@ from stillroom.cache.encodings import encoding_for
 from stillroom.cache.format.outputs import layers, source_of
 from stillroom.cache.read.store import Store
 from stillroom.draw import words
+from stillroom.errors import CacheError
 from stillroom.progress import Progress
 from stillroom.provenance.probes import difference
 from stillroom.provenance.teacher import Teacher
@@ -83,11 +84,17 @@ def audit(
         batch_size: see `Forward`.
 
     Raises:
-        CacheError: the cache is damaged.
+        CacheError: the cache is damaged, or the output is stored as random draws.
     """
     identity, layout = store.manifest.identity, store.layout
     entry = identity["outputs"][output]
     codec, shape = encoding_for(entry), tuple(entry["shape"])
+    if codec.draws_rows:
+        raise CacheError(
+            f"{output} is stored as {entry['encoding']}, which cannot be audited",
+            "it holds classes drawn at random: what another run rounds otherwise has other draws",
+            "`stillroom store verify` says whether it is as it was written",
+        )
     total = layout.views * layout.samples
     positions = words(seed, "audit", 0, min(count, total)) % np.uint64(total)
     chosen = sorted({divmod(int(position), layout.samples) for position in positions})
@@ -122,14 +129,16 @@ def audit(
     progress.finish()
     encoded = codec.decode(output, shape, codec.encode(output, fresh))
     apart, here = np.abs(held - encoded), np.abs(fresh - again)
-    if entry["encoding"] == "topk":  # where two logits are close, noise decides which one is the k-th
+    size = np.abs(fresh).max(axis=tuple(range(1, fresh.ndim)))
+    if codec.shifts:
+        fresh = fresh - fresh.max(axis=1, keepdims=True)
+    if "k" in entry:  # where two logits are close, noise decides which one is the k-th
         first = np.argsort(-fresh, axis=1)[:, : max(1, entry["k"] // 2)]
         apart = np.take_along_axis(apart, first, axis=1)
         coarse = np.take_along_axis(np.abs(encoded - fresh), first, axis=1)
     else:
         coarse = np.abs(encoded - fresh)
     axes = tuple(range(1, apart.ndim))
-    size = np.abs(fresh).max(axis=tuple(range(1, fresh.ndim)))
     bound = NOISE.get(amp, NOISE["bf16"]) * size + 2 * coarse.max(axis=axes)
     worst = apart.max(axis=axes)
     beyond = [

@@ -4,9 +4,9 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,14 +20,14 @@ from stillroom.cache.write.staging import Staging
 from stillroom.distributed import Ranks
 from stillroom.errors import CacheError
 from stillroom.machine import room, worker_count
-from stillroom.modalities.base import Listed, Modality, Model, Part, Policy, ViewRequest
+from stillroom.modalities.base import Modality, Model, Part, Policy
 from stillroom.progress import Progress
 from stillroom.provenance.teacher import Teacher
 from stillroom.samples import Samples
 from stillroom.teaching.forward import Forward
 from stillroom.teaching.slabs import Behind, Slabs
 from stillroom.views.loader import Renderers
-from stillroom.views.planes import drawn
+from stillroom.views.planes import DrawnPart
 from stillroom.views.recent import Recent
 
 
@@ -70,12 +70,29 @@ def divide(staging: Staging, views: int, ranks: Ranks, progress: Progress) -> li
     return todo[ends[ranks.rank] : ends[ranks.rank + 1]]
 
 
+class Kept(Protocol):
+    """Where computed blocks go: a staging folder, or the memory of a process that sends them to one.
+
+    Attributes:
+        identity: of the cache that they belong to.
+        block_samples: rows of a block.
+    """
+
+    identity: dict[str, Any]
+    block_samples: int
+
+    def commit(
+        self, block: Block, arrays: dict[str, np.ndarray], measured: dict[str, Any] | None = None
+    ) -> None:
+        """Take a block: see `Staging.commit`."""
+
+
 def generate(
     teacher: Teacher,
     samples: Samples,
     recipe: Policy,
     seed: int,
-    staging: Staging,
+    staging: Kept,
     todo: list[Block],
     batch_size: int,
     amp: str,
@@ -92,7 +109,7 @@ def generate(
         teacher: on its device; its models are put into eval mode.
         samples: the training samples, rows as in the staging folder.
         recipe, seed: what views draw.
-        staging: an open staging folder, of outputs of this teacher; one forward pass gives all of them.
+        staging: takes the blocks, of outputs of this teacher; one forward pass gives all of them.
         todo: the blocks, as `divide` gives them.
         batch_size, amp: see `Forward`.
 
@@ -107,32 +124,32 @@ def generate(
     if not recipe.mixes:  # else what is mixed in comes from anywhere, and is read before
         reader, seen = Recent(modality.reader(samples, budget=room() // max(1, worker_count())), size), ()
     renderers = Renderers(modality, reader, samples, teacher.spec, seen=seen)
+    fields = tuple(recipe.fields())
     asked: deque[_Ask] = deque()
-    answered: deque[_Ask] = deque()
-    slabs = Slabs(todo, _bytes_of_block(outputs, staging.block_samples))
+    answered: deque[tuple[_Ask, dict[str, np.ndarray]]] = deque()
+    slabs = Slabs(todo, bytes_of_block(outputs, staging.block_samples))
 
     def parts() -> Iterator[Part]:
         for slab in slabs:
             for ask in _asks(teacher, slab, size, renderers.lanes):
-                rows = [samples.rows[row] for row in ask.rows]
-                ask.requests = drawn(recipe, seed, samples, rows, ask.block.view)
                 asked.append(ask)
-                yield Listed(ask.requests)
+                yield DrawnPart(recipe, seed, ask.block.view, ask.rows, fields)
 
     def passes() -> Iterator[tuple[Model, torch.Tensor]]:
-        for raw in renderers(parts()):
-            answered.append(asked.popleft())
-            yield answered[-1].model, raw
+        with closing(renderers.stream(parts())) as stream:
+            for raw, told in stream:
+                answered.append((asked.popleft(), told))
+                yield answered[-1][0].model, raw
 
     what = "cache" if "logits" in outputs else f"cache {next(iter(outputs))}"
     progress.start(what, sum(map(_length, todo)), "views")
-    commit = partial(_commit, staging, samples, recipe)
+    commit = partial(_commit, staging, samples)
     open_: dict[Block, _Answers] = {}
     with closing(renderers), Behind() as behind:
         for given in forwards[0].stream(passes(), progress):
-            ask = answered.popleft()
+            ask, told = answered.popleft()
             answers = open_.setdefault(ask.block, _Answers(_length(ask.block)))
-            if answers.keep(ask, given):
+            if answers.keep(ask, given, told):
                 behind.do(partial(commit, ask.block, open_.pop(ask.block)))
                 slabs.done()
     progress.finish()
@@ -145,7 +162,6 @@ class _Ask:
     model: Model
     block: Block
     rows: np.ndarray
-    requests: list[ViewRequest] = field(default_factory=list)  # drawn when it is rendered
 
 
 def _asks(teacher: Teacher, slab: Sequence[Block], size: int, lanes: int) -> Iterator[_Ask]:
@@ -170,30 +186,28 @@ class _Answers:
 
     def __init__(self, length: int) -> None:
         self.values: dict[str, np.ndarray] = {}
-        self.views: list[Any] = [None] * length
-        self._missing = length
+        self.views: dict[str, np.ndarray] = {}
+        self._length = self._missing = length
 
-    def keep(self, ask: _Ask, given: dict[str, np.ndarray]) -> bool:
-        """Take a batch's; whether all are there now."""
+    def keep(self, ask: _Ask, given: dict[str, np.ndarray], told: dict[str, np.ndarray]) -> bool:
+        """Take a batch's, and the parameters of its views; whether all are there now."""
         places = ask.rows - ask.block.start
-        for name, values in given.items():
-            shape = (len(self.views), *values.shape[1:])
-            self.values.setdefault(name, np.empty(shape, values.dtype))[places] = values
-        for place, request in zip(places, ask.requests, strict=True):
-            self.views[place] = request.parameters
+        for arrays, batch in ((self.values, given), (self.views, told)):
+            for name, values in batch.items():
+                if name not in arrays:
+                    arrays[name] = np.empty((self._length, *values.shape[1:]), values.dtype)
+                arrays[name][places] = values
         self._missing -= len(places)
         return self._missing == 0
 
 
 def _commit(
-    staging: Staging,
+    staging: Kept,
     samples: Samples,
-    recipe: Policy,
     block: Block,
     answers: _Answers,
 ) -> None:
-    packed = modalities.get(samples.modality).pack(answers.views, recipe.fields())
-    arrays = {f"{VIEWS}{name}": values for name, values in packed.items()}
+    arrays = {f"{VIEWS}{name}": values for name, values in answers.views.items()}
     measured = {}
     for name, output in staging.identity["outputs"].items():
         encoded, measured[name] = _encode(name, output, answers.values[source_of(output)], samples, block)
@@ -205,7 +219,7 @@ def _length(block: Block) -> int:
     return block.stop - block.start
 
 
-def _bytes_of_block(outputs: dict[str, Any], length: int) -> int:
+def bytes_of_block(outputs: dict[str, Any], length: int) -> int:
     """What the teacher's answers to a block take as float32."""
     return sum(4 * length * math.prod(output["shape"]) for output in outputs.values())
 

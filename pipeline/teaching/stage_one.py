@@ -3,11 +3,12 @@
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from stillroom import modalities
 from stillroom.cache.format.estimate import estimate
 from stillroom.cache.format.identity import canonical
+from stillroom.cache.format.layout import Block
 from stillroom.cache.format.manifest import NAME
 from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.store import Store
@@ -88,6 +89,25 @@ class Request:
             new = {name: one for name, one in wanted.items() if name not in old}
             passes += [(teacher, {**self.identity, "outputs": outputs}) for outputs in (old, new) if outputs]
         return passes
+
+
+class Engine(Protocol):
+    """Computes blocks elsewhere than in this process.
+
+    Attributes:
+        devices: names of those that have computed so far.
+    """
+
+    devices: set[str]
+
+    def __call__(
+        self, request: Request, teacher: str, staging: Staging, todo: list[Block], progress: Progress
+    ) -> None:
+        """Compute blocks of the outputs of a teacher of `cache.folders`, and commit each.
+
+        Raises:
+            StillroomError: they cannot be computed, or not be kept.
+        """
 
 
 def read_teachers(params: Params) -> dict[str, dict[str, Any]]:
@@ -173,13 +193,21 @@ def _earlier(request: Request, folder: Path, replace: bool) -> Store | None:
     return earlier
 
 
-def make(request: Request, folder: Path, staging: Path, ranks: Ranks, progress: Progress) -> str:
+def make(
+    request: Request,
+    folder: Path,
+    staging: Path,
+    ranks: Ranks,
+    progress: Progress,
+    engine: Engine | None = None,
+) -> str:
     """Compute what is missing of a cache, block by block, and publish it.
 
     Args:
         folder: where the cache is to be.
         staging: the folder of staging folders.
         ranks: the processes that share the work; the first publishes.
+        engine: has the blocks computed; None: these processes do.
 
     Returns:
         what to say of the cache; empty in all processes but the first.
@@ -204,7 +232,9 @@ def make(request: Request, folder: Path, staging: Path, ranks: Ranks, progress: 
             ranks.wait()
         for (teacher, _), opened in zip(groups, stagings, strict=True):
             todo = divide(opened, params.views.count, ranks, progress)
-            if todo:
+            if todo and engine is not None:
+                engine(request, teacher, opened, todo, progress)
+            elif todo:
                 asked = request.teacher(teacher).to(device(ranks.local))
                 recipe, seed = modality.policy(params.views.recipe), params.views.seed
                 settings = (params.cache.batch_size, params.cache.amp)
@@ -212,7 +242,7 @@ def make(request: Request, folder: Path, staging: Path, ranks: Ranks, progress: 
         ranks.wait()
         if not ranks.first:
             return ""
-        _publish(request, stagings, folder, progress)
+        _publish(request, stagings, folder, progress, engine.devices if engine else set())
     store = open_store(folder)
     count, stored = (
         params.views.count,
@@ -227,11 +257,18 @@ def make(request: Request, folder: Path, staging: Path, ranks: Ranks, progress: 
     )
 
 
-def _publish(request: Request, stagings: list[Staging], folder: Path, progress: Progress) -> None:
-    """Put the store in its place; what an earlier one says of where it was made stays."""
+def _publish(
+    request: Request, stagings: list[Staging], folder: Path, progress: Progress, devices: set[str]
+) -> None:
+    """Put the store in its place; what an earlier one says of where it was made stays.
+
+    Args:
+        devices: those that computed it, where that was not this process.
+    """
     params, earlier = request.params, request.earlier
     modality = modalities.get(request.train.modality)
     made: dict[str, Any] = environment(modality.environment()) | {"amp": params.cache.amp}
+    made |= {"device": ", ".join(sorted(devices))} if devices else {}
     probes = make_probes(request.train, params.views, next(iter(request.described.values()))["input"])
     if earlier is not None:  # what was rendered first is what all is compared with
         probes = earlier.manifest.probes or probes

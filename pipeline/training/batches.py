@@ -1,6 +1,7 @@
 """Samples + views (+ cached logits) -> batches; what each holds is a pure function of (seed, epoch, step)."""
 
 import copy
+import itertools
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,10 @@ from stillroom.cache.read.store import Store
 from stillroom.draw import FIT_VIEWS, permutation, words
 from stillroom.errors import ParamsError
 from stillroom.losses._ensemble import ensemble
+from stillroom.machine import give_back
 from stillroom.modalities.base import Corruption, Part, Policy, Spec, Views, Worse
 from stillroom.samples import Samples
+from stillroom.training.ahead import Ahead
 from stillroom.views.loader import Renderers
 from stillroom.views.planes import Asked, Drawn, DrawnViews, Online, Plane, Stored
 
@@ -56,7 +59,18 @@ class Partition:
 
 def order(seed: int, epoch: int, count: int, batch_size: int) -> list[np.ndarray]:
     """Row numbers of each batch of an epoch: every row once, nearly equal batches of at most batch_size."""
-    return np.array_split(permutation(seed, "order", epoch, count), -(-count // batch_size))
+    rows = permutation(seed, "order", epoch, count)
+    return [rows[cut] for cut in cuts(count, -(-count // batch_size))]
+
+
+def cuts(count: int, parts: int) -> Iterator[slice]:
+    """How `np.array_split` cuts so many rows, one part after the other."""
+    size, longer = divmod(count, parts)
+    start = 0
+    for part in range(parts):
+        stop = start + size + (part < longer)
+        yield slice(start, stop)
+        start = stop
 
 
 @dataclass(frozen=True)
@@ -87,7 +101,7 @@ class Batches(ABC):
         self._labels = samples.labels()
         self._idle: list[Renderers] = []  # whose workers wait for the next epoch
         self.steps = -(-len(samples) // batch_size)
-        smallest = min(len(batch) for batch in self.order(0)) // partition.parts
+        smallest = len(samples) // max(1, self.steps) // partition.parts
         parts, world = partition.parts, partition.world
         if smallest < world:
             raise ParamsError(
@@ -111,6 +125,9 @@ class Batches(ABC):
     def _plane(self, epoch: int) -> Plane:
         """What an epoch reads."""
 
+    def _look_ahead(self, epoch: int) -> None:  # noqa: B027  # most have nothing to look for
+        """Begin to fetch what the next epoch reads; called when workers have been started."""
+
     def __call__(self, epoch: int, start: int = 0, count: int | None = None) -> Iterator[Batch]:
         """
         Args:
@@ -129,6 +146,7 @@ class Batches(ABC):
 
         renderers = self._idle.pop() if self._idle else self._renderers()
         for inputs in renderers(parts()):
+            self._look_ahead(epoch)
             piece = asked.popleft()
             targets = plane.targets(piece.rows, piece.own, inputs)
             labels = self._labels_of(plane.views, piece.rows)
@@ -138,7 +156,10 @@ class Batches(ABC):
     def _pieces(self, epoch: int, start: int, count: int | None) -> Iterator["_Piece"]:
         """The parts that an epoch's batches are cut into, and which rows of each are this process's."""
         partition = self._partition
-        for rows in self.order(epoch)[start:][:count]:
+        every = permutation(self._seed, "order", epoch, len(self._samples)).astype(np.int32)
+        stop = None if count is None else start + count
+        for cut in itertools.islice(cuts(len(every), self.steps), start, stop):
+            rows = every[cut].astype(np.int64)
             parts = np.array_split(rows, partition.parts)
             for number, part in enumerate(parts):
                 ends = np.cumsum([0, *map(len, np.array_split(part, partition.world))])
@@ -203,6 +224,7 @@ class CachedBatches(Batches):
         corruption: what the student sees worse than its teacher; None: nothing.
         labelled: share of each class's samples whose labels are given; the others' are -1 (all zero where
             views are mixed).
+        epochs: how many will be asked for: while one is in use, what the next reads is fetched.
     """
 
     def __init__(
@@ -221,6 +243,7 @@ class CachedBatches(Batches):
         features: str | None = None,
         corruption: Corruption | None = None,
         labelled: float = 1.0,
+        epochs: int = 0,
     ) -> None:
         super().__init__(samples, spec, batch_size, seed, partition)
         self._store, self._outputs, self._temperature = store, outputs, temperature
@@ -228,7 +251,9 @@ class CachedBatches(Batches):
         if labelled < 1:
             self._labels = unlabelled(samples, labelled)
         self._teachers, self._amp = teachers, amp
-        self._view_order = view_order
+        self._view_order, self._epochs = view_order, epochs
+        self._stored = Ahead(self._read)
+        self._last: tuple[int, Stored] | None = None
 
     def plane(self, epoch: int) -> int:
         """The plane that an epoch replays, in [0, V); with teachers in the loop the number of its view."""
@@ -251,14 +276,23 @@ class CachedBatches(Batches):
             together = partial(ensemble, temperature=self._temperature)
             seen = (self.modality, self._reader, self._spec)
             return Online(drawn, self._teachers, together, seen, self._amp, self._corruption is not None)
+        if self._last is None or self._last[0] != view:
+            self._last = None  # or three planes would be there
+            self._last = view, self._stored.get(view)
+        return self._last[1]
+
+    def _look_ahead(self, epoch: int) -> None:
+        if epoch + 1 < self._epochs and self._teachers is None:
+            view = self.plane(epoch + 1)
+            if view != self.plane(epoch):
+                self._stored.begin(view)
+
+    def _read(self, view: int) -> Stored:
         views = self.modality.stored(self._store.parameters(view), self._samples)
-        targets = {}
-        if self._outputs:
-            outputs = [torch.from_numpy(self._store.logits(view, name)) for name in self._outputs]
-            targets["logits"] = ensemble(outputs, self._temperature)
-        if self._features is not None:
-            targets["features"] = torch.from_numpy(self._store.logits(view, self._features))
-        return Stored(views, targets)
+        logits = [self._store.answers(view, name) for name in self._outputs]
+        features = None if self._features is None else self._store.answers(view, self._features)
+        give_back()  # files were read whole, and that is not wanted again before the next plane
+        return Stored(views, logits, features, partial(ensemble, temperature=self._temperature))
 
 
 def replayed(epoch: int, views: int, order: str, seed: int) -> int:

@@ -100,7 +100,7 @@ class CachedDataset(Dataset[dict[str, Any]]):
         return {
             name: value if self._transform is None else self._transform(rendered),
             "labels": label,
-            f"teacher_{self._output}": torch.from_numpy(answers[row].copy()),
+            f"teacher_{self._output}": torch.from_numpy(answers[row : row + 1][0]),
             "key": self._samples.rows.text("key", row),
         }
 
@@ -109,5 +109,5 @@ class CachedDataset(Dataset[dict[str, Any]]):
         view = int(self._epoch) % self._store.layout.views
         if self._loaded is None or self._loaded[0] != view:
             views = self._modality.stored(self._store.parameters(view), self._samples)
-            self._loaded = (view, views, self._store.logits(view, self._output))
+            self._loaded = (view, views, self._store.answers(view, self._output))
         return self._loaded[1:]

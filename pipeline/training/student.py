@@ -272,6 +272,7 @@ def _batches(job: Job, model: Model, chosen: losses.Loss, ranks: Ranks) -> Cache
         chosen.features,
         job.corruption,
         config.labelled,
+        config.epochs,
     )
 
 

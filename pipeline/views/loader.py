@@ -1,7 +1,9 @@
 """Views to batches of rendered ones, in worker processes where cores are left."""
 
 import atexit
+import gc
 import itertools
+import mmap
 import multiprocessing
 import os
 import queue
@@ -9,8 +11,8 @@ import signal
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -97,12 +99,19 @@ class Renderers:
         return max(1, self._count)
 
     def __call__(self, parts: Iterable[Part]) -> Iterator[torch.Tensor]:
+        """The batches of `stream` alone."""
+        with closing(self.stream(parts)) as stream:
+            for inputs, _ in stream:
+                yield inputs
+
+    def stream(self, parts: Iterable[Part]) -> Generator[tuple[torch.Tensor, dict[str, np.ndarray]]]:
         """
         Args:
             parts: the views of each batch; taken one by one, a few batches ahead. One stream at a time.
 
         Yields:
-            [B, ...], as `Modality.rendered` of the spec.
+            [B, ...], as `Modality.rendered` of the spec; where a GPU is in use, in memory that it copies from
+            by itself. And the parameters that the part is to `tell`, by field, [B, ...] each.
 
         Raises:
             StillroomError: what rendering raised, the same as without workers; or a worker could not be
@@ -110,23 +119,23 @@ class Renderers:
         """
         if self._count == 0:
             for part in parts:
-                yield torch.from_numpy(_rendered(self._context, part))
+                inputs = self._empty(len(part))
+                yield inputs, _render(self._context, part, inputs.numpy())
             return
-        self._start()
-        modality, _, _, spec = self._context
-        dtype, shape = modality.rendered(spec)
-        turns = itertools.cycle(self._started)
         waiting: deque[tuple[_Worker, int]] = deque()
 
-        def receive() -> torch.Tensor:
+        def receive() -> tuple[torch.Tensor, dict[str, np.ndarray]]:
             worker, length = waiting.popleft()
-            batch = np.empty((length, *shape), dtype)
-            worker.receive(batch, self._count)
-            return torch.from_numpy(batch)
+            inputs = self._empty(length)
+            return inputs, worker.receive(inputs.numpy(), self._count)
 
         whole = False
+        turns: Iterator[_Worker] | None = None
         try:
             for part in parts:
+                if turns is None:
+                    self._start(self._empty(len(part)).nbytes)
+                    turns = itertools.cycle(self._started)
                 if len(waiting) == AHEAD * self._count:
                     yield receive()
                 worker = next(turns)
@@ -139,14 +148,26 @@ class Renderers:
             if not whole:  # what was asked for and never fetched would be taken for what is asked next
                 self.close()
 
-    def _start(self) -> None:
+    def _empty(self, length: int) -> torch.Tensor:
+        """Memory for a batch."""
+        modality, _, _, spec = self._context
+        dtype, shape = modality.rendered(spec)
+        kind = torch.from_numpy(np.empty(0, dtype)).dtype
+        return torch.empty((length, *shape), dtype=kind, pin_memory=torch.cuda.is_initialized())
+
+    def _start(self, size: int) -> None:
+        """Start the workers, if there are none yet.
+
+        Args:
+            size: bytes of a batch, as most are.
+        """
         if self._started:
             return
         if self._method == "fork":
             self._context[1].preload(self._seen)
         try:
             for _ in range(self._count):
-                self._started.append(_Worker(self._context, self._method))
+                self._started.append(_Worker(self._context, self._method, size))
         except BaseException:
             self.close()
             raise
@@ -164,17 +185,20 @@ class Renderers:
 class _Worker:
     """A process that renders what it is asked for, in order.
 
-    Batches come through a socket: shared memory would be faster by some milliseconds a batch, which is
-    nothing beside rendering it, but containers have 64 MB of it.
+    A forked one puts its batches into memory that it shares with its parent. That has no name, so it is none
+    of the 64 MB of /dev/shm that a container has. What is larger than expected, and what a spawned one makes,
+    comes through the socket.
     """
 
-    def __init__(self, context: _Context, method: str) -> None:
-        self._parent = os.getpid()
+    def __init__(self, context: _Context, method: str, size: int) -> None:
+        self._parent, self._turns = os.getpid(), itertools.cycle(range(AHEAD))
         processes: Any = multiprocessing.get_context(method)
         try:
             self._line, theirs = processes.Pipe()
             forked = self._line if method == "fork" else None
-            self._process = processes.Process(target=_serve, args=(context, theirs, forked), daemon=True)
+            self._shared = [mmap.mmap(-1, max(1, size)) for _ in range(AHEAD if forked else 0)]
+            arguments = (context, theirs, forked, self._shared)
+            self._process = processes.Process(target=_serve, args=arguments, daemon=True)
             with stopping.blocked():  # and so for good in the worker: its parent decides when it ends
                 self._process.start()
                 _running.add(self)
@@ -194,13 +218,23 @@ class _Worker:
         except (BrokenPipeError, ConnectionError):
             raise self._lost(count) from None
 
-    def receive(self, batch: np.ndarray, count: int) -> None:
-        """Put the next batch that was asked for into `batch`; there are `count` workers."""
+    def receive(self, batch: np.ndarray, count: int) -> dict[str, np.ndarray]:
+        """Put the next batch that was asked for into `batch`; there are `count` workers.
+
+        Returns:
+            the parameters that it is to tell.
+        """
+        turn = next(self._turns)
         try:
-            problem = self._line.recv()
-            if problem is None:
-                self._line.recv_bytes_into(batch.data.cast("B"))
-                return
+            told = self._line.recv()
+            if not isinstance(told, Exception):
+                room = _room(self._shared, turn, batch)
+                if room is None:
+                    self._line.recv_bytes_into(batch.data.cast("B"))
+                else:
+                    np.copyto(batch, room)
+                return told  # type: ignore[no-any-return]
+            problem = told
         except (EOFError, OSError):
             problem = self._lost(count)
         raise problem
@@ -236,11 +270,19 @@ def _end_all() -> None:
         worker.end()
 
 
-def _serve(context: _Context, line: Connection, forked: Connection | None) -> None:
+def _room(shared: list[mmap.mmap], turn: int, batch: np.ndarray) -> np.ndarray | None:
+    """An array like `batch` in memory that is shared; None: it does not fit."""
+    if not shared or batch.nbytes > len(shared[turn]):
+        return None
+    return np.frombuffer(shared[turn], batch.dtype, batch.size).reshape(batch.shape)
+
+
+def _serve(context: _Context, line: Connection, forked: Connection | None, shared: list[mmap.mmap]) -> None:
     """A worker's life: batches for as long as somebody asks for them, or what kept it from making one."""
     if forked is not None:
         forked.close()  # the parent's end: with it the line would outlive a killed parent
     torch.set_num_threads(1)
+    gc.freeze()  # a collection would write to every object of the parent's, and so copy its memory
     asked: queue.SimpleQueue[Part | Exception | None] = queue.SimpleQueue()
 
     def listen() -> None:
@@ -256,12 +298,18 @@ def _serve(context: _Context, line: Connection, forked: Connection | None) -> No
     threading.Thread(target=listen, daemon=True).start()
     with suppress(BrokenPipeError, ConnectionError):
         try:
+            modality, _, _, spec = context
+            dtype, shape = modality.rendered(spec)
+            turns = itertools.cycle(range(AHEAD))
             while (part := asked.get()) is not None:
                 if isinstance(part, Exception):
                     raise part
-                batch = _rendered(context, part)
-                line.send(None)
-                line.send_bytes(batch.data.cast("B"))
+                own = np.empty((len(part), *shape), dtype)  # nobody writes to it where there is room
+                room = _room(shared, next(turns), own)
+                told = _render(context, part, own if room is None else room)
+                line.send(told)
+                if room is None:
+                    line.send_bytes(own.data.cast("B"))
         except (BrokenPipeError, ConnectionError):
             raise
         except Exception as error:
@@ -282,6 +330,12 @@ def _raised_by_parent(error: Exception) -> Exception:
     return RuntimeError("a process that renders views failed:\n" + "".join(traceback.format_exception(error)))
 
 
-def _rendered(context: _Context, part: Part) -> np.ndarray:
+def _render(context: _Context, part: Part, batch: np.ndarray) -> dict[str, np.ndarray]:
+    """Render views into `batch`; gives the parameters that the part is to tell."""
     modality, reader, samples, spec = context
-    return np.stack([modality.render(reader, request, spec) for request in part.requests(samples)])
+    requests = part.requests(samples)
+    for place, request in enumerate(requests):
+        batch[place] = modality.render(reader, request, spec)
+    if not part.tell:
+        return {}
+    return modality.pack([request.parameters for request in requests], part.tell)

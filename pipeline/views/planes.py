@@ -1,13 +1,14 @@
 """Planes: one view of each sample, and what its teachers say of it: nothing yet, stored, or computed now."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from stillroom.cache.read.planes import Answers
 from stillroom.modalities.base import Modality, Model, Policy, Reader, Spec, ViewRequest, Views
 from stillroom.samples import Samples
 
@@ -86,12 +87,14 @@ class DrawnPart:
 
     Attributes:
         rows: of the samples, int [n].
+        tell: see `Part`.
     """
 
     policy: Policy
     seed: int
     view: int
     rows: np.ndarray
+    tell: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -136,17 +139,30 @@ class Drawn(Plane):
 class Stored(Plane):
     """A plane of a cache."""
 
-    def __init__(self, views: Views, outputs: Mapping[str, torch.Tensor]) -> None:
+    def __init__(
+        self,
+        views: Views,
+        logits: Sequence[Answers],
+        features: Answers | None,
+        together: Together,
+    ) -> None:
         """
         Args:
-            outputs: of the teachers, for all samples, [N, ...] each; empty for an arm without teacher.
+            logits: of the teachers; none for an arm without teacher.
+            features: of one of them; None: none.
+            together: makes one of the logits of all of them.
         """
         super().__init__(views)
-        self._outputs = outputs
+        self._logits, self._features, self._together = logits, features, together
 
     def targets(self, rows: np.ndarray, own: slice, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What was stored, of all rows."""
-        return {name: values[rows] for name, values in self._outputs.items()}
+        """What was stored, of all rows; it is decoded here, a batch at a time."""
+        targets = {}
+        if self._logits:
+            targets["logits"] = self._together([torch.from_numpy(one[rows]) for one in self._logits])
+        if self._features is not None:
+            targets["features"] = torch.from_numpy(self._features[rows])
+        return targets
 
 
 class Online(Plane):

@@ -14,6 +14,7 @@ from stillroom.benchmarks.figure import Figure, alternate, ratios
         (5.0, 1.02, "<= 1.02", True),
         (80.3, None, "<= 92", True),
         (92.1, None, "<= 92", False),
+        (92.1, None, "", True),
     ],
 )
 def test_a_goal_is_of_the_ratio_or_without_one_of_the_value(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stillroom.cache.encodings import encoding_for
 from stillroom.cache.format.estimate import Estimate, estimate
 from stillroom.cache.format.layout import ArraySpec, Block
 from stillroom.cache.format.manifest import Manifest
@@ -90,8 +91,8 @@ def test_raw_bytes_are_those_of_the_arrays_asked_for(backend: str) -> None:
     told = estimate(backend, 3, SAMPLES, BLOCK, ARRAYS, WIDTH)
     assert (told.keys, told.labels) == (SAMPLES * WIDTH, SAMPLES * 8)
     assert told.parameters == 3 * SAMPLES * (8 + 1 + 8)
-    # logits, features, small with its scale, few with their classes and the logit of all others
-    assert told.outputs == 3 * SAMPLES * (14 + 12 + (7 + 4) + (4 + 4 + 4))
+    # logits, features, small with its scale, few with their classes and the logit of all others, fewer, drawn
+    assert told.outputs == 3 * SAMPLES * (14 + 12 + (7 + 4) + (4 + 4 + 4) + 4 + 1)
     assert told.bytes_per_view == round(told.bytes / (3 * SAMPLES), 2)
 
 
@@ -117,6 +118,27 @@ def test_a_cache_of_thousands_of_images_is_within_a_fifth_of_what_was_foretold(
     assert 0.8 * told.bytes <= sum(map(len, files.values())) <= told.bytes
     raw = told.outputs + told.parameters + told.keys + told.labels
     assert raw < told.bytes < 1.1 * raw
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_packed_logits_take_what_was_foretold(tmp_path: Path, backend: str) -> None:
+    """No format compresses them, so the estimate is hardly more than what comes of it."""
+    entry = {"encoding": "packed", "k": 17, "bits": 3, "shape": [1000]}
+    codec, random = encoding_for(entry), np.random.default_rng(0)
+    arrays = codec.fields("logits", (1000,))
+    keys = [f"{number:06d}" for number in range(2000)]
+    identity = {"outputs": {"logits": entry}}
+    with Staging(tmp_path / "staging", identity, arrays, keys, [0] * 2000, 1024) as staging:
+        for cut in staging.blocks(2):
+            values = random.normal(0, 3, (cut.stop - cut.start, 1000)).astype(np.float32)
+            staging.commit(cut, codec.encode("logits", values), {"logits": KL})
+        publish([staging], tmp_path / "cache", backend, 2, {}, [])
+    told = estimate(backend, 2, 2000, 1024, arrays, 6, identity)
+    assert told.outputs == 2 * 2000 * 24
+    logits = sum(len(one) for name, one in contents(tmp_path / "cache").items() if "logits/c/" in name)
+    size = sum(len(one) for one in contents(tmp_path / "cache").values())
+    assert size <= told.bytes < 1.4 * size
+    assert backend == "hdf5" or told.outputs <= logits < 1.01 * told.outputs
 
 
 def test_the_manifest_is_as_long_as_foretold_without_listing_its_blocks(tmp_path: Path) -> None:

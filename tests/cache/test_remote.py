@@ -86,8 +86,8 @@ def test_verify_reads_all_of_it_and_names_what_is_damaged_there(web: Web) -> Non
     open_store(f"{web.url}/cache").logits(1)  # the local copy is whole
     damage = verify(f"{web.url}/cache")
     assert {entry["file"] for entry in damage} == {file}
-    with pytest.raises(CacheError) as caught:
-        open_store(f"{web.url}/cache").logits(1)
+    with pytest.raises(CacheError) as caught:  # all arrays: of HDF5 the middle of a file may be another one's
+        open_store(f"{web.url}/cache").read_plane(1)
     assert file in str(caught.value) and f"{web.url}/cache" in str(caught.value)
 
 

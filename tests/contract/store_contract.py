@@ -44,6 +44,8 @@ IDENTITY: dict = {
         "features": {"encoding": "float16", "shape": [2, 3]},
         "small": {"encoding": "int8", "shape": [7]},
         "few": {"encoding": "topk", "k": 2, "shape": [7]},
+        "fewer": {"encoding": "packed", "k": 2, "bits": 3, "shape": [7]},
+        "drawn": {"encoding": "sampled", "draws": 4, "seed": 0, "shape": [7]},
     },
 }
 ARRAYS = {
@@ -54,6 +56,8 @@ ARRAYS = {
     "few": ArraySpec("<f2", (2,)),
     "few_index": ArraySpec("<u2", (2,)),
     "few_rest": ArraySpec("<f4", ()),
+    "fewer": ArraySpec("|u1", (4,)),
+    "drawn": ArraySpec("|u1", (1,)),
     "views/box": ArraySpec("<u2", (4,)),
     "views/flip": ArraySpec("|b1", ()),
     "views/nothing": ArraySpec("<i4", (2,)),  # all zeros: what a missing chunk must not be taken for

@@ -27,7 +27,19 @@ from tests.conftest import ROOT, TINY, environment
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 PROMPT = re.compile(r"(?:[a-z]+)?\$ (.+)")
-NOTED = ("stillroom", "dvc", "torchrun", "python", "make", "srun", "scontrol", "git", "cp", "pre-commit")
+NOTED = (
+    "stillroom",
+    "dvc",
+    "torchrun",
+    "python",
+    "make",
+    "srun",
+    "scontrol",
+    "git",
+    "cp",
+    "pip",
+    "pre-commit",
+)
 
 
 @dataclass
@@ -152,6 +164,11 @@ def _check(call: Call, folder: Path) -> None:
         from torch.distributed.run import get_args_parser
 
         if call.name == "srun":
+            while words[0].startswith("--"):
+                words.pop(0)
+            if words[:2] == ["ray", "symmetric-run"]:
+                _ray(words[2:], call.params, folder)
+                return
             assert words.pop(0) == "torchrun"
         found = get_args_parser().parse_args(words)
         assert found.no_python and found.training_script == "stillroom"
@@ -162,6 +179,18 @@ def _check(call: Call, folder: Path) -> None:
         files = [word for word in words if word.endswith((".py", ".md")) or word.startswith("tests/")]
         assert all((ROOT / file).exists() for file in files)
         assert files or words[0] in ("-m", "-c")
+
+
+def _ray(words: list[str], params: str | None, folder: Path) -> None:
+    """Ray's own parser, then ours."""
+    from ray.scripts.scripts import start
+
+    cut = words.index("--")
+    own = words[:cut]
+    at = own.index("--min-nodes")  # all else is for `ray start`
+    start.make_context("start", own[:at] + own[at + 2 :])
+    assert words[cut + 1] == "stillroom"
+    _stillroom(words[cut + 2 :], params, folder)
 
 
 def _stillroom(words: list[str], params: str | None, folder: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from ruamel.yaml import YAML
 from safetensors.torch import load_file, save_file
 
 from stillroom.modalities import load_samples
@@ -31,8 +32,10 @@ PARSED = {
     "preset penn-action": "needs Penn Action, and hours",
     "preset poses": "needs clips: tests/stages/test_skeletons.py runs the data set",
     "preset born-again": "minutes: tests/stages/test_crossfit.py goes the same way with less",
+    "bench --only encodings": "minutes: tests/benchmarks/test_encodings.py measures smaller caches",
     "dvc exp": "tests/team/test_dvc.py runs experiments, queued and not",
-    "--nnodes": "several machines: tests/stages/test_nodes.py runs two agents",
+    "--nnodes": "several machines: tests/stages/test_nodes.py and test_elastic.py run agents",
+    "--engine ray": "tests/stages/test_ray.py runs nodes",
     "stillroom student --family swin --arm kd\n": "four processes: tests/stages/test_resume.py runs such",
     "resumed:": "goes on after a kill: tests/stages/test_resume.py kills",
     "s3://lab/photos": "needs a bucket: tests/stages/test_shards_elsewhere.py runs servers",
@@ -154,6 +157,30 @@ def test_what_blocks_call_exists(block: Block, tmp_path: Path) -> None:
         pytest.skip("run by tests/team")
     calls = parse(block.script, tmp_path)
     assert len(calls) >= len(block.commands if block.kind == "console" else [1])
+
+
+def test_the_manifest_for_kubernetes(tmp_path: Path) -> None:
+    """Its keys are those of KubeRay's API, and its command is one of ours."""
+    (block,) = [one for one in blocks("yaml") if "ray.io" in one.text]
+    job = YAML(typ="safe").load(block.text)
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    spec = job["spec"]
+    assert "&& stillroom cache --engine ray " in spec["entrypoint"]
+    assert parse(spec["entrypoint"].partition("&& ")[2], tmp_path)
+    assert spec.keys() <= {
+        *("entrypoint", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "backoffLimit"),
+        "rayClusterSpec",
+    }
+    cluster = spec["rayClusterSpec"]
+    assert cluster.keys() == {*("rayVersion", "enableInTreeAutoscaling", "headGroupSpec", "workerGroupSpecs")}
+    assert f"ray=={cluster['rayVersion']}" in (ROOT / "constraints.txt").read_text().splitlines()
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    for group in groups:
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+        pod = group["template"]["spec"]
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        mounted = {mount["name"] for one in pod["containers"] for mount in one["volumeMounts"]}
+        assert mounted == volumes and "images" in mounted
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

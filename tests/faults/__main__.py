@@ -1,8 +1,10 @@
 """`make faults`: what a cache survives, in numbers. Ends with 1 if it does not.
 
-python -m tests.faults [--kills 100] [--flips 1000] [--manifests 200] [--samples 1000000] [--json FILE]
+python -m tests.faults [--kills 100] [--flips 1000] [--manifests 200] [--samples 1000000] [--nodes 8]
+    [--json FILE]
 """
 
+import importlib.util
 import json
 import shutil
 import sys
@@ -16,7 +18,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults import damage, kills, size
+from tests.faults import damage, kills, ray_kills, size
 
 COMMANDS = [
     ["store", "info"],
@@ -35,6 +37,7 @@ COMMANDS = [
 @click.option("--manifests", default=200, show_default=True, help="Hostile manifests.")
 @click.option("--samples", default=1_000_000, show_default=True, help="Of the large cache, 1,000 classes.")
 @click.option("--views", default=64, show_default=True, help="Of the caches of 4,000 x 40.")
+@click.option("--nodes", default=8, show_default=True, help="Of a Ray cluster; three eighths are killed.")
 @click.option("--only", multiple=True, metavar="START", help="Parts whose name starts so; all if left out.")
 @click.option("--json", "file", type=click.Path(path_type=Path), default=None, help="Also write this file.")
 def main(
@@ -43,6 +46,7 @@ def main(
     manifests: int,
     samples: int,
     views: int,
+    nodes: int,
     only: tuple[str, ...],
     file: Path | None,
 ) -> None:
@@ -121,6 +125,16 @@ def main(
             lambda f: f"stopped with a message, {f['kept']} blocks kept and not computed again",
             lambda f: not f["faults"] and f["kept"] > 0,
         )
+        if importlib.util.find_spec("ray"):
+            part(
+                "ray nodes",
+                lambda: ray_kills.ray_kills(folder / "ray", nodes, nodes * 3 // 8),
+                lambda f: (
+                    f"{f['killed']} of {f['nodes']} killed, {f['lost']} of {f['tasks']} tasks done twice; "
+                    f"{len(f['faults'])} faults"
+                ),
+                lambda f: not f["faults"] and f["killed"] > 0,
+            )
         small = size.small(folder / "small", views) if not only or "4,000".startswith(only) else {}
         for name, one in small.items():
             part(f"4,000 x {views} x 40 {name}", lambda one=one: one, _show_small, partial(_good_small, name))

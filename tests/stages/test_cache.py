@@ -222,7 +222,15 @@ def test_a_second_writer_is_told_at_once_and_harms_nothing(project: Path) -> Non
 # Encodings
 
 
-@pytest.mark.parametrize(("encoding", "more"), [("int8", ()), ("topk", ("--set", "cache.k=5"))])
+@pytest.mark.parametrize(
+    ("encoding", "more"),
+    [
+        ("int8", ()),
+        ("topk", ("--set", "cache.k=5")),
+        ("packed", ("--set", "cache.k=5")),
+        ("{name: sampled, draws: 16}", ()),
+    ],
+)
 def test_an_encoding_is_measured_while_it_is_written_and_serves_a_student(
     project: Path, encoding: str, more: tuple[str, ...]
 ) -> None:

@@ -20,6 +20,7 @@ from stillroom.modalities.images.samples import Sample
 from stillroom.modalities.params import load_params
 from stillroom.provenance.identity import read_teacher
 from stillroom.samples import Samples
+from stillroom.teaching.outlook import outlook
 from stillroom.teaching.rate import Rate, measure
 from stillroom_stages.plan import _students, duration
 from tests import tables
@@ -162,6 +163,9 @@ def test_help_gives_the_formula(empty: Path) -> None:
         (["teacher.arch=convnext_attoo"], 2, ["convnext_attoo", "convnext_atto"]),
         (["teacher.overrides={depht: 3}"], 2, ["depht"]),
         (["cache.encoding=topk", "cache.k=41"], 1, ["k = 41", "40"]),
+        (["cache.encoding={name: packed, k: 41}"], 1, ["k = 41", "40"]),
+        (["cache.encoding={name: packed, bits: 9}"], 2, ["bits = 9", "2 to 8"]),
+        (["cache.encoding={name: sampled, drawz: 9}"], 2, ["drawz", "draws"]),
         (["student.losses.kd.outputs=[soft]"], 2, ["'soft'", "cache.teachers"]),
         (["views.count=9000", "cache.block_samples=1"], 2, ["720000 blocks", "16 MiB", "block_samples"]),
     ],
@@ -256,3 +260,36 @@ def test_images_beyond_what_memory_keeps_are_decoded_for_every_view(monkeypatch:
 def test_durations_are_said_as_one_speaks_of_them() -> None:
     said = [duration(seconds) for seconds in (0.42, 12.3, 59.7, 185, 3599.6, 9600)]
     assert said == ["0.4 s", "12 s", "1 min 0 s", "3 min 5 s", "1 h 0 min", "2 h 40 min"]
+
+
+# More devices
+
+
+def test_blocks_are_divided_among_devices_and_one_assembles_the_store() -> None:
+    one, few, many = (outlook(devices, 1000.0, 50.0, 10, 3.6) for devices in (1, 4, 64))
+    assert (one.seconds, one.device_hours, one.cost) == (1050, 1050 / 3600, pytest.approx(1.05))
+    assert few.seconds == 300 + 50  # three blocks of ten at most
+    assert few.device_hours == pytest.approx((4 * 300 + 50) / 3600)
+    assert many.seconds == 100 + 50 and many.device_hours == pytest.approx(1050 / 3600)
+    assert outlook(4, 1000.0, 50.0, 10, None).cost is None
+
+
+def test_a_plan_says_what_other_numbers_of_devices_take(finished: Path) -> None:
+    found = planned(finished, "--devices", "1", "--devices", "2", "--price", "2.5")
+    one, two = found["on_devices"]
+    assert one["devices"] == 1 and two["devices"] == 2
+    assert one["seconds"] == pytest.approx(found["seconds"] + found["publishing_seconds"])
+    assert one["cost"] == pytest.approx(2.5 * one["device_hours"]) and two["seconds"] <= one["seconds"]
+    assert found["memory_at_most"] > found["bytes_raw"]["outputs"]
+    shown = run_in(finished, "stillroom", "plan", "--price", "2.5").stdout
+    assert "on 64" in shown and "at the price" in shown and "a process of stage one" in shown
+
+
+def test_without_a_measurement_nothing_is_said_of_devices(finished: Path) -> None:
+    found = planned(finished, "--no-measure")
+    assert found["on_devices"] == [] and found["memory_at_most"] is None
+
+
+@pytest.mark.parametrize("option", [("--devices", "0"), ("--price", "-1")])
+def test_devices_and_prices_are_numbers_that_can_be(finished: Path, option: tuple[str, str]) -> None:
+    assert option[0] in run_in(finished, "stillroom", "plan", *option, code=2).stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from stillroom.stopping import EXIT_CODE
 from tests import conftest, warm
 from tests.conftest import BIN, copy_project, environment, run_in, until
 
@@ -54,7 +55,7 @@ def test_a_stopped_student_goes_on_to_the_same_bits(
     until(lambda: epochs(project) >= 2, process)
     assert not checkpoints(project)
     os.killpg(process.pid, number)
-    assert process.wait() == 1 and process.stderr == STOPPED
+    assert process.wait() == EXIT_CODE and process.stderr == STOPPED
     assert len(checkpoints(project)) == 1
     told = run_in(project, "stillroom", *KD, *SOON).stdout
     assert re.search(r"resumed: [2-6] of 6 epochs", told), told
@@ -66,11 +67,11 @@ def test_a_teacher_stopped_goes_on(project: Path) -> None:
     process = start(project, "stillroom", *train)
     until(lambda: epochs(project, "teacher") >= 1, process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait() == 1 and process.stderr == STOPPED
+    assert process.wait() == EXIT_CODE and process.stderr == STOPPED
     process = start(project, "stillroom", *train)
     until(lambda: "resumed: " in process.stdout, process)
     process.send_signal(signal.SIGINT)
-    assert process.wait() == 1 and process.stderr == STOPPED
+    assert process.wait() == EXIT_CODE and process.stderr == STOPPED
 
 
 def test_a_second_signal_ends_a_step_that_does_not_end(project: Path) -> None:
@@ -106,7 +107,7 @@ def test_a_second_signal_ends_a_step_that_does_not_end(project: Path) -> None:
         return process.poll() is not None
 
     until(pressed_again)
-    assert process.wait() == 1 and process.stderr == STOPPED
+    assert process.wait() == EXIT_CODE and process.stderr == STOPPED
 
 
 @BOTH
@@ -114,7 +115,7 @@ def test_a_stage_without_checkpoint_ends_with_one_message(project: Path, number:
     process = start(project, "stillroom", "cache", "--set", "views.count=4000", STILLROOM_WORKERS="2")
     until(lambda: len([*project.glob("artifacts/.staging/*/*.block")]) > 12, process)
     os.killpg(process.pid, number)
-    assert process.wait() == 1 and process.stderr == STOPPED
+    assert process.wait() == EXIT_CODE and process.stderr == STOPPED
 
 
 @pytest.mark.parametrize("imported", [False, True])
@@ -137,7 +138,7 @@ def test_a_signal_while_the_model_is_made(project: Path, imported: bool) -> None
     conftest.until(lambda: lock.exists() and lock.read_text().strip(), process)
     process.send_signal(signal.SIGTERM if imported else signal.SIGINT)
     _, said = process.communicate()
-    assert process.returncode == 1 and said == STOPPED
+    assert process.returncode == EXIT_CODE and said == STOPPED
     assert not [*project.glob(f"artifacts/.staging/pvt-kd-0.{8 * '?'}")]
 
 

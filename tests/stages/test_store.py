@@ -165,6 +165,25 @@ def test_an_audit_finds_logits_of_other_samples(project: Path) -> None:
     assert "view 2" in said and "not what the teacher says" in said
 
 
+def test_an_audit_of_packed_logits_is_as_strict(project: Path) -> None:
+    """They come back less their largest: a bound that took that for rounding would find nothing."""
+    run_in(
+        project, "stillroom", "cache", "--replace", "--set", "cache.encoding={name: packed, k: 8, bits: 6}"
+    )
+    found = json.loads(run_in(project, "stillroom", "store", "audit", "--views", "40", "--json").stdout)
+    [one] = found["outputs"]
+    assert found["ok"] and one["equal"] == one["views"] and one["largest"] == 0
+    forged(project / "artifacts/cache", 2)
+    done = run_in(project, "stillroom", "store", "audit", "--views", "60", "--json", code=1)
+    assert {view for _, view, _ in json.loads(done.stdout)["outputs"][0]["beyond"]} == {2}
+
+
+def test_an_audit_of_random_draws_is_refused(project: Path) -> None:
+    run_in(project, "stillroom", "cache", "--replace", "--set", "cache.encoding=sampled")
+    said = run_in(project, "stillroom", "store", "audit", code=1).stderr
+    assert "logits is stored as sampled" in said and "stillroom store verify" in said
+
+
 def test_an_audit_without_a_teacher_is_refused(project: Path) -> None:
     shutil.rmtree(project / "artifacts/teacher")
     assert "no teacher" in run_in(project, "stillroom", "store", "audit", code=1).stderr

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "PIL", "safetensors", "zarr", "h5py", "dvc", "dvclive")
 DISTRIBUTIONS = {"PIL": "pillow"}
-EXTRAS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "s3": ("dvc_s3",), "ssh": ("dvc_ssh",)}
+EXTRAS = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "ray": ("ray", "grpc"),
+    "s3": ("dvc_s3",),
+    "ssh": ("dvc_ssh",),
+}
 VARIABLES = re.compile(
     r"STILLROOM_\w+|HF_HUB_OFFLINE|HF_HOME|OMP_NUM_THREADS|CUDA_VISIBLE_DEVICES|LOCAL_WORLD_SIZE"
 )

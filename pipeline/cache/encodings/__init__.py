@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from stillroom.errors import CacheError, ParamsError
 from stillroom.params import Cache
 
 _VALUES = 2**20  # encoded at a time: 4 MiB of float32
-FIRST = ("float16", "int8", "topk")  # of a list of names
+FIRST = ("float16", "int8", "topk", "packed", "sampled")  # of a list of names
 
 
 class UnstorableError(ValueError):
@@ -39,7 +39,15 @@ class UnstorableError(ValueError):
 
 @dataclass(frozen=True)
 class Encoding(ABC):
-    """A way to store an output. The output `logits` owns the array `logits`, and more named `logits_...`."""
+    """A way to store an output. The output `logits` owns the array `logits`, and more named `logits_...`.
+
+    Attributes:
+        shifts: whether a row comes back less its largest value.
+        draws_rows: whether a row becomes random draws, other ones for a row that differs by rounding.
+    """
+
+    shifts: ClassVar[bool] = False
+    draws_rows: ClassVar[bool] = False
 
     @classmethod
     def of(cls, output: Mapping[str, Any]) -> Self:
@@ -104,7 +112,7 @@ def parameters(kind: type[Encoding]) -> dict[str, Any]:
 
 
 def encoding_for(output: Mapping[str, Any]) -> Encoding:
-    """The encoding of an output, an entry of `identity["outputs"]`: its `encoding`, and for `topk` its `k`.
+    """The encoding of an output, an entry of `identity["outputs"]`: its `encoding`, with its parameters.
 
     Raises:
         CacheError: this version knows no such encoding, or its parameters do not fit it or the output's
@@ -122,7 +130,9 @@ def encoding_for(output: Mapping[str, Any]) -> Encoding:
     kind = registry.entry(__name__, name, Encoding)
     if "k" in output and "k" not in parameters(kind):
         fix = "leave k out, or set cache.encoding to topk"
-        raise CacheError(f"the encoding {name} has k = {shown(output['k'])}", "only topk keeps k logits", fix)
+        raise CacheError(
+            f"the encoding {name} has k = {shown(output['k'])}", "only topk and packed keep k logits", fix
+        )
     return kind.of(output)
 
 

@@ -28,20 +28,7 @@ class TopK(Encoding):
 
     @classmethod
     def of(cls, output: Mapping[str, Any]) -> Self:
-        k = output.get("k")
-        if type(k) is not int or not 1 <= k < 2**31:
-            why = "k, the logits that are kept a row, must be a whole number from 1 on"
-            raise CacheError(f"the encoding topk has k = {shown(k)}", why, "set cache.k, to 16 for example")
-        shape = output.get("shape", [k])
-        if not isinstance(shape, list | tuple) or len(shape) != 1 or type(shape[0]) is not int:
-            why = "it keeps the largest of one row of logits"
-            fix = "set cache.encoding to float16 or int8"
-            raise CacheError(f"the encoding topk has an output of shape {shown(shape)}", why, fix)
-        if k > shape[0]:
-            why = f"a row holds {shape[0]} logits"
-            fix = f"set cache.k to {shape[0]} or less" if shape[0] > 0 else ""
-            raise CacheError(f"the encoding topk has k = {shown(k)}", why, fix)
-        return cls(k)
+        return cls(checked_k(output))
 
     def fields(self, output: str, shape: tuple[int, ...]) -> dict[str, ArraySpec]:
         if len(shape) != 1 or not 1 <= self.k <= shape[0]:
@@ -55,7 +42,7 @@ class TopK(Encoding):
 
     def _encode(self, output: str, values: np.ndarray) -> dict[str, np.ndarray]:
         fields = self.fields(output, values.shape[1:])
-        index = _largest(values, self.k)
+        index = largest(values, self.k)
         kept = np.take_along_axis(values, index, axis=1)
         stored = Float16()._encode(output, kept)[output]
         return {
@@ -68,20 +55,11 @@ class TopK(Encoding):
         self, values: np.ndarray, index: np.ndarray, kept: np.ndarray, stored: np.ndarray
     ) -> np.ndarray:
         """The logit that each class which is not kept decodes to: float32 [n]."""
-        others = values.shape[1] - self.k
-        if not others:
+        if values.shape[1] == self.k:
             return np.zeros(len(values), "<f4")
-        raised = values.copy()
-        np.put_along_axis(raised, index, -np.inf, axis=1)
-        largest = raised.max(
-            axis=1, keepdims=True
-        )  # their own: nothing underflows, however far below they lie
-        raised -= largest
-        mass = np.exp(raised, out=raised).sum(axis=1, dtype=np.float64)
-        # Rounding to float16 changed the mass of the kept ones; the share of the others must not follow.
+        top, mean = mean_of_others(values, index)
         first = kept[:, :1].astype(np.float64)
-        drift = np.exp(stored - first).sum(axis=1) / np.exp(kept - first).sum(axis=1)
-        rest = largest[:, 0] + np.log(mass / others * drift)
+        rest = top + np.log(mean * drift(kept - first, stored - first))
         limited: np.ndarray = np.minimum(rest, stored[:, -1])
         return limited.astype("<f4")
 
@@ -96,7 +74,57 @@ class TopK(Encoding):
         return values
 
 
-def _largest(values: np.ndarray, k: int) -> np.ndarray:
+def checked_k(output: Mapping[str, Any]) -> int:
+    """The `k` of an entry of `identity["outputs"]`.
+
+    Raises:
+        CacheError: it is no number of logits that a row of the output's `shape` has.
+    """
+    name, k = output.get("encoding"), output.get("k")
+    if type(k) is not int or not 1 <= k < 2**31:
+        why = "k, the logits that are kept a row, must be a whole number from 1 on"
+        raise CacheError(f"the encoding {name} has k = {shown(k)}", why, "set cache.k, to 16 for example")
+    shape = output.get("shape", [k])
+    if not isinstance(shape, list | tuple) or len(shape) != 1 or type(shape[0]) is not int:
+        why = "it keeps the largest of one row of logits"
+        fix = "set cache.encoding to float16 or int8"
+        raise CacheError(f"the encoding {name} has an output of shape {shown(shape)}", why, fix)
+    if k > shape[0]:
+        why = f"a row holds {shape[0]} logits"
+        fix = f"set cache.k to {shape[0]} or less" if shape[0] > 0 else ""
+        raise CacheError(f"the encoding {name} has k = {shown(k)}", why, fix)
+    return k
+
+
+def mean_of_others(values: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The largest logit that is not kept, float32 [n], and the mean of exp(logit - that) over all that are
+    not, float64 [n]: relative to their own largest nothing underflows, however far below the kept they lie.
+
+    Args:
+        values: float32 [n, C].
+        index: the classes that are kept, [n, k], k < C.
+    """
+    raised = values.copy()
+    np.put_along_axis(raised, index, -np.inf, axis=1)
+    top = raised.max(axis=1, keepdims=True)
+    with np.errstate(over="ignore"):  # minus infinity, whose exponential is zero, is right
+        raised -= top
+    mass = np.exp(raised, out=raised).sum(axis=1, dtype=np.float64)
+    return top[:, 0], mass / (values.shape[1] - index.shape[1])
+
+
+def drift(kept: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    """By what factor rounding changed the mass of the kept logits, float64 [n]; the share of the others
+    follows it, or their probability would not be what it was.
+
+    Args:
+        kept, stored: before and after, less the largest before: [n, k], float64.
+    """
+    factor: np.ndarray = np.exp(stored).sum(axis=1) / np.exp(kept).sum(axis=1)
+    return factor
+
+
+def largest(values: np.ndarray, k: int) -> np.ndarray:
     """The positions of the k largest of each row, int64 [n, k], descending; of equal ones the first first."""
     rows, classes = values.shape
     # To find the k-th value and then what reaches it takes half the time of finding positions (argpartition).

@@ -13,6 +13,7 @@ from stillroom.cache.format.outputs import kind_of
 from stillroom.cache.format.rows import Rows, unpack_keys
 from stillroom.cache.read.checked_files import CheckedFiles
 from stillroom.cache.read.damage import UNALLOWED, Damage
+from stillroom.cache.read.planes import Answers, let_go, room
 from stillroom.cache.read.remote import Remote
 from stillroom.errors import AccessError, CacheError, StillroomError, fetch_again, listing
 from stillroom.machine import cores
@@ -132,12 +133,14 @@ class Store(CheckedFiles):
         """What can be read of one view: each array [N, ...], and zeros in what is listed as damaged."""
         layout = self.layout
         plane = {
-            name: np.zeros((layout.samples, *layout.arrays[name].shape), layout.arrays[name].dtype)
+            name: room((layout.samples, *layout.arrays[name].shape), np.dtype(layout.arrays[name].dtype))
             for name in names
         }
         damage = []
         for together, part in self.units(names):
             damage += self._check(together, view, part, plane, 0)
+        for array in plane.values():
+            let_go(array)
         return plane, damage
 
     def parameters(self, view: int) -> dict[str, np.ndarray]:
@@ -169,20 +172,22 @@ class Store(CheckedFiles):
         Raises:
             CacheError: as `read_plane`; or the cache has no such output.
         """
+        return self.answers(view, output)[:]
+
+    def answers(self, view: int, output: str = "logits") -> Answers:
+        """One view of an output of any kind, whose rows are decoded where they are looked at.
+
+        Raises:
+            CacheError: as `read_plane`; or the cache has no such output.
+        """
         outputs = self.manifest.identity["outputs"]
         if output not in outputs:
             raise CacheError(
                 f"{self.location} has no output {output!r}", f"it holds {', '.join(sorted(outputs))}"
             )
         shape, codec = tuple(outputs[output]["shape"]), encoding_for(outputs[output])
-        values = codec.decode(output, shape, self.read_plane(view, list(codec.fields(output, shape))))
-        if not np.isfinite(values).all():
-            raise CacheError(
-                f"view {view} of {output} in {self.location} holds values that are not finite",
-                "no such output is ever stored: this store was made by something else",
-                f"{fetch_again(self.location)}, or run `stillroom cache --replace`",
-            )
-        return values
+        arrays = self.read_plane(view, list(codec.fields(output, shape)))
+        return Answers(output, codec, shape, arrays, self.location, view)
 
     def refusal(self, damage: list[Damage]) -> StillroomError:
         """The error that names all of the damage; of files that may not be read, the first alone."""

@@ -9,7 +9,7 @@ from PIL import Image, ImageFilter
 from stillroom.modalities.images.fields import NEUTRAL, View
 
 # Rec. 601 luma in 1/256, summing to 256
-LUMA = np.array([77, 150, 29], np.int64)
+LUMA = (77, 150, 29)
 
 
 def render(image: np.ndarray, view: View, size: int) -> np.ndarray:
@@ -30,8 +30,9 @@ def render(image: np.ndarray, view: View, size: int) -> np.ndarray:
     height, width = image.shape[:2]
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
         raise ValueError(f"the box {view.box} does not fit an image of {width} x {height} pixels")
-    resized = resize(image[y0:y1, x0:x1], size)
-    pixels = (resized.flip(1) if view.flip else resized).numpy()
+    pixels = resize(image[y0:y1, x0:x1], size).numpy()
+    if view.flip:
+        pixels = cv2.flip(pixels, 1)
     if view.filter[0]:
         pixels = filtered(pixels, *view.filter)
     if view.colour != NEUTRAL:
@@ -97,15 +98,15 @@ def recolour(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
         colour: the factors in 1/128.
     """
     brightness, contrast, saturation = colour
-    exact = (
-        brightness
-        * contrast
-        * (256 * saturation * np.eye(3, dtype=np.int64) + (128 - saturation) * LUMA[:, None])
-    )
-    matrix = np.empty((3, 4), np.float32)
-    matrix[:, :3] = (((exact >> 18) + 1) >> 1).T / 1024  # 2^29 -> 2^10, rounded half up
-    matrix[:, 3] = 128 - contrast + 1 / 4096
-    return cv2.transform(pixels, matrix)
+    factor, offset = brightness * contrast, 128 - contrast + 1 / 4096
+    # 2^29 -> 2^10, rounded half up
+    grey = [factor * (128 - saturation) * weight for weight in LUMA]
+    own = 256 * factor * saturation
+    matrix = [
+        [*((((grey[j] + (own if i == j else 0)) >> 18) + 1 >> 1) / 1024 for j in range(3)), offset]
+        for i in range(3)
+    ]
+    return cv2.transform(pixels, np.array(matrix, np.float32))
 
 
 def to_input(pixels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:

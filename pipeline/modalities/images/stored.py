@@ -1,9 +1,11 @@
 """The views of a plane of a cache, checked: no value may be one that no view of its image can have."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from stillroom.columns import MANY
 from stillroom.errors import CacheError
 from stillroom.modalities.base import ViewRequest
 from stillroom.modalities.images.fields import CELLS, FIELDS, MIX, SHARES, unpack
@@ -45,25 +47,32 @@ class StoredViews:
                     f"expected {dtype} {[count, *shape]}",
                     AGAIN,
                 )
-        box = arrays["box"].astype(np.int64)
-        width, height = samples.rows.numbers("size").T
-        outside = (
-            (box[:, 0] >= box[:, 2]) | (box[:, 2] > width) | (box[:, 1] >= box[:, 3]) | (box[:, 3] > height)
-        )
-        self._refuse(outside, "box", box)
         if any(name in arrays for name in MIX):
             lacking = [name for name in MIX if name not in arrays]
             if lacking:
                 raise CacheError(
                     f"the cache keeps no views/{lacking[0]}, though its views are mixed", fix=AGAIN
                 )
-            self._refuse(arrays["mix_partner"] >= count, "mix_partner", arrays["mix_partner"])
+        for start in range(0, count, MANY):
+            self._check(start, min(start + MANY, count))
+
+    def _check(self, start: int, stop: int) -> None:
+        """Refuse values of some rows that no view has."""
+        arrays, count = {name: one[start:stop] for name, one in self._arrays.items()}, len(self._samples)
+        box = arrays["box"].astype(np.int64)
+        width, height = self._samples.rows[start:stop].numbers("size").T
+        outside = (
+            (box[:, 0] >= box[:, 2]) | (box[:, 2] > width) | (box[:, 1] >= box[:, 3]) | (box[:, 3] > height)
+        )
+        self._refuse(outside, start, "box", box)
+        if "mix_partner" in arrays:
+            self._refuse(arrays["mix_partner"] >= count, start, "mix_partner", arrays["mix_partner"])
         for name in ("erase", "mix_cut"):
             if name in arrays:
                 edges = arrays[name].astype(np.int64)
                 most = {"erase": 255, "mix_cut": CELLS}[name]
                 wrong = (edges[:, 0] > edges[:, 2]) | (edges[:, 1] > edges[:, 3]) | (edges > most).any(axis=1)
-                self._refuse(wrong, name, edges)
+                self._refuse(wrong, start, name, edges)
 
     @property
     def mixes(self) -> bool:
@@ -75,10 +84,10 @@ class StoredViews:
         shares = self._arrays["mix_share"][rows].astype(np.float32) / SHARES
         return self._arrays["mix_partner"][rows], shares
 
-    def _refuse(self, wrong: np.ndarray, name: str, values: np.ndarray) -> None:
+    def _refuse(self, wrong: np.ndarray, start: int, name: str, values: np.ndarray) -> None:
         if wrong.any():
             row = int(wrong.argmax())
-            sample = self._samples.rows[row]
+            sample = self._samples.rows[start + row]
             raise CacheError(
                 f"views/{name} of {sample.key} in the cache is {values[row].tolist()}",
                 f"no view of an image of {sample.size[0]} x {sample.size[1]} pixels has it",
@@ -112,6 +121,7 @@ class StoredPart:
     rows: np.ndarray
     own: dict[str, np.ndarray]
     partners: dict[str, np.ndarray]
+    tell: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.rows)

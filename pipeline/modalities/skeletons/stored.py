@@ -1,10 +1,12 @@
 """The views of a plane of a cache, checked: no value may be one that no view of a clip can have."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from stillroom.columns import MANY
 from stillroom.errors import CacheError
 from stillroom.modalities.base import ViewRequest
 from stillroom.modalities.skeletons.fields import FIELDS, unpack
@@ -50,6 +52,12 @@ class StoredViews:
                     f"expected {dtype} {[count, *shape]}",
                     AGAIN,
                 )
+        for first in range(0, count, MANY):
+            self._check(first, min(first + MANY, count))
+
+    def _check(self, first: int, last: int) -> None:
+        """Refuse values of some rows that no view has."""
+        arrays = {name: one[first:last] for name, one in self._arrays.items()}
         start, length = (arrays[name].astype(np.float64) for name in NEEDED)
         sound = {
             "start": (start >= 0) & (start < 1),
@@ -64,17 +72,18 @@ class StoredViews:
         if "shear" in arrays:
             sound["shear"] = (np.abs(arrays["shear"]) <= 1).all(axis=1)
         for name, fine in sound.items():  # comparisons are false where a number is none
-            self._refuse(~fine, name, arrays[name])
+            self._refuse(~fine, first, name, arrays[name])
 
     def mixture(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Views of clips are not mixed."""
         raise NotImplementedError
 
-    def _refuse(self, wrong: np.ndarray, name: str, values: np.ndarray) -> None:
+    def _refuse(self, wrong: np.ndarray, first: int, name: str, values: np.ndarray) -> None:
         if wrong.any():
             row = int(wrong.argmax())
             raise CacheError(
-                f"views/{name} of {self._samples.rows[row].key} in the cache is {values[row].tolist()}",
+                f"views/{name} of {self._samples.rows[first + row].key} in the cache is "
+                f"{values[row].tolist()}",
                 "no view of a clip has it",
                 AGAIN,
             )
@@ -99,6 +108,7 @@ class StoredPart:
 
     rows: np.ndarray
     arrays: dict[str, np.ndarray]
+    tell: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -1,0 +1,95 @@
+"""A Ray cluster on this machine: real processes, a node each, that can be killed."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from tests.team.servers import free_port
+from tests.warm import LONGEST
+
+RAY = Path(sys.executable).parent / "ray"
+STORE = 2**27  # bytes of a node's object store
+# Where a token lies in a home, `ray start` would ask drivers for it
+OPEN = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+class RayNodes:
+    """A head without a CPU for tasks, and nodes with one each."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # sockets want a short path
+        port = free_port()
+        self.address = f"127.0.0.1:{port}"
+        self.client = f"ray://127.0.0.1:{(client := free_port())}"
+        self.nodes: list[subprocess.Popen] = []
+        self._head = self._start(
+            *("--head", f"--port={port}", "--num-cpus=0", f"--ray-client-server-port={client}"),
+            *("--node-ip-address=127.0.0.1", "--include-dashboard=false", f"--temp-dir={self._folder}"),
+        )
+        end = time.monotonic() + LONGEST
+        while True:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            assert self._head.poll() is None and time.monotonic() < end, self.log()
+            time.sleep(0.05)
+
+    def _start(self, *options: str, **settings: str) -> subprocess.Popen:
+        env = {**os.environ, **OPEN, "OMP_NUM_THREADS": "1", **settings}
+        with (self._folder / "log").open("a") as log:
+            return subprocess.Popen(
+                [str(RAY), "start", "--block", f"--object-store-memory={STORE}", *options],
+                env=env,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def log(self) -> str:
+        """What the nodes said."""
+        return (self._folder / "log").read_text()
+
+    def join(self, count: int = 1, cpus: int = 1, **settings: str) -> None:
+        """So many nodes more; they join when they are ready."""
+        for _ in range(count):
+            options = (f"--address={self.address}", f"--num-cpus={cpus}", "--include-log-monitor=false")
+            self.nodes.append(self._start(*options, **settings))
+
+    def lose(self, number: int = 0) -> None:
+        """SIGKILL for all processes of a node."""
+        _kill(self.nodes.pop(number))
+
+    def close(self) -> None:
+        """End all of it."""
+        while self.nodes:
+            self.lose()
+        _kill(self._head)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def processes(above: int) -> list[psutil.Process]:
+    """A process and all below it."""
+    try:
+        first = psutil.Process(above)
+        return [first, *first.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _kill(node: subprocess.Popen) -> None:
+    found = processes(node.pid)
+    for one in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    node.wait()
+    psutil.wait_procs(found, timeout=60)
