@@ -139,6 +139,13 @@ class Rows(Sequence[Any]):
         place = table.schema.get_field_index(name)
         return Rows(table.set_column(place, name, _array(values, kind)), self.make, None, self.ordered)
 
+    def with_numbers(self, name: str, values: np.ndarray) -> "Rows":
+        """The same rows with another field of numbers, [n]."""
+        table = self.whole()
+        place = table.schema.get_field_index(name)
+        column = pa.array(values, table.schema.field(name).type)
+        return Rows(table.set_column(place, name, column), self.make, None, self.ordered)
+
     def by_key(self) -> "Rows":
         """These rows in the order of their keys, as Python sorts text."""
         if self.ordered:

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stillroom import tables
+from stillroom import fetched, spans, tables
 from stillroom.columns import MANY, Rows, rows_of, schema_of
 from stillroom.errors import AccessError, DataError
 from stillroom.files import whole_file
@@ -85,6 +85,8 @@ class Samples:
     Attributes:
         rows: given as a sequence of samples; kept as columns, of which a row is made where it is looked at.
         modality: what kind of data it is, by name.
+        address: where the files lie instead of `root`, such as `s3://bucket/shards`; they are fetched when
+            they are read.
         fold: int [N], of each row, where samples may only be mixed with others of their fold; None: with any.
     """
 
@@ -94,6 +96,7 @@ class Samples:
     root: Path
     modality: str = "images"
     fold: np.ndarray | None = field(default=None, compare=False)
+    address: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", rows_of(self.rows).by_key())
@@ -155,22 +158,32 @@ class Samples:
         return {split: counts[split] for split in SPLITS if counts.get(split)}
 
     def file(self, row: Sample) -> Path:
-        """Where a row's file lies."""
+        """Where a row's file lies, of files that lie on this machine."""
         return self.root / row.path
+
+    def place(self, row: Sample) -> str:
+        """Where a row's file lies, for messages."""
+        if self.address is None:
+            return str(self.file(row))
+        return f"{fetched.copies(self.address).shown}/{row.path}"
 
     def content(self, row: Sample) -> bytes:
         """The bytes of a row, of its file or of its span of one.
 
         Raises:
-            OSError: they cannot be read.
+            OSError: they cannot be read, or the file ends before them (`spans.ShortError`).
+            DataError: the file is at an address, and cannot be fetched.
         """
+        if self.address is not None:
+            return fetched.copies(self.address).part(row.path, row.span)
         file = self.file(row)
-        if row.span is None:
-            return file.read_bytes()
-        start, length = row.span
-        with file.open("rb") as stream:
-            stream.seek(start)
-            return stream.read(length)
+        return file.read_bytes() if row.span is None else spans.read(file, *row.span)
+
+    def renew(self, row: Sample) -> bool:
+        """Give up what was fetched of a row's file, which is not what it should be; whether there was any."""
+        if self.address is not None:
+            fetched.copies(self.address).renew(row.path)
+        return self.address is not None
 
     def digests(self) -> dict[str, str]:
         """Digests that a cache must agree with: `keys`, the files' bytes under the name of their modality
@@ -192,13 +205,13 @@ class Samples:
         one.
         """
         here, root = Path(os.path.abspath(folder)), Path(os.path.abspath(self.root))
-        inside = root.is_relative_to(here)
+        inside = self.address is None and root.is_relative_to(here)
         start = here if inside else Path.cwd()
         head = {
             "format": FORMAT,
             "modality": self.modality,
             "dataset": self.dataset,
-            "root": root.relative_to(start).as_posix() if root.is_relative_to(start) else None,
+            "root": self._stored_root(root, start),
             "root_is": "relative to this file" if inside else "relative to the project, or data.path",
             "classes": list(self.classes),
         }
@@ -207,14 +220,18 @@ class Samples:
             tables.write(self.rows.whole(), head, stream)
         (folder / OLD).unlink(missing_ok=True)
 
+    def _stored_root(self, root: Path, start: Path) -> str | None:
+        here = self.address is None and root.is_relative_to(start)
+        return root.relative_to(start).as_posix() if here else None
+
     @classmethod
-    def load(cls, folder: Path, reads: Callable[[str], Read], root: Path | None = None) -> "Samples":
+    def load(cls, folder: Path, reads: Callable[[str], Read], root: Path | str | None = None) -> "Samples":
         """Read the table that `prepare` wrote.
 
         Args:
             folder: the folder that holds it.
             reads: gives, for the name of a modality, what makes its rows.
-            root: where the files lie on this machine, where they are no part of `folder`.
+            root: where the files lie on this machine, or their address, where they are no part of `folder`.
 
         Raises:
             DataError: there is no table, or it is not one that this version reads.
@@ -246,6 +263,8 @@ class Samples:
                 rows = Rows(content, _Checked(read, len(classes), file), ordered=True)
             inside = head["root_is"] == "relative to this file"
             stored = None if head["root"] is None else _contained(head["root"])
+            if not inside and root is not None and fetched.is_address(root):
+                return cls(str(head["dataset"]), classes, rows, Path(), modality, address=str(root))
             base = folder / (stored or "") if inside else root or stored
             if base is None:
                 raise DataError(

@@ -24,7 +24,7 @@ STUDENTS = ARTIFACTS / "students"
 REPORT = ARTIFACTS / "report"
 # What stages write into each, as relative paths: all else is somebody's own, and stays
 _SKETCHES = r"sketch40/(JPEGImages/\w+\.jpg|ImageSplits/\w+\.txt|XMLAnnotations/\w+\.xml)"
-_CLIPS = r"clips/([0-9a-f]{2}/)?[^/]+\.npy"
+_CLIPS = r"clips/(\d{5,}\.npys|([0-9a-f]{2}/)?[^/]+\.npy)"  # the latter: a file a clip, in earlier versions
 _DATA_FILES = re.compile(rf"samples\.(parquet|json)|report\.json|{_SKETCHES}|{_CLIPS}")
 _MODEL_FILES = re.compile(
     r"(model|predictions|fold-\d+)\.safetensors|(teacher|student|metrics)\.json|plots/confusion\.csv|plots/metrics/\w+\.tsv"

@@ -50,9 +50,12 @@ def samples_to_read(params: "Params") -> "Samples":
     return samples
 
 
-def data_root(params: "Params") -> Path | None:
-    """Where this machine's files lie, if the parameters say."""
-    return Path(params.data.path) if params.data.path else None
+def data_root(params: "Params") -> Path | str | None:
+    """Where this machine's files lie, or their address, if the parameters say."""
+    from stillroom.fetched import is_address
+
+    path = params.data.path
+    return Path(path) if path and not is_address(path) else path
 
 
 def chosen_model(folder: Path | None) -> Path:

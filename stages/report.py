@@ -75,8 +75,8 @@ def _entries(matrix: "Student") -> list[tuple[str, str, int]]:
 
 def _write(params: "Params", folder: Path) -> dict[str, Any]:
     from stillroom import modalities
-    from stillroom.cache.read.remote import is_address
     from stillroom.device import settle
+    from stillroom.fetched import is_address
     from stillroom.provenance.identity import check_samples, input_of
     from stillroom.reporting import markdown, page, plots, reading, table
     from stillroom.reporting.corrupted import with_corrupted

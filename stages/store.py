@@ -78,8 +78,8 @@ def verify(ctx: click.Context, path: Path | str, as_json: bool) -> None:
     """
     from stillroom.cache.read.checks import verify as check
     from stillroom.cache.read.damage import UNALLOWED
-    from stillroom.cache.read.remote import is_address
     from stillroom.errors import ALLOW, fetch_again
+    from stillroom.fetched import is_address
 
     if as_json:
         damage = check(path)

@@ -16,7 +16,7 @@ class CachePath(click.ParamType[str]):
     name = "path"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        from stillroom.cache.read.remote import is_address
+        from stillroom.fetched import is_address
 
         return value if is_address(value) else Path(value)
 

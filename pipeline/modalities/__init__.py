@@ -99,7 +99,7 @@ def load_model(folder: Path | str) -> "Model":
     return of_model(Path(folder)).load(Path(folder)).model
 
 
-def load_samples(folder: Path, root: Path | None = None) -> "Samples":
+def load_samples(folder: Path, root: Path | str | None = None) -> "Samples":
     """Read the samples table that `prepare` wrote; see `Samples.load`."""
     from stillroom.samples import Samples
 

@@ -496,8 +496,15 @@ class Modality(ABC):
         """The names of its data sets."""
 
     @abstractmethod
-    def prepare(self, data: Data, folder: Path, progress: Progress) -> Samples:
+    def prepare(
+        self, data: Data, folder: Path, progress: Progress, memory: Path | None = None, anew: bool = False
+    ) -> Samples:
         """Find, check and read a data set, and write what belongs to its table into `folder`.
+
+        Args:
+            memory: a file of this machine that may keep what was read before, and is shared with `look`; it
+                may be lost.
+            anew: read all files, whatever it says.
 
         Raises:
             ParamsError: the parameters do not fit the data set.
@@ -526,6 +533,25 @@ class Modality(ABC):
         Raises:
             CacheError: names what differs.
         """
+
+    def write_shards(self, samples: Samples, folder: Path, shard_bytes: int, progress: Progress) -> int:
+        """Write a data set as few large files, from which `prepare` makes an equal table.
+
+        Args:
+            samples: the table; what it is of is read, and checked.
+            folder: is made; it must not be there, or be empty.
+            shard_bytes: how large a file becomes before the next is begun.
+
+        Returns:
+            How many of these files there are.
+
+        Raises:
+            ParamsError: this kind of data has no such files.
+            DataError: a sample cannot be read, or is not the one that `prepare` saw.
+        """
+        raise ParamsError(
+            f"{self.SAMPLES} cannot be packed", fix="they lie in few files already: artifacts/data holds them"
+        )
 
     @abstractmethod
     def look(self, data: Data, memory: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from stillroom import params, registry
 from stillroom.errors import ParamsError, StillroomError
+from stillroom.fetched import is_address
 
 Section = TypeVar("Section", bound=params.Data)
 Kind = TypeVar("Kind")
@@ -52,6 +53,12 @@ def load(
                 f"data.{name} = {getattr(data, name)!r}, but data.name = {data.name!r} takes no such key",
                 fix=f"remove data.{name}, or take a data set that has it",
             )
+    if data.path is not None and is_address(data.path) and not getattr(module, "ADDRESSES", False):
+        raise ParamsError(
+            f"data.path = {data.path!r}, but data.name = {data.name!r} reads folders of this machine",
+            fix="pack the data set (`stillroom prepare --pack`), put the shards there, and set data.name to "
+            "shards",
+        )
     read: Any = getattr(module, "load", None)
     if not registry.takes(read, *given):
         raise StillroomError(f"{module.__file__} holds no data set", fix=f"define {form} in it")

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -94,6 +94,19 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def one_form(names: Iterable[str]) -> dict[str, str]:
+    """By its composed form, how a class is written: as everywhere, or composed where there are two forms."""
+    forms: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        forms[composed(name)].add(name)
+    return {look: next(iter(spellings)) if len(spellings) == 1 else look for look, spellings in forms.items()}
+
+
+def plain(name: str) -> bool:
+    """Whether a name can stand in a line of UTF-8: no control character, line separator or lone surrogate."""
+    return not any(unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") for one in name)
+
+
 def require_distinct(entries: Sequence[Any]) -> None:
     """Refuse two files with one key (`a.jpg` and `a.png`, or a file named twice), naming all of them."""
     paths: dict[str, list[str]] = defaultdict(list)
@@ -143,7 +156,7 @@ def _alike(classes: tuple[str, ...]) -> str:
     return f"some names differ only in case, blanks or such: {', '.join(alike[:5])}" if alike else ""
 
 
-def require_two_classes(classes: tuple[str, ...], root: Path, noun: str = "image") -> None:
+def require_two_classes(classes: tuple[str, ...], root: Path | str, noun: str = "image") -> None:
     """Refuse a data set of one class, or of none: every answer would be right."""
     if len(classes) < 2:
         raise DataError(

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from stillroom.errors import AccessError, DataError, listing
 from stillroom.modalities.entries import composed
 from stillroom.samples import Samples
@@ -25,7 +27,8 @@ def grouped(samples: Samples, table: Path | None, skipped: Iterable[str] = ()) -
     """
     if table is None:
         return samples
-    files = list(samples.rows.texts("path"))
+    parts = pc.any(pc.is_valid(samples.rows.column("span"))).as_py()  # of files that hold many: their keys
+    files = list(samples.keys() if parts else samples.rows.texts("path"))
     groups = groups_of(files, table, samples.root, skipped)
     return replace(samples, rows=samples.rows.with_texts("group", [groups[file] for file in files]))
 

@@ -5,7 +5,6 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -47,8 +46,11 @@ class Kept(ABC):
         """How many bytes are kept of a row."""
 
     @abstractmethod
-    def decoded(self, content: bytes, row: Any, file: Path) -> np.ndarray:
+    def decoded(self, content: bytes, row: Any, file: str) -> np.ndarray:
         """What a file's bytes hold.
+
+        Args:
+            file: what messages call it.
 
         Raises:
             DataError: they are not what this version reads.
@@ -63,7 +65,7 @@ class Kept(ABC):
         """
         if row.key in self._kept:
             return self._kept[row.key]
-        file = self._samples.file(row)
+        file = self._samples.place(row)
         found = self.decoded(self._checked(row, file), row, file)
         with self._lock:
             if found.nbytes <= self._left:
@@ -71,9 +73,13 @@ class Kept(ABC):
                 self._kept[row.key] = found
         return found
 
-    def _checked(self, row: Any, file: Path) -> bytes:
+    def _checked(self, row: Any, file: str) -> bytes:
         try:
             content = self._samples.content(row)
+            digest = hashlib.sha256(content).hexdigest()
+            if digest != row.sha256 and self._samples.renew(row):  # an old copy, perhaps
+                content = self._samples.content(row)
+                digest = hashlib.sha256(content).hexdigest()
         except PermissionError:
             raise AccessError(file) from None
         except OSError as error:
@@ -82,7 +88,6 @@ class Kept(ABC):
                 error.strerror or str(error),
                 f"put it back, or set data.path to where the {self.MANY} lie",
             ) from None
-        digest = hashlib.sha256(content).hexdigest()
         if digest != row.sha256:
             raise DataError(
                 f"{file}: the {self.ONE} of {row.key} was replaced",
@@ -90,6 +95,14 @@ class Kept(ABC):
                 "put the old file back, or run `stillroom prepare` and `stillroom cache` for the new one",
             )
         return content
+
+    def bytes_of(self, row: Any) -> bytes:
+        """The bytes of a row's file, or of its part of one.
+
+        Raises:
+            DataError, AccessError: see `__getitem__`.
+        """
+        return self._checked(row, self._samples.place(row))
 
     def preload(self, rows: Iterable[Any]) -> None:
         """Read what the budget still takes of these rows, in threads, before workers are forked."""

@@ -3,18 +3,18 @@
 import hashlib
 import json
 import os
-import time
-from collections.abc import Iterable
-from contextlib import suppress
+import stat
+from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from stillroom.errors import DataError
-from stillroom.files import whole_file
-from stillroom.params import Data
+import numpy as np
 
-# A file written in the same moment as it was digested may be written once more without a later time stamp
-SETTLED = 2_000_000_000  # nanoseconds
+from stillroom.errors import DataError
+from stillroom.fetched import copies, is_address
+from stillroom.modalities.remembered import Memory, stamp
+from stillroom.params import Data
 
 
 def look(
@@ -38,7 +38,9 @@ def look(
     """
     if data.path is None:
         groups = Path(data.groups) if data.groups else None
-        return {"files": None, "digest": _digest(groups) if groups and groups.is_file() else None}
+        return {"files": None, "digest": _digest(groups).hex() if groups and groups.is_file() else None}
+    if is_address(data.path):
+        return _listed(data.path, [Path(name) for name in (data.skip, data.groups) if name is not None])
     root = Path(data.path)
     if not root.is_dir() and not (one_file and root.is_file()):
         raise DataError(
@@ -47,58 +49,89 @@ def look(
             "absolute path",
         )
     named = [Path(name) for name in (data.skip, *lists, data.groups) if name is not None]
-    known = _remembered(memory)
-    kept: dict[str, list[Any]] = {}
+    paths: list[str] = []
+    stamps = array("q")
+    for path, status in _files(str(root)):
+        paths.append(path)
+        stamps.extend(stamp(status) if status else _NOTHING)
+    files = len(paths)
+    for file in named:
+        paths.append(str(file))
+        status = _status(file)
+        stamps.extend(stamp(status) if status else _NOTHING)
+    marks = np.frombuffer(stamps, np.int64).reshape(-1, 4) if paths else np.empty((0, 4), np.int64)
+    known = Memory(memory)
+    rows = known.find(paths, marks)
     total = hashlib.sha256()
-    files = [root] if root.is_file() else _files(root)
-    for file in [*files, *named]:
-        name = os.fsencode(file.relative_to(root)) if file not in named else b"//" + os.fsencode(file.name)
+    start = len(os.path.join(root, "")) if root.is_dir() else len(str(root)) + 1
+    for place, (path, row, mark) in enumerate(zip(paths, rows.tolist(), marks, strict=True)):
+        name = os.fsencode(path[start:] or ".") if place < files else b"//" + os.fsencode(Path(path).name)
         total.update(len(name).to_bytes(4, "little") + name)
+        if mark[-1] < 0:
+            continue
         try:
-            status = file.stat()
-            path = str(file.absolute())
-            stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-            before = known.get(path)
-            same = before is not None and before[:-1] == stamp
-            digest = before[-1] if before is not None and same else _digest(file)
+            digest = known.sha256(row) if row >= 0 else _digest(Path(path))
         except OSError:  # `prepare` says so, if it is a sample
             continue
-        if time.time_ns() - status.st_ctime_ns > SETTLED:
-            kept[path] = [*stamp, digest]
-        total.update(bytes.fromhex(digest))
-    with suppress(OSError):  # it only saves time
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(memory, durable=False) as stream:
-            stream.write(json.dumps(kept).encode(errors="surrogateescape"))
-    return {"files": len(files), "digest": total.hexdigest()}
+        if row < 0:
+            known.note(path, mark.tolist(), digest)
+        total.update(digest)
+    known.save(seen=paths)
+    return {"files": files, "digest": total.hexdigest()}
 
 
-def _files(root: Path) -> list[Path]:
-    """All files under a folder, sorted; links to files count, links to folders are not followed. Folders that
-    cannot be listed count too, as if they were a file.
+def _listed(address: str, named: list[Path]) -> dict[str, Any]:
+    """What lies at an address, by names, sizes and tags: nothing is fetched."""
+    found = copies(address).listing()
+    if not found:
+        raise DataError(f"{copies(address).shown} has no file", fix="set data.path to where the shards lie")
+    total = hashlib.sha256(json.dumps(sorted(found.items())).encode())
+    for file in named:
+        if file.is_file():
+            total.update(_digest(file))
+    return {"files": len(found), "digest": total.hexdigest()}
+
+
+_NOTHING = (-1, -1, -1, -1)  # the stamp of what cannot be looked at
+
+
+def _files(folder: str, own: tuple[int, int] | None = None) -> Iterator[tuple[str, os.stat_result | None]]:
+    """All files under a folder, in the order of the parts of their paths; links to files count, links to
+    folders are not followed. Folders that cannot be listed count too, as if they were a file.
     """
-    files, closed = [], []
-    own = Path("artifacts").resolve()
-    for folder, inside, names in os.walk(root, onerror=lambda error: closed.append(Path(error.filename))):
-        inside[:] = [
-            name for name in inside if not name.startswith(".") and Path(folder, name).resolve() != own
-        ]
-        files += [Path(folder, name) for name in names if not name.startswith(".")]
-    return sorted([*closed, *(file for file in files if file.is_file())])
-
-
-def _remembered(memory: Path) -> dict[str, list[Any]]:
+    if own is None:
+        status = _status(Path("artifacts"))
+        own = (status.st_dev, status.st_ino) if status else (-1, -1)
+        if (status := _status(folder)) is not None and stat.S_ISREG(status.st_mode):
+            yield folder, status
+            return
     try:
-        digests = json.loads(memory.read_text(encoding="utf-8", errors="surrogateescape"))
-        return {
-            name: value
-            for name, value in digests.items()
-            if len(value) == 5 and len(bytes.fromhex(value[4])) == 32
-        }
-    except (AttributeError, OSError, RecursionError, TypeError, ValueError):
-        return {}
+        with os.scandir(folder) as listed:
+            entries = sorted(
+                (entry for entry in listed if entry.name[:1] != "."), key=lambda entry: entry.name
+            )
+    except OSError:
+        yield folder, _status(folder)
+        return
+    for entry in entries:
+        path = os.path.join(folder, entry.name)
+        if entry.is_dir(follow_symlinks=False):
+            status = _status(path)
+            if status is None or (status.st_dev, status.st_ino) != own:
+                yield from _files(path, own)
+            continue
+        status = _status(path)
+        if status is not None and stat.S_ISREG(status.st_mode):
+            yield path, status
 
 
-def _digest(file: Path) -> str:
+def _status(path: Path | str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+def _digest(file: Path) -> bytes:
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hashlib.file_digest(stream, "sha256").digest()

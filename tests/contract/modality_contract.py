@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from stillroom import modalities
+from stillroom import modalities, spans
 from stillroom.errors import DataError, ParamsError, StillroomError, WeightsError
 from stillroom.modalities.base import Corruption, Modality, Model, Policy, ViewRequest
 from stillroom.modalities.params import check
@@ -238,18 +238,27 @@ class ModalityContract:
         copy = Samples(**(vars(kind.samples) | {"root": tmp_path / "copy"}))
         first, second = copy.rows[:2]
         assert kind.modality.reader(copy)[first] is not None
-        copy.file(first).write_bytes(copy.file(second).read_bytes())
+        start, length = first.span or (0, copy.file(first).stat().st_size)
+        content = bytearray(copy.file(first).read_bytes())
+        content[start : start + length] = bytes(reversed(content[start : start + length]))
+        copy.file(first).write_bytes(content)
+        with pytest.raises(DataError) as told:
+            kind.modality.reader(copy)[first]
+        assert str(copy.file(first)) in str(told.value) and first.key in str(told.value)
         copy.file(second).unlink()
-        for row in (first, second):
-            with pytest.raises(DataError) as told:
-                kind.modality.reader(copy)[row]
-            assert str(copy.file(row)) in str(told.value)
+        spans.forget(copy.file(second))  # a process that has it open would go on
+        with pytest.raises(DataError) as told:
+            kind.modality.reader(copy)[second]
+        assert str(copy.file(second)) in str(told.value) and second.key in str(told.value)
 
-    def test_a_file_alone_is_seen_as_in_evaluation(self, kind: Kind) -> None:
+    def test_a_file_alone_is_seen_as_in_evaluation(self, kind: Kind, tmp_path: Path) -> None:
         spec, row = kind.teacher().spec, kind.rows()[1]
         request = ViewRequest(row, kind.modality.evaluation(row))
         inside = kind.modality.render(kind.modality.reader(kind.samples), request, spec)
         file = kind.samples.file(row)
+        if row.span is not None:
+            file = tmp_path / f"alone{kind.modality.suffixes()[0]}"
+            file.write_bytes(kind.samples.content(row))
         assert file.suffix.lower() in kind.modality.suffixes()
         np.testing.assert_array_equal(kind.modality.from_file(file, spec), inside)
 

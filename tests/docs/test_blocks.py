@@ -38,6 +38,7 @@ PARSED = {
     "--engine ray": "tests/stages/test_ray.py runs nodes",
     "stillroom student --family swin --arm kd\n": "four processes: tests/stages/test_resume.py runs such",
     "resumed:": "goes on after a kill: tests/stages/test_resume.py kills",
+    "s3://lab/photos": "needs a bucket: tests/stages/test_shards_elsewhere.py runs servers",
     "$ stillroom bench          # --json": "four minutes: tests/stages/test_bench.py runs a part",
 }
 LATER = ("stillroom bench",)  # the same
@@ -124,10 +125,15 @@ def test_images_of_your_own(tmp_path: Path) -> None:
             (tmp_path / "photos" / split / name).mkdir(parents=True)
             picture = Image.new("RGB", (48, 40), (100 * number, 50, len(split)))
             picture.save(tmp_path / "photos" / split / name / "1.png")
-    (block,) = [one for one in RUN if one.page == "docs/data.md"]
-    for command in block.commands:
+    one, shards = [one for one in RUN if one.page == "docs/data.md"]
+    for command in one.commands:
         run(command, tmp_path)
-    assert len(load_samples(tmp_path / "artifacts/data", tmp_path / "photos").rows) == 4
+    samples = load_samples(tmp_path / "artifacts/data", tmp_path / "photos")
+    assert len(samples.rows) == 4
+    for command in shards.commands:
+        run(command, tmp_path)
+    packed = load_samples(tmp_path / "artifacts/data", tmp_path / "shards")
+    assert packed.digests() == samples.digests() and all(row.span for row in packed.rows)
 
 
 def test_what_is_timed_runs() -> None:

@@ -20,8 +20,9 @@ from stillroom.cache.format.identity import identity_id
 from stillroom.cache.format.manifest import _seal
 from stillroom.cache.read.backends import open_store
 from stillroom.errors import StillroomError
-from stillroom.modalities import load_samples, source
+from stillroom.modalities import load_samples
 from stillroom.modalities.images.preparation import prepare, summary
+from stillroom.modalities.images.preparation.pack import pack
 from stillroom.modalities.images.settings import Data
 from stillroom.progress import Progress
 from stillroom.samples import NAME, Samples
@@ -187,8 +188,9 @@ def targets(folder: Path) -> list[Target]:
     old = folder / "old"
     old.mkdir()
     content = tables.read(table) | {"format": "stillroom-samples/1"}
-    memory = folder / "memory.json"
-    source.look(by_table, memory, [by_table.split_file])
+    pack(prepared.samples, folder / "shards", 2**20, silent)
+    shards = Data(name="shards", path=str(folder / "shards"))
+    about = folder / "shards/dataset.json"
 
     def page() -> object:
         told = summary.read(table)
@@ -202,12 +204,7 @@ def targets(folder: Path) -> list[Target]:
             lambda: sound(load_samples(old, folded)),
         ),
         Target("report.json", table / "report.json", json.dumps(report, indent=1), page),
-        Target(
-            "source memory",
-            memory,
-            memory.read_text(),
-            lambda: source.look(by_table, memory, [by_table.split_file]),
-        ),
+        Target("dataset.json", about, about.read_text(), make(shards)),
     ]
     cache = make_caches(folder / "caches")["zarr"]
     manifest = json.dumps(json.loads((cache / "manifest.json").read_text()), indent=1)

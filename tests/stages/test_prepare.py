@@ -6,8 +6,10 @@ import shutil
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from PIL import Image
+from pyarrow import parquet
 from ruamel.yaml import YAML
 
 from tests import tables
@@ -116,7 +118,7 @@ def test_looking_sees_each_change_and_nothing_else(photos: Path) -> None:
         os.utime(file, (1, 1))
     (photos / ".hidden").write_text("not looked at")
     assert looked() == first
-    (project / "artifacts/.staging/source.json").write_text('{"/x": [1, 2, 3, "zz"]')
+    (project / "artifacts/.staging/source.parquet").write_bytes(b"PAR1 damaged PAR1")
     assert looked() == first
     gone = [*FOLDER[:-1], "data.path=gone"]
     said = run_in(project, "stillroom", "prepare", "--look", *gone, code=1)
@@ -128,12 +130,14 @@ def test_what_is_known_is_not_read_again(photos: Path) -> None:
     project = photos.parent
     until(lambda: time.time() - max(file.stat().st_ctime for file in photos.rglob("*.png")) > 2.1)
     run_in(project, "stillroom", "prepare", "--look", *FOLDER)
-    source, memory = project / "artifacts/source.json", project / "artifacts/.staging/source.json"
-    before, known = source.read_bytes(), json.loads(memory.read_text())
-    assert len(known) == 18
+    source, memory = project / "artifacts/source.json", project / "artifacts/.staging/source.parquet"
+    before, known = source.read_bytes(), parquet.read_table(memory)
+    assert known.num_rows == 18
     name = str(photos / "train/cat/1.png")
-    known[name][-1] = "0" * 64
-    memory.write_text(json.dumps(known))
+    digests = [bytes(32) if row["path"] == name.encode() else row["sha256"] for row in known.to_pylist()]
+    place = known.schema.get_field_index("sha256")
+    changed = known.set_column(place, known.schema.field(place), pa.array(digests, pa.binary(32)))
+    parquet.write_table(changed, memory, write_page_checksum=True)
     run_in(project, "stillroom", "prepare", "--look", *FOLDER)
     assert source.read_bytes() != before
     os.utime(name, (1, 1))  # looked at again: the digest is that of the bytes

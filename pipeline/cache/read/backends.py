@@ -4,8 +4,9 @@ from pathlib import Path
 
 from stillroom.cache import stores
 from stillroom.cache.format.manifest import NAME, Manifest
-from stillroom.cache.read.remote import Remote, is_address
+from stillroom.cache.read.remote import Remote
 from stillroom.cache.read.store import Store
+from stillroom.fetched import is_address
 
 
 def open_store(place: Path | str) -> Store:

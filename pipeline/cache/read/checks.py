@@ -8,9 +8,9 @@ from typing import Any
 from stillroom.cache.format.manifest import NAME
 from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.damage import Damage
-from stillroom.cache.read.remote import is_address
 from stillroom.cache.read.store import Store
 from stillroom.errors import CacheError, fetch
+from stillroom.fetched import is_address
 from stillroom.progress import Progress
 
 _WORTHWHILE = 2**22  # bytes of a plane from which on threads gain

@@ -91,12 +91,21 @@ class Images(Modality):
 
         return datasets.names()
 
-    def prepare(self, data: Data, folder: Path, progress: "Progress") -> Samples:
+    def prepare(
+        self, data: Data, folder: Path, progress: "Progress", memory: Path | None = None, anew: bool = False
+    ) -> Samples:
         from stillroom.modalities.images.preparation import prepare, summary
+        from stillroom.modalities.remembered import Memory
         from stillroom.modalities.summary import finish
 
         assert isinstance(data, settings.Data)
-        return finish(prepare(data, folder, progress), folder, progress, summary)
+        prepared = prepare(data, folder, progress, Memory(memory, anew))
+        return finish(prepared, folder, progress, summary)
+
+    def write_shards(self, samples: Samples, folder: Path, shard_bytes: int, progress: "Progress") -> int:
+        from stillroom.modalities.images.preparation.pack import pack
+
+        return pack(samples, folder, shard_bytes, progress)
 
     def look(self, data: Data, memory: Path) -> dict[str, Any]:
         from stillroom.modalities import source

@@ -1,7 +1,6 @@
 """Decoded images: read once, checked against the samples table, kept in memory up to a budget."""
 
 import math
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -22,7 +21,7 @@ class Pixels(Kept):
     def kept_bytes(row: Sample) -> int:
         return 3 * math.prod(row.size)
 
-    def decoded(self, content: bytes, row: Sample, file: Path) -> np.ndarray:
+    def decoded(self, content: bytes, row: Sample, file: str) -> np.ndarray:
         try:
             return decode(content)
         except UnreadableError as error:

@@ -14,15 +14,16 @@ Family = Annotated[str, name_like(FAMILY, lambda: FAMILIES)]
 class Data(params.Data):
     """`data`: which images."""
 
-    # stanford40, folder: `path` is where the data set lies (stanford40 also reads its three zip files there).
+    # stanford40, folder, shards: `path` is where the data set lies (stanford40 also reads its three zip files
+    # there; of shards it may be an address: s3://, ssh://, https://).
     # Without one, stanford40 is downloaded to artifacts/downloads/stanford40.
     name: str = "sketch40"
     # stanford40: check counts, names and split digests against the published ones
     official: bool = True
     # folder: the table of the split, where it cannot lie in data.path as split.csv
     split_file: Folder | None = None
-    # folder: what the names of its folders (or the words of the table) mean, as {train: train, eval: test};
-    # none: the usual names
+    # folder, shards: what the names of folders or shards (or the words of the table) mean, as
+    # {train: train, eval: test}; none: the usual names
     splits: dict[str, Literal["train", "val", "test"]] = {}
     # folder: a class most of whose files are of no format that is read: stop, or go on without these files
     unread: Literal["refuse", "accept"] = "refuse"

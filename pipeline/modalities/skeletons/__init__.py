@@ -83,7 +83,9 @@ class Skeletons(Modality):
 
         return datasets.names()
 
-    def prepare(self, data: Data, folder: Path, progress: "Progress") -> Samples:
+    def prepare(
+        self, data: Data, folder: Path, progress: "Progress", memory: Path | None = None, anew: bool = False
+    ) -> Samples:
         from stillroom.modalities.skeletons.preparation import prepare, summary
         from stillroom.modalities.summary import finish
 

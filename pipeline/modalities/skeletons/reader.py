@@ -2,7 +2,6 @@
 
 import math
 from io import BytesIO
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -27,7 +26,7 @@ class Clips(Kept):
     def kept_bytes(row: Sample) -> int:
         return 4 * math.prod(row.shape)
 
-    def decoded(self, content: bytes, row: Sample, file: Path) -> np.ndarray:
+    def decoded(self, content: bytes, row: Sample, file: str) -> np.ndarray:
         try:
             return decode(content, row.shape)
         except ValueError as error:

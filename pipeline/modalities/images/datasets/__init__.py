@@ -16,7 +16,7 @@ from stillroom.samples import Samples
 if TYPE_CHECKING:
     from stillroom.modalities.images.preparation.scan import Account
 
-FIRST = ("sketch40", "stanford40", "folder")  # of a list of names
+FIRST = ("sketch40", "stanford40", "folder", "shards")  # of a list of names
 SOME = ("skip", "split_file", "splits")  # keys of `data` that a data set looks at if its TAKES names them
 
 

@@ -9,15 +9,17 @@ or
 
 import csv
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from unicodedata import category
 
 from stillroom.errors import DataError, ParamsError, listing
 from stillroom.modalities.entries import (
     MEANINGS,
     composed,
     leave_out,
+    one_form,
+    plain,
     require_distinct,
     require_every_class,
     require_two_classes,
@@ -164,6 +166,11 @@ def _by_folders(
     root: Path, folders: dict[str, str], options: Options, account: Account
 ) -> tuple[list[Entry], tuple[str, ...]]:
     missing = [split for split in ("train", "test") if split not in folders.values()]
+    if missing and any(path.suffix.lower() == ".tar" for path in (*_listed(root), *_inside(root, folders))):
+        raise DataError(
+            f"{root} has tar files, and data.name = 'folder' reads folders of images",
+            fix="for tar shards in WebDataset's layout: --set data.name=shards",
+        )
     if missing:
         raise _no_split(root, folders, missing)
     account.pass_over(
@@ -190,7 +197,11 @@ def _by_folders(
         for file in others:
             unread[composed(file.parent.name)].append(file)
     _account_unread(root, unread, Counter(composed(name) for _, name, _ in rows), options, account)
-    return _entries(rows, _one_form(names), root)
+    return _entries(rows, one_form(names), root)
+
+
+def _inside(root: Path, folders: Iterable[str]) -> list[Path]:
+    return [path for name in folders for path in _listed(root / name)]
 
 
 def _no_split(root: Path, folders: dict[str, str], missing: list[str]) -> DataError:
@@ -227,7 +238,7 @@ def _by_table(
     ]
     beside = [_counted(path) for path in folders if composed(path.name) not in named]
     account.pass_over(f"not in {table.name}", [*(there - {path for _, _, path in rows}), *beside])
-    return _entries(rows, _one_form([path.split("/")[0] for _, _, path in rows]), root)
+    return _entries(rows, one_form([path.split("/")[0] for _, _, path in rows]), root)
 
 
 def _rows(table: Path, options: Options) -> list[tuple[str, str, str]]:
@@ -280,14 +291,6 @@ def _entries(
         Entry(_key(path), path, split, labels[forms[composed(path.split("/")[-2])]])
         for split, _, path in rows
     ], classes
-
-
-def _one_form(names: list[str]) -> dict[str, str]:
-    """By its composed form, how a class is written: as everywhere, or composed where there are two forms."""
-    forms: dict[str, set[str]] = defaultdict(set)
-    for name in names:
-        forms[composed(name)].add(name)
-    return {look: next(iter(spellings)) if len(spellings) == 1 else look for look, spellings in forms.items()}
 
 
 def _class_files(root: Path, folders: list[Path]) -> tuple[list[Path], list[Path]]:
@@ -364,8 +367,7 @@ def _refuse_links(root: Path, folders: list[Path]) -> None:
 
 def _require_plain_names(root: Path, entries: list[Entry]) -> None:
     """Digests join keys by line, in UTF-8: a line break or other bytes would make them ambiguous."""
-    refused = ("Cc", "Cs", "Zl", "Zp")
-    odd = [ascii(entry.path) for entry in entries if any(category(one) in refused for one in entry.path)]
+    odd = [ascii(entry.path) for entry in entries if not plain(entry.path)]
     if odd:
         raise DataError(
             f"{root} has file names with control characters, line separators, or bytes that are not UTF-8:\n"

@@ -9,11 +9,12 @@ from stillroom.modalities.holdout import hold_out
 from stillroom.modalities.images import datasets
 from stillroom.modalities.images.preparation.scan import Account
 from stillroom.modalities.images.settings import Data
+from stillroom.modalities.remembered import Memory
 from stillroom.modalities.summary import Prepared
 from stillroom.progress import Progress
 
 
-def prepare(data: Data, folder: Path, progress: Progress) -> Prepared:
+def prepare(data: Data, folder: Path, progress: Progress, memory: Memory | None = None) -> Prepared:
     """Find, check and read the data set that `data.name` asks for, and set its validation slice aside.
 
     Args:
@@ -21,13 +22,14 @@ def prepare(data: Data, folder: Path, progress: Progress) -> Prepared:
         folder: what `prepare` writes; the drawn set goes to `folder/sketch40`, the others leave it untouched.
             The table itself is the caller's to write, with `samples.save(folder)`.
         progress: gets the steps of downloads, of drawing and of the scan of the images.
+        memory: what earlier runs found; None: nothing.
 
     Raises:
         ParamsError: `data.name` is `folder` and there is no `data.path`, a key is given that the data set
             does not take, or the validation split is given twice.
         DataError: the images, splits or annotations are missing, unreadable or not what they should be.
     """
-    account = Account()
+    account = Account(memory=memory or Memory(None))
     samples = datasets.load(data, folder, progress, account)
     samples = grouped(samples, Path(data.groups) if data.groups else None, account.skipped)
     if data.val_fraction and len(samples.in_splits("val")):

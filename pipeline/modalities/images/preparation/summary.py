@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from stillroom.modalities import summary
 from stillroom.modalities.images.preparation.scan import Account
@@ -21,7 +22,15 @@ def describe(prepared: Prepared, table: Path) -> dict[str, Any]:
     """
     account, samples = prepared.account, prepared.samples
     assert isinstance(account, Account)
-    formats = dict(Counter(map(account.formats.__getitem__, samples.keys())).most_common())
+    found = account.formats.rows()
+    kept = pc.is_in(found.column("key"), value_set=samples.rows.column("key"))
+    counts = Counter(
+        {
+            one["values"]: one["counts"]
+            for one in found.column("format").filter(kept).value_counts().to_pylist()
+        }
+    )
+    formats = dict(counts.most_common())
     return summary.describe(prepared, table, of_samples(samples) | {"formats": formats})
 
 

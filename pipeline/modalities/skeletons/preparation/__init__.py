@@ -26,7 +26,7 @@ def prepare(data: Data, folder: Path, progress: Progress) -> Prepared:
 
     Args:
         data: the `data` section of the parameters, of the class that `datasets.section` says.
-        folder: gets `clips/`, one file a clip, when all of them are there. The table itself is the caller's
+        folder: gets `clips/`, of few files, when all of them are there. The table itself is the caller's
             to write, with `samples.save(folder)`; an older one is removed before its clips are replaced.
         progress: gets the steps of drawing and of reading.
 
@@ -56,8 +56,6 @@ def prepare(data: Data, folder: Path, progress: Progress) -> Prepared:
         samples = Samples(found.dataset, found.classes, rows, folder / FOLDER, MODALITY)
         samples = hold_out(samples, data.val_fraction, data.seed, "clip")
         samples, duplicates = settle(samples, data.duplicates, found.published, "clip")
-        for path in {*rows.texts("path")} - {*samples.rows.texts("path")}:
-            (new / path).unlink()
         for name in (TABLE, OLD, NAME):  # a table must never stand beside clips that it is not of
             (folder / name).unlink(missing_ok=True)
         swap(new, folder / FOLDER, old, lambda: None)

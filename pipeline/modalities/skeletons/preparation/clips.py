@@ -1,11 +1,12 @@
-"""From what a data set's reader finds to files of one form: each clip is read, checked, written, digested."""
+"""From what a data set's reader finds to clips of one form, in few files: each is read, checked, digested."""
 
 import hashlib
 import io
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from typing import BinaryIO
 
 import numpy as np
 
@@ -19,9 +20,8 @@ from stillroom.modalities.skeletons.samples import Sample
 from stillroom.progress import Progress
 
 FOLDER = "clips"
-MANY = 10_000  # files beyond which a folder is divided
+PACK = 64 * 2**20  # bytes of a file of clips, after which the next is begun
 MOST_LETTERS = 1000  # of a key, or of a class
-LONGEST = 150  # characters that a file's name may have, without its suffix
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _is_name(text: str) -> bool:
 
 
 def write(clips: Clips, folder: Path, progress: Progress, account: Account) -> Rows:
-    """Read every clip and write it as `KEY.npy`.
+    """Read every clip and write it, as the bytes of a `.npy` file, behind others: `00000.npys` and so on.
 
     Args:
         clips: the data set.
@@ -149,28 +149,28 @@ def write(clips: Clips, folder: Path, progress: Progress, account: Account) -> R
         account: gets what is missing in them.
 
     Returns:
-        A row an entry, in the same order; its path starts at `folder`.
+        A row an entry, in the same order; its path starts at `folder`, and its span says where in the file.
 
     Raises:
         DataError: clips cannot be read, or are not what they should be. All are named, not only the first.
     """
     rows: Builder = Builder(Sample)
     faults = []
-    many = len(clips.entries) > MANY
     progress.start("read", len(clips.entries), "clips")
-    for entry in clips.entries:
-        try:
-            content = clips.read(entry)
-            joints = sound(content.joints, clips.layout, clips.dims)
-        except OSError as error:
-            faults.append(f"{entry.path}: {error.strerror or error}")
-        except ValueError as error:
-            faults.append(f"{entry.path}: {error}")
-        else:
-            if not faults:  # or the disk would fill for nothing
-                rows.add(_written(entry, joints, content.size, clips.layout.name, folder, many))
-            account.count(entry.label, joints)
-        progress.advance()
+    with closing(_Packs(folder)) as packs:
+        for entry in clips.entries:
+            try:
+                content = clips.read(entry)
+                joints = sound(content.joints, clips.layout, clips.dims)
+            except OSError as error:
+                faults.append(f"{entry.path}: {error.strerror or error}")
+            except ValueError as error:
+                faults.append(f"{entry.path}: {error}")
+            else:
+                if not faults:  # or the disk would fill for nothing
+                    rows.add(_written(entry, joints, content.size, clips.layout.name, packs))
+                account.count(entry.label, joints)
+            progress.advance()
     progress.finish()
     if faults:
         count = "1 clip" if len(faults) == 1 else f"{len(faults):,} clips"
@@ -183,16 +183,34 @@ def write(clips: Clips, folder: Path, progress: Progress, account: Account) -> R
     return rows.rows()
 
 
-def _written(
-    entry: Entry, joints: np.ndarray, size: tuple[int, int], layout: str, folder: Path, many: bool
-) -> Sample:
+class _Packs:
+    """Files of clips that are filled one after the other, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._number = folder, 0
+        self._stream: BinaryIO | None = None
+
+    def add(self, content: bytes) -> tuple[str, tuple[int, int]]:
+        """Write a clip behind the others; the name of its file, and its place in it."""
+        if self._stream is None or self._stream.tell() >= PACK:
+            self.close()
+            self._stream = (self._folder / f"{self._number:05d}.npys").open("xb")
+            self._number += 1
+        start = self._stream.tell()
+        self._stream.write(content)
+        return Path(self._stream.name).name, (start, len(content))
+
+    def close(self) -> None:
+        """Finish the last file."""
+        if self._stream is not None:
+            self._stream.close()
+
+
+def _written(entry: Entry, joints: np.ndarray, size: tuple[int, int], layout: str, packs: _Packs) -> Sample:
     stream = io.BytesIO()
     np.save(stream, joints, allow_pickle=False)
     content = stream.getvalue()
-    path = f"{file_name(entry.key, many)}.npy"
-    (folder / path).parent.mkdir(exist_ok=True)
-    with (folder / path).open("xb") as file:
-        file.write(content)
+    path, span = packs.add(content)
     frames, persons, count, channels = joints.shape
     return Sample(
         entry.key,
@@ -207,20 +225,5 @@ def _written(
         size,
         hashlib.sha256(content).hexdigest(),
         entry.group,
+        span,
     )
-
-
-def file_name(key: str, many: bool) -> str:
-    """A key as the name of a file, which no other key has: what is no plain letter or digit is %-encoded, and
-    a long one ends in a digest.
-
-    Args:
-        many: put it into one of 256 folders, by its digest.
-    """
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    name = quote(key, safe="")
-    if name.startswith("."):
-        name = f"%2E{name[1:]}"
-    if len(name) >= LONGEST:
-        name = f"{name[: LONGEST - 65]}~{digest}"  # longer than any other: all names stay apart
-    return f"{digest[:2]}/{name}" if many else name

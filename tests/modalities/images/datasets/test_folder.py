@@ -353,7 +353,7 @@ def test_a_class_that_loses_most_of_its_files_is_refused(split_folders):
     options = folder.Options(accept_unread=True)
     samples = folder.read(split_folders, progress=Progress(), options=options, account=account)
     assert len(samples) == 5 and len(account.passed_over["of no format that is read"]) == 4
-    assert sorted(account.formats.values()) == ["BMP", "JPEG", "JPEG", "PNG", "WEBP"]
+    assert sorted(account.formats.rows().texts("format")) == ["BMP", "JPEG", "JPEG", "PNG", "WEBP"]
 
 
 def test_files_beside_each_image_lose_nothing(split_folders):

@@ -41,7 +41,7 @@ def refused(name: str, folder: Path, **keys: object) -> str:
 
 
 def clip_of(samples: Samples, key: str) -> np.ndarray:
-    return np.load(samples.file(samples.rows[samples.row_of(key)]))
+    return np.load(io.BytesIO(samples.content(samples.rows[samples.row_of(key)])))
 
 
 def counts(samples: Samples) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """What `prepare` does of every data set of skeletons: files by key, digests, splits, equal clips, order."""
 
+import dataclasses
 import hashlib
 import shutil
 
@@ -11,6 +12,7 @@ from stillroom.modalities import source
 from stillroom.modalities.skeletons import datasets
 from stillroom.modalities.skeletons.datasets import penn_action
 from stillroom.modalities.skeletons.preparation import clips, prepare, summary
+from stillroom.modalities.skeletons.reader import Clips
 from stillroom.progress import Progress
 from tests.modalities.skeletons.datasets.clips_on_disk import (
     clip_of,
@@ -60,7 +62,7 @@ def test_the_table_and_the_files_are_the_same_each_time(tmp_path, root):
     shutil.copytree(root, again)
     prepared("penn_action", tmp_path / "two", path=str(again), official=False, val_fraction=0.4)
     one, two = all_bytes(tmp_path / "one"), all_bytes(tmp_path / "two")
-    assert one == two and len(one) == 13
+    assert one == two and len(one) == 2
 
 
 def test_rows_describe_their_files(tmp_path, root):
@@ -68,7 +70,7 @@ def test_rows_describe_their_files(tmp_path, root):
     samples = loaded(tmp_path / "data")
     assert samples.modality == "skeletons" and samples.root == tmp_path / "data" / "clips"
     for row in samples.rows:
-        content = samples.file(row).read_bytes()
+        content = samples.content(row)
         assert hashlib.sha256(content).hexdigest() == row.sha256
         clip = clip_of(samples, row.key)
         assert clip.shape == row.shape and clip.dtype == np.dtype("<f4") and clip.flags.c_contiguous
@@ -108,7 +110,7 @@ def test_equal_clips_are_warned_of_refused_or_dropped(tmp_path, root):
         prepare(penn_data(root, duplicates="refuse"), tmp_path / "none", Progress())
     dropped = prepared("penn_action", data, path=str(root), official=False, duplicates="drop")
     assert dropped.duplicates.dropped == ("0001",) and len(dropped.samples) == 11
-    assert not (data / "clips" / "0001.npy").exists() and (data / "clips" / "0004.npy").exists()
+    assert "0001" not in list(loaded(data).keys()) and clip_of(loaded(data), "0004").size
 
 
 def test_dropping_never_empties_a_class_or_the_published_set(tmp_path, root, monkeypatch):
@@ -169,13 +171,13 @@ ODD = [
 ]
 
 
-def test_any_key_becomes_a_file_of_its_own_inside_the_folder(tmp_path):
+def test_any_key_is_read_back_and_names_no_file(tmp_path):
     samples = prepared("poses", tmp_path / "data", path=keyed(tmp_path, ODD[:12])).samples
-    paths = [row.path for row in samples.rows]
-    assert len(set(paths)) == 12 and not any("/" in path or path.startswith(".") for path in paths)
-    files = sorted(file.name for file in (tmp_path / "data" / "clips").iterdir())
-    assert files == sorted(paths) and max(map(len, files)) < 200
-    assert set(loaded(tmp_path / "data").rows) == set(samples.rows)
+    assert {row.path for row in samples.rows} == {"00000.npys"}
+    assert [file.name for file in (tmp_path / "data" / "clips").iterdir()] == ["00000.npys"]
+    again = loaded(tmp_path / "data")
+    assert set(again.rows) == set(samples.rows)
+    assert len({clip_of(again, key).tobytes() for key in ODD[:12]}) == 12
 
 
 def test_two_clips_of_one_key_are_refused(tmp_path):
@@ -184,13 +186,35 @@ def test_two_clips_of_one_key_are_refused(tmp_path):
     )
 
 
-def test_many_clips_are_spread_over_folders(tmp_path, monkeypatch, root):
-    flat = prepared("penn_action", tmp_path / "few", path=str(root), official=False).samples
-    monkeypatch.setattr(clips, "MANY", 11)
-    deep = prepared("penn_action", tmp_path / "many", path=str(root), official=False).samples
-    for one, other in zip(flat.rows, deep.rows, strict=True):
-        assert other.path == f"{hashlib.sha256(one.key.encode()).hexdigest()[:2]}/{one.path}"
-        assert one.sha256 == other.sha256 and deep.file(other).is_file()
+def test_many_clips_lie_in_few_files_one_behind_the_other(tmp_path, monkeypatch, root):
+    one = prepared("penn_action", tmp_path / "one", path=str(root), official=False).samples
+    length = one.rows[0].span[1]
+    monkeypatch.setattr(clips, "PACK", 2 * length + 1)
+    some = prepared("penn_action", tmp_path / "some", path=str(root), official=False).samples
+    files = sorted((tmp_path / "some" / "clips").iterdir())
+    assert [file.name for file in files] == [f"{number:05d}.npys" for number in range(len(files))]
+    assert 1 < len(files) < len(some) and some.digests() == one.digests()
+    read = [(row.path, *row.span) for row in sorted(some.rows, key=lambda row: (row.path, row.span))]
+    ends = {file.name: 0 for file in files}
+    for path, start, size in read:  # no byte belongs to none, or to two
+        assert start == ends[path]
+        ends[path] += size
+    assert ends == {file.name: file.stat().st_size for file in files}
+
+
+def test_a_table_with_a_file_a_clip_is_still_read(tmp_path, root):
+    """As earlier versions wrote it."""
+    new = prepared("penn_action", tmp_path / "data", path=str(root), official=False).samples
+    rows = []
+    for row in new.rows:
+        (tmp_path / "data/clips" / f"{row.key}.npy").write_bytes(new.content(row))
+        rows.append(dataclasses.replace(row, path=f"{row.key}.npy", span=None))
+    (tmp_path / "data/clips/00000.npys").unlink()
+    dataclasses.replace(new, rows=rows).save(tmp_path / "data")
+    old = loaded(tmp_path / "data")
+    assert old.digests() == new.digests()
+    for row in old.rows:
+        assert Clips(old)[row].shape == row.shape
 
 
 class StopError(Exception):
@@ -219,9 +243,7 @@ def test_an_interrupted_run_leaves_the_old_table_with_its_clips(tmp_path, root):
         prepare(penn_data(root), tmp_path / "data", Stopping(5))
     samples = loaded(tmp_path / "data")
     assert samples.rows == old.rows
-    assert all(
-        hashlib.sha256(samples.file(row).read_bytes()).hexdigest() == row.sha256 for row in samples.rows
-    )
+    assert all(hashlib.sha256(samples.content(row)).hexdigest() == row.sha256 for row in samples.rows)
     with pytest.raises(StopError):
         prepare(penn_data(root), tmp_path / "new", Stopping(5))
     assert not list((tmp_path / "new").iterdir()), "nothing that could be taken for a data set"

@@ -39,6 +39,7 @@ from stillroom.modalities.images.datasets.sketch40.things_indoors import chair, 
 from stillroom.modalities.images.datasets.stanford40 import CLASSES, read
 from stillroom.modalities.images.preparation.scan import Account
 from stillroom.modalities.images.settings import Data
+from stillroom.modalities.remembered import Memory
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 
@@ -159,6 +160,7 @@ def load(data: Data, folder: Path, progress: Progress, account: Account) -> Samp
         size=data.image_size,
         progress=progress,
     )
+    account.memory = Memory(None)  # they are new each time
     return read(root, official=False, progress=progress, dataset="sketch40", account=account)
 
 

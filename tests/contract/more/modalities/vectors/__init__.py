@@ -97,7 +97,7 @@ class Vectors(Modality):
     def data_sets(self) -> list[str]:
         return ["blobs"]
 
-    def prepare(self, data: Data, folder: Path, progress: Progress) -> Samples:
+    def prepare(self, data, folder: Path, progress: Progress, memory=None, anew: bool = False) -> Samples:
         assert isinstance(data, settings.Data)
         rng, rows = np.random.default_rng(data.seed), []
         centres = rng.normal(size=(4, data.length))
