@@ -1,6 +1,7 @@
 """Views drawn from decoded pixels, against the usual loader's transform of the JPEG files."""
 
 import statistics
+from io import BytesIO
 
 import torch
 from PIL import Image
@@ -56,7 +57,7 @@ def rendering(samples: Samples, store: Store, repeats: int) -> Figure:
 
     def theirs(repeat: int) -> None:
         for row in samples.rows:
-            with Image.open(samples.file(row)) as image:
+            with Image.open(BytesIO(samples.content(row))) as image:
                 transform(image.convert("RGB"))
 
     threads = torch.get_num_threads()

@@ -174,6 +174,11 @@ class Policy(Section):
         """Whether views may be mixed with those of other samples."""
         return False
 
+    @property
+    def reduces(self) -> bool:
+        """Whether what is read of a sample may be less than all of it, as a view needs it."""
+        return False
+
     def request(self, seed: int, samples: Samples, sample: Any, view: int) -> ViewRequest:
         """The view of one of the training samples, with what is mixed into it."""
         return ViewRequest(sample, self.draw(seed, sample, view))

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
@@ -29,7 +29,7 @@ class Kept(ABC):
     def __init__(self, samples: Samples, budget: int | None = None) -> None:
         self._samples = samples
         self._left = room() if budget is None else budget
-        self._kept: dict[str, np.ndarray] = {}
+        self._kept: dict[Any, np.ndarray] = {}
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -63,14 +63,18 @@ class Kept(ABC):
             DataError: the file is missing, unreadable, or not the one that `prepare` saw.
             AccessError: this user may not read it.
         """
-        if row.key in self._kept:
-            return self._kept[row.key]
+        return self._keep(row.key, row, self.decoded)
+
+    def _keep(self, name: Any, row: Any, decoded: Callable[[bytes, Any, str], np.ndarray]) -> np.ndarray:
+        """What is kept under a name, or now decoded of a row and kept, where there is room."""
+        if name in self._kept:
+            return self._kept[name]
         file = self._samples.place(row)
-        found = self.decoded(self._checked(row, file), row, file)
+        found = decoded(self._checked(row, file), row, file)
         with self._lock:
             if found.nbytes <= self._left:
                 self._left -= found.nbytes
-                self._kept[row.key] = found
+                self._kept[name] = found
         return found
 
     def _checked(self, row: Any, file: str) -> bytes:

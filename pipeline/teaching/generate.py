@@ -121,7 +121,7 @@ def generate(
     forwards = [Forward(model, batch_size, amp, layers(outputs)) for model in teacher.models]
     size = forwards[0].batch_size
     reader, seen = modality.reader(samples), None
-    if not recipe.mixes:  # else what is mixed in comes from anywhere, and is read before
+    if recipe.reduces or not recipe.mixes:  # else what is mixed in comes from anywhere, and is read before
         reader, seen = Recent(modality.reader(samples, budget=room() // max(1, worker_count())), size), ()
     renderers = Renderers(modality, reader, samples, teacher.spec, seen=seen)
     fields = tuple(recipe.fields())

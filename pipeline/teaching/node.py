@@ -152,7 +152,9 @@ def _prepare(work: Work) -> _Ready:
     keep_memory()
     modality = modalities.get(work.samples.modality)
     _check_versions(work.versions, modality)
-    samples = replace(work.samples, root=Path(os.environ.get(DATA) or work.samples.root))
+    samples = work.samples
+    if os.environ.get(DATA):
+        samples = replace(samples, root=Path(os.environ[DATA]), address=None)
     with tempfile.TemporaryDirectory(prefix="stillroom-") as folder:
         for name, content in work.weights.items():
             (Path(folder) / name).write_bytes(content.data)

@@ -17,12 +17,15 @@ from stillroom.cache.read.store import Store
 from stillroom.draw import FIT_VIEWS, permutation, words
 from stillroom.errors import ParamsError
 from stillroom.losses._ensemble import ensemble
-from stillroom.machine import give_back
-from stillroom.modalities.base import Corruption, Part, Policy, Spec, Views, Worse
+from stillroom.machine import give_back, room, worker_count
+from stillroom.modalities.base import Corruption, Modality, Part, Policy, Spec, Views, Worse
 from stillroom.samples import Samples
 from stillroom.training.ahead import Ahead
 from stillroom.views.loader import Renderers
 from stillroom.views.planes import Asked, Drawn, DrawnViews, Online, Plane, Stored
+
+# Where all content takes more than so many times the memory for it, what could be kept is hardly met again
+MOST_TIMES = 8
 
 
 @dataclass
@@ -92,12 +95,26 @@ class Batches(ABC):
     """
 
     def __init__(
-        self, samples: Samples, spec: Spec, batch_size: int, seed: int, partition: Partition
+        self,
+        samples: Samples,
+        spec: Spec,
+        batch_size: int,
+        seed: int,
+        partition: Partition,
+        reduces: bool = False,
     ) -> None:
+        """
+        Args:
+            reduces: see `Policy.reduces`.
+        """
         self._samples, self._spec = samples, spec
         self._batch_size, self._seed, self._partition = batch_size, seed, partition
         self.modality = modalities.get(samples.modality)
-        self._reader = self.modality.reader(samples)
+        # Read before workers are forked, where a good part of it can be kept, and all of it is looked at
+        ahead = not reduces and _bytes(samples, self.modality) < MOST_TIMES * room()
+        budget = None if ahead else room() // max(1, worker_count()) if reduces else 0
+        self._reader = self.modality.reader(samples, budget)
+        self._seen_before = None if ahead else ()
         self._labels = samples.labels()
         self._idle: list[Renderers] = []  # whose workers wait for the next epoch
         self.steps = -(-len(samples) // batch_size)
@@ -167,7 +184,7 @@ class Batches(ABC):
                 yield _Piece(part, own, len(part) / len(rows), number == len(parts) - 1)
 
     def _renderers(self) -> Renderers:
-        return Renderers(self.modality, self._reader, self._samples, self._spec)
+        return Renderers(self.modality, self._reader, self._samples, self._spec, seen=self._seen_before)
 
     def _seen(self, part: Part, epoch: int) -> Part:
         """What is rendered of views: the views themselves."""
@@ -195,7 +212,7 @@ class FreshBatches(Batches):
         seed: int,
         partition: Partition = Partition(),
     ) -> None:
-        super().__init__(samples, spec, batch_size, seed, partition)
+        super().__init__(samples, spec, batch_size, seed, partition, policy.reduces)
         self._policy = policy
 
     def _plane(self, epoch: int) -> Plane:
@@ -245,7 +262,9 @@ class CachedBatches(Batches):
         labelled: float = 1.0,
         epochs: int = 0,
     ) -> None:
-        super().__init__(samples, spec, batch_size, seed, partition)
+        recipe = store.manifest.identity["views"]["recipe"]
+        reduces = modalities.get(samples.modality).policy(recipe, "manifest.json").reduces
+        super().__init__(samples, spec, batch_size, seed, partition, reduces)
         self._store, self._outputs, self._temperature = store, outputs, temperature
         self._features, self._corruption = features, corruption
         if labelled < 1:
@@ -293,6 +312,12 @@ class CachedBatches(Batches):
         features = None if self._features is None else self._store.answers(view, self._features)
         give_back()  # files were read whole, and that is not wanted again before the next plane
         return Stored(views, logits, features, partial(ensemble, temperature=self._temperature))
+
+
+def _bytes(samples: Samples, modality: Modality) -> int:
+    """What the content of all samples takes, by that of some."""
+    some = samples.rows[:: max(1, len(samples) // 64)]
+    return len(samples) * sum(map(modality.kept_bytes, some)) // max(1, len(some))
 
 
 def replayed(epoch: int, views: int, order: str, seed: int) -> int:

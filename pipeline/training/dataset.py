@@ -52,7 +52,7 @@ class CachedDataset(Dataset[dict[str, Any]]):
         held = self._store.manifest.identity["outputs"]
         if output not in held:
             raise ParamsError(f"the cache has no output {output!r}", f"it holds {', '.join(sorted(held))}")
-        table = modalities.load_samples(Path(data), Path(root) if root is not None else None)
+        table = modalities.load_samples(Path(data), root)
         self._samples = table.in_splits("train")
         check_samples(self._store.manifest, self._samples)
         self._modality = modalities.get(table.modality)

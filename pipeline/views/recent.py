@@ -1,7 +1,7 @@
 """A reader that keeps what was read last."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from stillroom.modalities.base import Reader
@@ -17,16 +17,23 @@ class Recent:
 
     def __init__(self, reader: Reader, count: int) -> None:
         self._reader, self._count = reader, count
-        self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._kept: OrderedDict[Any, Any] = OrderedDict()
 
     def __getitem__(self, sample: Any) -> Any:
         """The content of a sample; raises what the reader does."""
-        if sample.key not in self._kept:
-            found = self._reader[sample]
+        return self._keep(sample.key, lambda: self._reader[sample])
+
+    def reduced(self, sample: Any, scale: int) -> Any:
+        """As the reader's, where it has one."""
+        return self._keep((sample.key, scale), lambda: self._reader.reduced(sample, scale))  # type: ignore[attr-defined]
+
+    def _keep(self, name: Any, read: Callable[[], Any]) -> Any:
+        if name not in self._kept:
+            found = read()
             if len(self._kept) == self._count:
                 self._kept.popitem(last=False)
-            self._kept[sample.key] = found
-        return self._kept[sample.key]
+            self._kept[name] = found
+        return self._kept[name]
 
     def preload(self, samples: Iterable[Any]) -> None:
         """Nothing: what is read before it is looked at would not be kept."""

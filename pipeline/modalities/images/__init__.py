@@ -164,12 +164,12 @@ class Images(Modality):
     def render(self, reader: Reader, request: ViewRequest, spec: Spec) -> np.ndarray:
         """uint8 [S, S, 3]."""
         from stillroom.modalities.images.mix import blend
-        from stillroom.modalities.images.render import render
+        from stillroom.modalities.images.render import render_of
 
-        image = render(reader[request.sample], request.parameters, spec["size"])
+        image = render_of(reader, request.sample, request.parameters, spec["size"])
         if request.partner is not None:
             sample, view = request.partner
-            image = blend(image, render(reader[sample], view, spec["size"]), request.parameters)
+            image = blend(image, render_of(reader, sample, view, spec["size"]), request.parameters)
         if request.worse is not None:
             corruption, drawn = request.worse
             image = corruption.apply(image, drawn)

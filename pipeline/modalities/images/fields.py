@@ -71,8 +71,8 @@ class Policy(base.Policy):
     cutmix: NonNegative = 0.0  # alpha of the area's Beta(alpha, alpha) (Yun et al. 2019); 0: none
     mixup_prob: Fraction = 1.0  # share of views that are mixed at all, where mixup or cutmix is on
     mixup_switch_prob: Fraction = 0.5  # share of cutmix among them, where both are on
-    # Whether a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, the smallest at which a crop is still as large as
-    # the view: large pictures are decoded faster and take less memory, to somewhat other pixels
+    # Whether a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, the smallest at which a crop is still as large
+    # as the view: large pictures are decoded faster and take less memory, to somewhat other pixels
     draft: bool = False
 
     def draw(self, seed: int, sample: Sample, view: int) -> View:
@@ -103,6 +103,10 @@ class Policy(base.Policy):
     def _drawn(self, seed: int, sample: Sample, view: int) -> View:
         drawn = self.draw(seed, sample, view)
         return replace(drawn, draft=1) if self.draft else drawn
+
+    @property
+    def reduces(self) -> bool:
+        return self.draft
 
     def mixture(self, requests: Sequence[base.ViewRequest]) -> tuple[np.ndarray, np.ndarray]:
         """The rows of what is mixed into these views, int [B], and its shares of them, float32 [B]."""

@@ -1,6 +1,7 @@
 """Decoded images: read once, checked against the samples table, kept in memory up to a budget."""
 
 import math
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -21,9 +22,17 @@ class Pixels(Kept):
     def kept_bytes(row: Sample) -> int:
         return 3 * math.prod(row.size)
 
-    def decoded(self, content: bytes, row: Sample, file: str) -> np.ndarray:
+    def reduced(self, row: Sample, scale: int) -> np.ndarray:
+        """A row's pixels, its sides divided by 2, 4 or 8 and rounded up where its file is a JPEG.
+
+        Raises:
+            DataError, AccessError: see `Kept`.
+        """
+        return self._keep((row.key, scale), row, partial(self.decoded, scale=scale))
+
+    def decoded(self, content: bytes, row: Sample, file: str, scale: int = 1) -> np.ndarray:
         try:
-            return decode(content)
+            return decode(content, scale)
         except UnreadableError as error:
             raise DataError(
                 f"{file}: the image of {row.key} cannot be decoded",

@@ -1,5 +1,8 @@
 """Pixels + parameters -> the square that a model sees, as uint8; equal parameters give equal bytes."""
 
+from dataclasses import replace
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
@@ -10,6 +13,44 @@ from stillroom.modalities.images.fields import NEUTRAL, View
 
 # Rec. 601 luma in 1/256, summing to 256
 LUMA = (77, 150, 29)
+
+
+def render_of(reader: Any, sample: Any, view: View, size: int) -> np.ndarray:
+    """A view of a sample, which is read as large as it is needed.
+
+    Args:
+        reader: of images, uint8 [H, W, 3]; with `reduced`, as `Pixels` has it, where a view is a draft.
+        view, size: see `render`.
+    """
+    scale = reduction(view, size)
+    if scale == 1:
+        return render(reader[sample], view, size)
+    image = reader.reduced(sample, scale)
+    return render(image, onto(view, sample.size, image.shape[:2]), size)
+
+
+def reduction(view: View, size: int) -> int:
+    """By how much the sides of a view's image may be divided, so that its crop stays as large as the view: 1,
+    2, 4 or 8; 1 where the view is no draft.
+    """
+    x0, y0, x1, y1 = view.box
+    enough = min(x1 - x0, y1 - y0) // size if view.draft else 1
+    return next(scale for scale in (8, 4, 2, 1) if scale <= max(1, enough))
+
+
+def onto(view: View, whole: tuple[int, int], shape: tuple[int, ...]) -> View:
+    """A view with its box on a reduced image, in whole pixels, rounded half up.
+
+    Args:
+        whole: (width, height) of the image.
+        shape: (height, width) of the reduced one.
+    """
+    (width, height), (h, w) = whole, shape
+    x0, y0, x1, y1 = view.box
+    left, top = (2 * x0 * w + width) // (2 * width), (2 * y0 * h + height) // (2 * height)
+    right, bottom = (2 * x1 * w + width) // (2 * width), (2 * y1 * h + height) // (2 * height)
+    left, top = min(left, w - 1), min(top, h - 1)  # a box is never empty
+    return replace(view, box=(left, top, max(left + 1, right), max(top + 1, bottom)))
 
 
 def render(image: np.ndarray, view: View, size: int) -> np.ndarray:
