@@ -30,9 +30,15 @@ if TYPE_CHECKING:
     multiple=True,
     default=(1, 8, 64),
     show_default=True,
-    help="How many devices like this machine's, each with as many cores: how long stage one takes on them.",
+    help="How many devices like this machine's, each with as many cores: how long stage one takes on them. "
+    "Give it once for each number.",
 )
-@click.option("--price", type=click.FloatRange(0), default=None, help="Of a device, an hour: what it costs.")
+@click.option(
+    "--price",
+    type=click.FloatRange(0),
+    default=None,
+    help="Of a device, an hour: what stage one costs on each number of them.",
+)
 def plan(
     params: "Params", as_json: bool, no_measure: bool, devices: tuple[int, ...], price: float | None
 ) -> None:
@@ -372,7 +378,8 @@ def _show(facts: dict[str, Any], params: "Params") -> None:
                 (
                     f"  on {one['devices']}",
                     f"{duration(one['seconds'])}, {one['device_hours']:.3g} device hours"
-                    + ("" if one["cost"] is None else f", {one['cost']:,.2f} at the price"),
+                    + ("" if one["cost"] is None else f", costs {one['cost']:,.4g}")
+                    + (f"; {one['idle']} of them get no block" if one["idle"] else ""),
                 )
                 for one in facts["on_devices"]
             ),

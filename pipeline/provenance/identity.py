@@ -330,7 +330,7 @@ def shares(manifest: Manifest, identity: dict[str, Any]) -> bool:
 
 def fixes(outputs: Iterable[str]) -> dict[str, str]:
     """What to do about each field of an identity."""
-    special = {"encoding": ENCODING_FIX, "k": ENCODING_FIX, "input": INPUT_FIX}
+    special = dict.fromkeys(["encoding", *encodings.all_parameters()], ENCODING_FIX) | {"input": INPUT_FIX}
     contents = {
         f"samples.{name}": f"put the old {name} back, or make all of it again from the new ones: `dvc "
         "repro`, or `stillroom prepare`, `stillroom teacher`, `stillroom cache --replace` and the students"

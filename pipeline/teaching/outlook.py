@@ -28,12 +28,14 @@ class Outlook:
 
     Attributes:
         devices: how many, each with as many cores as this one has here.
+        idle: those of them that get no block.
         seconds: until the cache is published.
         device_hours: of all devices together.
         cost: `device_hours` times what one costs; None: nobody said.
     """
 
     devices: int
+    idle: int
     seconds: float
     device_hours: float
     cost: float | None
@@ -42,8 +44,8 @@ class Outlook:
 def outlook(devices: int, computing: float, publishing: float, blocks: int, price: float | None) -> Outlook:
     """How long so many devices take.
 
-    Blocks are divided evenly, so that the last one may have a block more than others; then one process
-    assembles the store, while the others have gone.
+    Blocks are divided evenly, so that some may have a block more than others, for whom all are held; then one
+    process assembles the store, while the others have gone.
 
     Args:
         computing: seconds of all blocks on one device.
@@ -53,8 +55,10 @@ def outlook(devices: int, computing: float, publishing: float, blocks: int, pric
     """
     used = min(devices, blocks)
     busy = computing * math.ceil(blocks / used) / blocks
-    hours = (used * busy + publishing) / 3600
-    return Outlook(devices, busy + publishing, hours, None if price is None else hours * price)
+    hours = (devices * busy + publishing) / 3600
+    return Outlook(
+        devices, devices - used, busy + publishing, hours, None if price is None else hours * price
+    )
 
 
 def publishing_rate(

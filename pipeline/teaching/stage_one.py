@@ -232,6 +232,8 @@ def make(
             ranks.wait()
         for (teacher, _), opened in zip(groups, stagings, strict=True):
             todo = divide(opened, params.views.count, ranks, progress)
+            if not todo and engine is not None:
+                progress.note(f"{teacher}: nothing is left to compute, so the cluster is not asked")
             if todo and engine is not None:
                 engine(request, teacher, opened, todo, progress)
             elif todo:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from stillroom import losses, modalities
+from stillroom.cache.encodings import encoding_for
 from stillroom.cache.format.outputs import source_of
 from stillroom.cache.read.store import Store
 from stillroom.device import device, environment
@@ -206,6 +207,7 @@ def _prepare(job: Job, chosen: losses.Loss, progress: Progress) -> tuple[Model, 
     notes = [
         *check_arm(job.arm, job.params, job.samples, job.family),
         *late(job.train_config, "student.train"),
+        *_drawn(job, chosen),
     ]
     for line in (*notes, *ignored(manifest, job.params), check_probes(job.store, train)):
         if line:
@@ -227,6 +229,18 @@ def _prepare(job: Job, chosen: losses.Loss, progress: Progress) -> tuple[Model, 
             progress.note(line)
         notes += said
     return model, notes
+
+
+def _drawn(job: Job, chosen: losses.Loss) -> list[str]:
+    """What to say of answers that are drawn, where they mean something to one loss alone."""
+    entries = {name: job.store.manifest.identity["outputs"][name] for name in chosen.outputs}
+    drawn = [name for name, entry in entries.items() if encoding_for(entry).draws_rows]
+    if job.online or not drawn or (job.arm == "kd" and chosen.settings["temperature"] == 1):
+        return []
+    kept = f"{' and '.join(drawn)}: the cache holds classes drawn from the teacher's probabilities"
+    return [
+        f"note: {kept} (encoding sampled), which only the loss kd at temperature 1 can learn from rightly"
+    ]
 
 
 def _record(job: Job, model: Model, chosen: losses.Loss) -> dict[str, Any]:

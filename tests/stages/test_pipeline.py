@@ -306,3 +306,21 @@ def test_a_moved_project_is_no_change(project: Path, tmp_path: Path) -> None:
     before = weights(moved, "vit-kd-0")
     run_in(moved, "stillroom", *KD)
     assert weights(moved, "vit-kd-0") == before
+
+
+def test_drawn_classes_are_for_one_loss_alone_and_that_is_said(project: Path) -> None:
+    drawn = ("--set", "cache.encoding={name: sampled, draws: 8}")
+    run_in(project, "stillroom", "cache", "--replace", *drawn)
+    said = run_in(project, "stillroom", *KD, *drawn, "--set", "student.losses.kd.temperature=2.0")
+    note = "only the loss kd at temperature 1 can learn from rightly"
+    assert note in said.stdout + said.stderr
+    record = json.loads((project / "artifacts/students/vit-kd-0/student.json").read_text())
+    assert any(note in line for line in record["notes"])
+    said = run_in(project, "stillroom", *KD, *drawn, "--set", "student.losses.kd.temperature=1.0")
+    assert note not in said.stdout + said.stderr
+
+
+def test_another_encoding_is_no_reason_to_look_for_the_old_teacher(project: Path) -> None:
+    said = run_in(project, "stillroom", "cache", "--set", "cache.encoding=packed", code=1).stderr
+    assert "set cache.encoding to what the cache was made with" in said
+    assert "put the old teacher back" not in said

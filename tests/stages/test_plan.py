@@ -268,9 +268,10 @@ def test_durations_are_said_as_one_speaks_of_them() -> None:
 def test_blocks_are_divided_among_devices_and_one_assembles_the_store() -> None:
     one, few, many = (outlook(devices, 1000.0, 50.0, 10, 3.6) for devices in (1, 4, 64))
     assert (one.seconds, one.device_hours, one.cost) == (1050, 1050 / 3600, pytest.approx(1.05))
-    assert few.seconds == 300 + 50  # three blocks of ten at most
+    assert few.seconds == 300 + 50 and few.idle == 0  # three blocks of ten at most
     assert few.device_hours == pytest.approx((4 * 300 + 50) / 3600)
-    assert many.seconds == 100 + 50 and many.device_hours == pytest.approx(1050 / 3600)
+    assert many.seconds == 100 + 50 and many.idle == 54
+    assert many.device_hours == pytest.approx((6400 + 50) / 3600), "idle ones are held too"
     assert outlook(4, 1000.0, 50.0, 10, None).cost is None
 
 
@@ -282,7 +283,12 @@ def test_a_plan_says_what_other_numbers_of_devices_take(finished: Path) -> None:
     assert one["cost"] == pytest.approx(2.5 * one["device_hours"]) and two["seconds"] <= one["seconds"]
     assert found["memory_at_most"] > found["bytes_raw"]["outputs"]
     shown = run_in(finished, "stillroom", "plan", "--price", "2.5").stdout
-    assert "on 64" in shown and "at the price" in shown and "a process of stage one" in shown
+    assert (
+        "on 64" in shown
+        and "costs" in shown
+        and "get no block" in shown
+        and "a process of stage one" in shown
+    )
 
 
 def test_without_a_measurement_nothing_is_said_of_devices(finished: Path) -> None:

@@ -111,6 +111,11 @@ def parameters(kind: type[Encoding]) -> dict[str, Any]:
     return {field.name: field.default for field in dataclasses.fields(kind)}
 
 
+def all_parameters() -> set[str]:
+    """What any of the encodings takes."""
+    return {one for name in names() for one in parameters(registry.entry(__name__, name, Encoding))}
+
+
 def encoding_for(output: Mapping[str, Any]) -> Encoding:
     """The encoding of an output, an entry of `identity["outputs"]`: its `encoding`, with its parameters.
 
