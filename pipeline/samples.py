@@ -343,7 +343,11 @@ def _contained(path: str) -> str:
 
 
 def _classes(names: list[Any]) -> tuple[str, ...]:
-    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+        or len(set(names)) < len(names)
+    ):
         raise ValueError("the classes are not distinct names")
     return tuple(names)
 

@@ -6,8 +6,9 @@ memory of its own for it.
 
 import hashlib
 import json
+import secrets
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +16,6 @@ import pyarrow as pa
 from pyarrow import ipc, parquet
 
 from stillroom.columns import WORDS, combined
-from stillroom.files import whole_file
 from stillroom.machine import local_folder
 
 LARGE = 50_000  # rows from which on a table is unpacked to a file
@@ -69,12 +69,12 @@ def read(file: Path, check: Callable[[dict[str, Any], pa.Table], None]) -> tuple
                 check(head, table)
                 return head, table
             stream.seek(0)
-            kept = _place(hashlib.file_digest(stream, "sha256").hexdigest())
-            table = _mapped(kept)
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            table = _mapped(digest)
             if table is None:
                 table = _unpacked(opened, file.stat().st_size, head["rows"])
                 check(head, table)
-                table = _keep(table, kept)
+                table = _keep(table, digest)
             return head, table
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise ValueError(" ".join(str(error).split())[:200]) from None
@@ -106,28 +106,46 @@ def _unpacked(opened: parquet.ParquetFile, size: int, rows: int) -> pa.Table:
     return combined(pa.Table.from_batches(batches, opened.schema_arrow))
 
 
-def _place(digest: str) -> Path:
-    return local_folder() / "tables" / f"{digest}.arrow"
+def _folder() -> Path:
+    return local_folder() / "tables"
 
 
-def _mapped(file: Path) -> pa.Table | None:
-    """An unpacked table; None: it is not there, or it is damaged."""
+def _mapped(digest: str) -> pa.Table | None:
+    """The unpacked table of a file with this digest; None: it is not there, or not what was written, and then
+    it goes.
+    """
     with suppress(OSError, pa.ArrowException):
-        table = ipc.open_file(pa.memory_map(str(file))).read_all()
-        if all(column.num_chunks == 1 for column in table.columns):
-            file.touch()
+        for file in _folder().glob(f"{digest}-*.arrow"):
+            content = pa.memory_map(str(file))
+            own = hashlib.sha256(content.read_buffer()).hexdigest()
+            if file.stem != f"{digest}-{own}":
+                file.unlink()
+                continue
+            with suppress(OSError):  # those that were not used for longest go
+                file.touch()
+            content.seek(0)
+            table: pa.Table = ipc.open_file(content).read_all()
             return table
     return None
 
 
-def _keep(table: pa.Table, file: Path) -> pa.Table:
-    """The table from a mapped file of this machine; as it is where that cannot be written."""
+def _keep(table: pa.Table, digest: str) -> pa.Table:
+    """The table from a mapped file of this machine, whose name has its digest; as it is where none can be
+    written.
+    """
     with suppress(OSError, pa.ArrowException):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(file, durable=False) as stream, ipc.new_file(stream, table.schema) as writer:
-            writer.write_table(table)
-        others = sorted(file.parent.glob("*.arrow"), key=lambda one: one.stat().st_mtime_ns)
+        folder = _folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            unfinished = folder / f".{digest}-{secrets.token_hex(8)}.tmp"
+            stack.callback(unfinished.unlink, missing_ok=True)
+            with unfinished.open("wb") as stream, ipc.new_file(stream, table.schema) as writer:
+                writer.write_table(table)
+            with unfinished.open("rb") as written:
+                own = hashlib.file_digest(written, "sha256").hexdigest()
+            unfinished.replace(folder / f"{digest}-{own}.arrow")
+        others = sorted(folder.glob("*.arrow"), key=lambda one: one.stat().st_mtime_ns)
         for old in others[:-KEPT]:
             old.unlink(missing_ok=True)
-        return _mapped(file) or table
+        return _mapped(digest) or table
     return table

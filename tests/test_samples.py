@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
+from pyarrow import ipc, parquet
 
 from stillroom.columns import rows_of
 from stillroom.errors import DataError
@@ -173,6 +173,7 @@ CHANGES = {
     "another format": lambda content: content.update(format="stillroom-samples/9"),
     "no format": lambda content: content.pop("format"),
     "no classes": lambda content: content.pop("classes"),
+    "classes that are text": lambda content: content.update(classes="ab"),
     "a class twice": lambda content: content.update(classes=["a", "a"]),
     "a label of no class": lambda content: content["samples"][0].update(label=2),
     "a negative label": lambda content: content["samples"][0].update(label=-1),
@@ -304,7 +305,7 @@ def test_a_large_table_is_mapped_and_its_rows_are_made_when_looked_at(large: Pat
     assert pa.total_allocated_bytes() - taken < 2**20 < copy.stat().st_size, "the table is in memory"
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "other"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "other", "other labels", "zeros"])
 def test_a_damaged_copy_is_made_anew(large: Path, apart: Path, damage: str) -> None:
     digests = load_samples(large).digests()
     [copy] = (apart / "tables").iterdir()
@@ -312,6 +313,17 @@ def test_a_damaged_copy_is_made_anew(large: Path, apart: Path, damage: str) -> N
         copy.write_bytes(copy.read_bytes()[:1000])
     elif damage == "gone":
         copy.unlink()
+    elif damage == "other labels":  # a sound file of the same columns
+        table = ipc.open_file(str(copy)).read_all()
+        labels = np.roll(table.column("label").to_numpy(), 1)
+        place = table.schema.get_field_index("label")
+        table = table.set_column(place, "label", pa.array(labels))
+        with ipc.new_file(str(copy), table.schema) as writer:
+            writer.write_table(table)
+    elif damage == "zeros":
+        content = bytearray(copy.read_bytes())
+        content[len(content) // 3 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 3)
+        copy.write_bytes(content)
     else:
         copy.write_bytes(b"something else")
     assert load_samples(large).digests() == digests and copy.stat().st_size > 10**6

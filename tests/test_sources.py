@@ -50,7 +50,11 @@ def test_the_docs_name_every_loss() -> None:
 
 
 def test_a_modality_lists_its_data_sets_by_their_files() -> None:
-    assert modalities.get("images").data_sets() == datasets.names() == ["sketch40", "stanford40", "folder"]
+    assert (
+        modalities.get("images").data_sets()
+        == datasets.names()
+        == [*("sketch40", "stanford40", "folder", "shards")]
+    )
     named = ["sketch_skeletons", "penn_action", "ntu", "kinetics_skeleton", "poses"]
     assert modalities.get("skeletons").data_sets() == named
 

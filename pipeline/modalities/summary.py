@@ -112,7 +112,7 @@ def by_split(samples: Samples, noun: str) -> dict[str, Any]:
 def write(report: dict[str, Any], folder: Path) -> None:
     """Put a report beside the table that it is of."""
     text = json.dumps(report, indent=2, ensure_ascii=False)
-    (folder / NAME).write_text(f"{text}\n", encoding="utf-8")
+    (folder / NAME).write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
 
 
 def read(folder: Path, lines: Callable[[dict[str, Any]], Lines]) -> dict[str, Any] | None:

@@ -94,6 +94,9 @@ class TarMembers:
             raise (self._broken(why) if begun else self._no_tar()) from None
         if self._source.last != bytes(512):  # where a header cannot be read, `tarfile` takes it for the end
             raise self._broken("it does not end as a tar file does") if begun else self._no_tar()
+        while rest := self._source.take(_PIECE):  # zeros fill it up
+            if rest.strip(b"\0"):
+                raise self._broken("there is something behind its end: a hole in it, or two tar files in one")
 
     def read(self, member: Member, most: int) -> bytes:
         """The content of the member that was come to last.

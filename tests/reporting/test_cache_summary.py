@@ -21,7 +21,13 @@ def test_a_summary_is_what_the_logits_say(
         publish([staging], tmp_path / "cache", "zarr", VIEWS, {}, [])
     store = open_store(tmp_path / "cache")
     facts = summary.summarise(store)
-    assert set(facts["outputs"]) == {"logits", "small", "few"}  # `features` is no vector of logits
+    assert set(facts["outputs"]) == {
+        "logits",
+        "small",
+        "few",
+        "fewer",
+        "drawn",
+    }  # `features` is no vector of logits
     shares = np.stack([softmax(store.logits(view).astype(np.float64), axis=1) for view in range(VIEWS)])
     one = facts["outputs"]["logits"]
     hits = shares.argmax(axis=2) == np.array(LABELS)

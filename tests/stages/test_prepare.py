@@ -248,3 +248,11 @@ def test_a_report_of_other_images_is_refused(taught: Path) -> None:
         assert all(word in said for word in words), said
         assert (taught / "artifacts/report/index.html").read_bytes() == before
         (images / splits[split]).write_bytes(kept)
+
+
+def test_a_name_that_is_no_text_is_told_all_the_same(photos: Path, empty: Path) -> None:
+    """A stray file, which is passed over."""
+    (photos / os.fsdecode(b"train/note\xff.txt")).parent.mkdir(exist_ok=True)
+    (photos / os.fsdecode(b"note\xff.txt")).write_text("")
+    run_in(empty, "stillroom", "prepare", "--set", "data.name=folder", "--set", f"data.path={photos}")
+    assert "note" in json.dumps(report(empty))

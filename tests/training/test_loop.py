@@ -4,6 +4,7 @@ import hashlib
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from stillroom.samples import Samples
 from stillroom.training.batches import FreshBatches, Partition, replayed
 from stillroom.training.checkpoint import Checkpoint
 from stillroom.training.loop import fit
+from stillroom.views import loader
 
 SIZE, COUNT = 16, 12
 
@@ -209,3 +211,17 @@ def test_work_left_is_divided_or_refused(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="cannot be cut into 2 parts for 2 processes"):
         FreshBatches(samples, recipe, {"size": SIZE}, 4, 0, Partition(2, 0, 2))
     assert FreshBatches(samples, recipe, {"size": SIZE}, 4, 0, Partition(1, 0, 3)).steps == 2
+
+
+def test_workers_live_as_long_as_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STILLROOM_WORKERS", "2")
+    started = []
+
+    class Counted(loader._Worker):
+        def __init__(self, *arguments: Any) -> None:
+            started.append(1)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(loader, "_Worker", Counted)
+    train(small_batches(tmp_path), model(), epochs=3)
+    assert len(started) == 2, "new ones in each epoch"

@@ -142,6 +142,7 @@ class _Sample:
         label: the text of its .cls.
         about: what its .json says.
         others: names of other members.
+        labels: suffixes of those that say its class, as far as they came.
     """
 
     images: list[str] = field(default_factory=list)
@@ -150,6 +151,7 @@ class _Sample:
     label: str | None = None
     about: dict[str, Any] | None = None
     others: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
 
 
 Class = tuple[int | None, str | None]  # the number and the name of a class, as far as a sample has them
@@ -258,6 +260,10 @@ class Reader:
                 sample.found = self._pool.submit(scan.examine, members.read(member, MOST_IMAGE))
         elif suffix in LABELS:
             name = f"{shard.path}/{member.name}"
+            if suffix in sample.labels:
+                self.missing.append(f"{name}: it is there twice")
+                return
+            sample.labels.append(suffix)
             content = members.read(member, MOST_LABEL)
             try:
                 text = content.decode("utf-8-sig")
@@ -451,6 +457,13 @@ def _splits(
             unsure.append(path)
         else:
             without.append(path)
+    odd = [ascii(shard.path) for shard in shards if not shard.path.isprintable()]
+    if odd:
+        raise DataError(
+            f"{shown} has shards whose names are no text in UTF-8, or have control characters in them:\n"
+            f"{listing(odd)}",
+            fix="rename them",
+        )
     others = [path for path in files if not path.lower().endswith(".tar") and path != NAME]
     account.pass_over("no shard", others)
     if unsure:

@@ -407,3 +407,33 @@ def test_a_shard_that_changed_since_is_named_with_the_key(root: Path) -> None:
     spans.forget(file)
     with pytest.raises(DataError, match=r"(?s)train-000001.tar: the image of 0012 cannot be read.*data.path"):
         Pixels(samples)[row]
+
+
+@pytest.mark.parametrize("damage", ["a header of zeros", "two files in one", "text at its end"])
+def test_what_lies_behind_the_end_of_a_tar_file_is_no_end(root: Path, damage: str) -> None:
+    """`tarfile` takes a block of zeros for the end, and all samples behind it would be lost in silence."""
+    file = root / "train-000000.tar"
+    content = bytearray(file.read_bytes())
+    if damage == "a header of zeros":
+        with tarfile.open(file) as archive:
+            start = archive.getmember("0001.png").offset
+        content[start : start + 512] = bytes(512)
+    elif damage == "two files in one":
+        content += (root / "train-000001.tar").read_bytes()
+    else:
+        content += b"x" * 3000
+    file.write_bytes(content)
+    assert "train-000000.tar is a damaged tar file" in fault(root)
+
+
+@pytest.mark.parametrize("suffix", ["cls", "json"])
+def test_a_sample_says_its_class_once(root: Path, suffix: str) -> None:
+    label = {"cls": (b"0", b"1"), "json": (b'{"label": 0}', b'{"label": 1}')}[suffix]
+    members = [("0099.png", png(1)), *((f"0099.{suffix}", one) for one in label)]
+    tar(root / "train-000002.tar", [*some(30), *members])
+    assert f"train-000002.tar/0099.{suffix}: it is there twice" in fault(root)
+
+
+def test_names_that_are_no_text(root: Path) -> None:
+    (root / os.fsdecode(b"train-\xff.tar")).write_bytes((root / "train-000001.tar").read_bytes())
+    assert "has shards whose names are no text in UTF-8" in fault(root)
