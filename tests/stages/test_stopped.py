@@ -75,20 +75,18 @@ def test_a_teacher_stopped_goes_on(project: Path) -> None:
 
 
 def test_a_second_signal_ends_a_step_that_does_not_end(project: Path) -> None:
-    steps = [*STEPS, "--set", "student.train.batch_size=2"]  # many to wait for when its worker has just begun
+    steps = [*STEPS, "--set", "student.train.batch_size=2"]  # many to wait for
     process = start(project, "stillroom", *KD, *steps, STILLROOM_WORKERS="1")
     until(lambda: epochs(project) >= 1, process)
     here = psutil.Process(process.pid)
-    earlier = {worker.pid for worker in here.children()}
 
     def stuck() -> bool:
         """Its worker is suspended, and it waits for it: it does nothing, and could."""
         held = []
         for worker in here.children():
-            if worker.pid not in earlier:
-                with suppress(psutil.NoSuchProcess):  # it has ended since
-                    worker.suspend()
-                    held.append(worker)
+            with suppress(psutil.NoSuchProcess):  # it has ended since
+                worker.suspend()
+                held.append(worker)
         before = here.cpu_times()
         time.sleep(0.1)
         if not held or here.status() != psutil.STATUS_SLEEPING or here.cpu_times() != before:
