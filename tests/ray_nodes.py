@@ -19,7 +19,7 @@ RAY = Path(sys.executable).parent / "ray"
 STORE = 2**27  # bytes of a node's object store
 # Where a token lies in a home, `ray start` would ask drivers for it
 OPEN = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-# A client server starts a process for each client, which a machine under load may take longer for than half a minute
+# A client server starts a process for each client, for which a busy machine may take more than half a minute
 OPEN |= {"RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": str(int(LONGEST))}
 
 
