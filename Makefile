@@ -32,7 +32,7 @@ check: lint types
 faults: install
 	python -m tests.faults
 
-# How a million samples are opened, cached and trained from: ten minutes, three gigabytes in the temporary folder
+# How a million samples are opened, cached and trained from: some minutes, and gigabytes in the temporary folder
 scale: install
 	stillroom bench --only scale
 

@@ -7,7 +7,7 @@ and no fork copies.
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import Any, overload
 
@@ -79,17 +79,17 @@ class Rows(Sequence[Any]):
 
     def column(self, name: str) -> Any:
         """A field of all these rows: an Arrow array."""
-        column = _one(self.table.column(name))
-        return column if self.chosen is None else _one(column.take(pa.array(self.chosen)))
+        column = one_piece(self.table.column(name))
+        return column if self.chosen is None else one_piece(column.take(pa.array(self.chosen)))
 
     def numbers(self, name: str) -> np.ndarray:
         """A field of numbers: [n], or [n, w] where a row has w of them; 0 where it has none."""
-        values = _numbers(_one(self.table.column(name)))
+        values = _numbers(one_piece(self.table.column(name)))
         return values if self.chosen is None else values[self.chosen]
 
     def texts(self, name: str) -> Iterator[str]:
         """A field of text, or of a digest, row by row."""
-        column = _one(self.table.column(name))
+        column = one_piece(self.table.column(name))
         for start in range(0, len(self), MANY):
             if self.chosen is None:
                 part = column.slice(start, MANY)
@@ -128,7 +128,7 @@ class Rows(Sequence[Any]):
 
     def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
         """A field of a few words: int [n], and the words that these numbers stand for."""
-        column = _one(self.table.column(name))
+        column = one_piece(self.table.column(name))
         codes = column.indices.to_numpy(zero_copy_only=False)
         return codes if self.chosen is None else codes[self.chosen], column.dictionary.to_pylist()
 
@@ -158,7 +158,7 @@ class Rows(Sequence[Any]):
     @cached_property
     def _values(self) -> dict[str, Callable[[int], Any]]:
         """By field, what gives a row's value."""
-        return {name: _getter(name, _one(self.table.column(name))) for name in self.table.column_names}
+        return {name: _getter(name, one_piece(self.table.column(name))) for name in self.table.column_names}
 
 
 class Builder:
@@ -222,13 +222,14 @@ class _Nothing:
 
 
 def schema_of(kind: type[Any]) -> pa.Schema:
-    """The columns of a class of rows, by the types of its fields.
+    """The columns of a class of rows, by the types of its attributes.
 
     Raises:
         TypeError: a field is neither text, nor a number, nor a tuple of so many numbers.
     """
     hints = typing.get_type_hints(kind)
-    return pa.schema([(one.name, _kind(one.name, hints[one.name])) for one in fields(kind)])
+    names = [one.name for one in fields(kind)] if is_dataclass(kind) else list(hints)
+    return pa.schema([(name, _kind(name, hints[name])) for name in names])
 
 
 def combined(table: pa.Table) -> pa.Table:
@@ -267,7 +268,7 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def _one(column: Any) -> Any:
+def one_piece(column: Any) -> Any:
     """A column in one piece."""
     if not isinstance(column, pa.ChunkedArray):
         return column

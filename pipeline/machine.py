@@ -2,7 +2,7 @@
 
 Limits are those of every control group from the process's own up to the mount, in both versions
 (https://docs.kernel.org/admin-guide/cgroup-v2.html), and the cores that it is bound to. No result depends on
-any of it. Each function takes the `root` of the file tree to look into.
+any of it. What looks at limits takes the `root` of the file tree to look into.
 """
 
 import ctypes

@@ -51,19 +51,6 @@ class Sample:
     span: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True)
-class _Shared(Sample):
-    """The columns that every table has."""
-
-    key: str
-    path: str
-    split: str
-    label: int
-    sha256: str
-    group: str = ""
-    span: tuple[int, int] | None = None
-
-
 _LATER = ("group", "span")  # columns that a modality may do without
 # Paths that `_contained` looks at: absolute ones, those with .. in them, or a zero byte
 _LEAVING = r"^/|(^|/)\.\.(/|$)|\x00"
@@ -311,7 +298,7 @@ def _check(file: Path, head: dict[str, Any], table: pa.Table) -> None:
 
 
 def _check_columns(head: dict[str, Any], table: pa.Table) -> None:
-    expected = schema_of(_Shared)
+    expected = schema_of(Sample)
     for name in expected.names:
         if name in _LATER and name not in table.column_names:
             continue

@@ -33,7 +33,7 @@ def bench(only: tuple[str, ...], repeats: int, batch_size: int | None, as_json: 
 
     It makes its own pictures, of the size of Stanford 40's, and clips, in a temporary folder. In a
     finished project it also times `dvc repro`, if that has nothing to do. Each figure and its comparison
-    are run in turns; shown is the median of the repeats' ratios, and their range. About seven minutes on
+    are run in turns; shown is the median of the repeats' ratios, and their range. Some minutes on
     two cores.
     """
     from stillroom import modalities

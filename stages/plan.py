@@ -101,6 +101,7 @@ def plan(
         identity,
     )
     rates = {} if no_measure else {name: _rate(model, params, train) for name, model in models.items()}
+    times = _times(rates, taught, train, params, epochs)
     facts: dict[str, Any] = {
         "teachers": [
             {
@@ -132,8 +133,8 @@ def plan(
         "bytes_at_most": size.bytes,
         "bytes_per_view_at_most": size.bytes_per_view,
         "student_epochs": epochs,
-        **_times(rates, taught, train, params, epochs),
-        **_outlook(identity, specs, rates, train, params, teachers, (devices, price)),
+        **times,
+        **_outlook(identity, specs, times["seconds"], train, params, (devices, price)),
         "notes": notes,
         "environment": environment(modality.environment()),
     }
@@ -298,10 +299,9 @@ def _times(
 def _outlook(
     identity: dict[str, Any],
     specs: "dict[str, ArraySpec]",
-    rates: "dict[str, Rate]",
+    computing: float | None,
     train: "Samples",
     params: "Params",
-    teachers: dict[str, Any],
     asked: tuple[tuple[int, ...], float | None],
 ) -> dict[str, Any]:
     """What stage one takes of memory, and of time on so many devices."""
@@ -312,16 +312,14 @@ def _outlook(
     from stillroom.teaching.generate import bytes_of_block
     from stillroom.teaching.outlook import memory, outlook, publishing_rate
 
-    if not rates:
+    if computing is None:
         return {"memory_at_most": None, "publishing_seconds": None, "on_devices": []}
     (devices, price), cache, views = asked, params.cache, params.views.count
     modality = modalities.get(train.modality)
-    mixes = modality.policy(params.views.recipe).mixes
     blocks = views * -(-len(train) // cache.block_samples)
-    computing = sum(rate.seconds(train, views, cache.block_samples, mixes) for rate in rates.values())
     publishing = views * len(train) * publishing_rate(cache.store, identity, specs)
     answers = bytes_of_block(identity["outputs"], min(cache.block_samples, len(train)))
-    spec = next(iter(teachers.values()))["input"]
+    spec = next(iter(identity["outputs"].values()))["input"]
     return {
         "memory_at_most": memory(resident(), train, modality, spec, cache.batch_size, answers, blocks),
         "publishing_seconds": publishing,

@@ -50,7 +50,7 @@ HERE = "stillroom.benchmarks.scale"
 
 
 def scale(folder: Path, repeats: int) -> list[Figure]:
-    """All of it; about five minutes and three gigabytes of disk."""
+    """All of it; it takes gigabytes of disk for some minutes."""
     return [
         *tables(folder / "tables"),
         *students(folder / "students"),

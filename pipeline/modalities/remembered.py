@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from stillroom.columns import MANY
+from stillroom.columns import MANY, one_piece
 from stillroom.files import whole_file
 
 # A file written in the same moment as it was read may be written once more without a later time stamp
@@ -53,10 +53,10 @@ class Memory:
                 self.since = file.stat().st_mtime
         self._stamps = np.stack([self._numbers(name) for name in STAMP], axis=1)
         self._start = self._numbers("start")
-        self._path = _one(self._old.column("path"))
+        self._path = one_piece(self._old.column("path"))
         self._picture = np.stack([self._numbers(name) for name in ("width", "height")], axis=1)
-        self._format = _one(self._old.column("format"))
-        self._digest = _one(self._old.column("sha256"))
+        self._format = one_piece(self._old.column("format"))
+        self._digest = one_piece(self._old.column("sha256"))
         self._used = np.zeros(len(self._old), bool)
         self._new: list[tuple[Any, ...]] = []
         self._parts: list[pa.RecordBatch] = []
@@ -160,7 +160,7 @@ class Memory:
         replaced = np.zeros(len(self._old), bool)
         parts = pc.not_equal(new.column("start"), WHOLE)
         for whole, chosen in ((True, new.filter(pc.invert(parts))), (False, new.filter(parts))):
-            there = pc.is_in(self._path, value_set=_one(chosen.column("path")))
+            there = pc.is_in(self._path, value_set=one_piece(chosen.column("path")))
             replaced |= there.to_numpy(zero_copy_only=False) & ((self._start == WHOLE) == whole)
         return replaced
 
@@ -186,13 +186,6 @@ def _loaded(file: Path) -> pa.Table:
         if table.schema.equals(_SCHEMA) and not any(column.null_count for column in table.columns):
             return table.combine_chunks()
     return _SCHEMA.empty_table()
-
-
-def _one(column: Any) -> Any:
-    """A column in one piece."""
-    if not isinstance(column, pa.ChunkedArray):
-        return column
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _name(path: Path | str) -> bytes:

@@ -155,7 +155,7 @@ def generate(
     progress.finish()
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Ask:
     """A batch: which model is asked of which rows of the table, in the view of a block."""
 

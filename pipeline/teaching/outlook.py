@@ -61,16 +61,13 @@ def outlook(devices: int, computing: float, publishing: float, blocks: int, pric
     )
 
 
-def publishing_rate(
-    backend: str, identity: dict[str, Any], arrays: dict[str, ArraySpec], folder: Path | None = None
-) -> float:
+def publishing_rate(backend: str, identity: dict[str, Any], arrays: dict[str, ArraySpec]) -> float:
     """Seconds a view that a store takes to be assembled, measured on a block of made-up answers.
 
     Args:
         backend: the store's format.
         identity: of the cache.
         arrays: what each array holds a row.
-        folder: a disk to measure; None: that of temporary files.
     """
     random = np.random.default_rng(0)
     values: dict[str, np.ndarray] = {}
@@ -83,7 +80,7 @@ def publishing_rate(
     made_up = {**identity, "samples": {**identity["samples"], "count": ROWS}}
     keys = [f"key-{number:06d}" for number in range(ROWS)]
     with (
-        tempfile.TemporaryDirectory(dir=folder) as place,
+        tempfile.TemporaryDirectory() as place,
         Staging(Path(place) / "staging", made_up, arrays, keys, [0] * ROWS, ROWS) as staging,
     ):
         for block in staging.blocks(MANY):

@@ -60,20 +60,17 @@ class Partition:
     world: int = 1
 
 
-def order(seed: int, epoch: int, count: int, batch_size: int) -> list[np.ndarray]:
+def order(seed: int, epoch: int, count: int, batch_size: int) -> Iterator[np.ndarray]:
     """Row numbers of each batch of an epoch: every row once, nearly equal batches of at most batch_size."""
-    rows = permutation(seed, "order", epoch, count)
-    return [rows[cut] for cut in cuts(count, -(-count // batch_size))]
-
-
-def cuts(count: int, parts: int) -> Iterator[slice]:
-    """How `np.array_split` cuts so many rows, one part after the other."""
-    size, longer = divmod(count, parts)
-    start = 0
-    for part in range(parts):
-        stop = start + size + (part < longer)
-        yield slice(start, stop)
-        start = stop
+    rows = permutation(seed, "order", epoch, count).astype(
+        np.int32
+    )  # half the memory, for as long as an epoch
+    steps = -(-count // batch_size)
+    size, longer = divmod(count, steps)
+    stop = 0
+    for step in range(steps):  # as `np.array_split` cuts
+        start, stop = stop, stop + size + (step < longer)
+        yield rows[start:stop].astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -110,11 +107,13 @@ class Batches(ABC):
         self._samples, self._spec = samples, spec
         self._batch_size, self._seed, self._partition = batch_size, seed, partition
         self.modality = modalities.get(samples.modality)
-        # Read before workers are forked, where a good part of it can be kept, and all of it is looked at
-        ahead = not reduces and _bytes(samples, self.modality) < MOST_TIMES * room()
-        budget = None if ahead else room() // max(1, worker_count()) if reduces else 0
+        # Content is read before workers are forked, where a good part of it can be kept and all is looked at
+        budget, self._preloaded = None, None
+        if reduces:
+            budget, self._preloaded = room() // max(1, worker_count()), ()
+        elif _bytes(samples, self.modality) > MOST_TIMES * room():
+            budget, self._preloaded = 0, ()
         self._reader = self.modality.reader(samples, budget)
-        self._seen_before = None if ahead else ()
         self._labels = samples.labels()
         self._idle: list[Renderers] = []  # whose workers wait for the next epoch
         self.steps = -(-len(samples) // batch_size)
@@ -134,7 +133,7 @@ class Batches(ABC):
         uncut._partition, uncut._idle = Partition(), []
         return uncut
 
-    def order(self, epoch: int) -> list[np.ndarray]:
+    def order(self, epoch: int) -> Iterator[np.ndarray]:
         """Row numbers of each batch of an epoch."""
         return order(self._seed, epoch, len(self._samples), self._batch_size)
 
@@ -162,21 +161,22 @@ class Batches(ABC):
                 yield self._seen(plane.views.part(piece.rows[piece.own]), epoch)
 
         renderers = self._idle.pop() if self._idle else self._renderers()
-        for inputs in renderers(parts()):
-            self._look_ahead(epoch)
-            piece = asked.popleft()
-            targets = plane.targets(piece.rows, piece.own, inputs)
-            labels = self._labels_of(plane.views, piece.rows)
-            yield Batch(inputs, labels, targets, piece.own, piece.share, piece.last)
-        self._idle.append(renderers)
+        try:
+            for number, inputs in enumerate(renderers(parts())):
+                if number == 0:
+                    self._look_ahead(epoch)
+                piece = asked.popleft()
+                targets = plane.targets(piece.rows, piece.own, inputs)
+                labels = self._labels_of(plane.views, piece.rows)
+                yield Batch(inputs, labels, targets, piece.own, piece.share, piece.last)
+        finally:
+            self._idle.append(renderers)
 
     def _pieces(self, epoch: int, start: int, count: int | None) -> Iterator["_Piece"]:
         """The parts that an epoch's batches are cut into, and which rows of each are this process's."""
         partition = self._partition
-        every = permutation(self._seed, "order", epoch, len(self._samples)).astype(np.int32)
         stop = None if count is None else start + count
-        for cut in itertools.islice(cuts(len(every), self.steps), start, stop):
-            rows = every[cut].astype(np.int64)
+        for rows in itertools.islice(self.order(epoch), start, stop):
             parts = np.array_split(rows, partition.parts)
             for number, part in enumerate(parts):
                 ends = np.cumsum([0, *map(len, np.array_split(part, partition.world))])
@@ -184,7 +184,7 @@ class Batches(ABC):
                 yield _Piece(part, own, len(part) / len(rows), number == len(parts) - 1)
 
     def _renderers(self) -> Renderers:
-        return Renderers(self.modality, self._reader, self._samples, self._spec, seen=self._seen_before)
+        return Renderers(self.modality, self._reader, self._samples, self._spec, seen=self._preloaded)
 
     def _seen(self, part: Part, epoch: int) -> Part:
         """What is rendered of views: the views themselves."""

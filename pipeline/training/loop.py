@@ -180,7 +180,6 @@ class _Run:
             if stop:
                 self.ranks.wait()  # one that ends would take the others with it, while the first still saves
                 raise KeyboardInterrupt
-        next(batches, None)  # it ends, or its workers would
         self._note_sums()
         self.mean = cursor.total / cursor.seen
         if not abs(self.mean) < float("inf"):

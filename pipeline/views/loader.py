@@ -3,6 +3,7 @@
 import atexit
 import gc
 import itertools
+import math
 import mmap
 import multiprocessing
 import os
@@ -134,7 +135,7 @@ class Renderers:
         try:
             for part in parts:
                 if turns is None:
-                    self._start(self._empty(len(part)).nbytes)
+                    self._start(len(part) * self._bytes())
                     turns = itertools.cycle(self._started)
                 if len(waiting) == AHEAD * self._count:
                     yield receive()
@@ -142,8 +143,9 @@ class Renderers:
                 worker.ask(part, self._count)
                 waiting.append((worker, len(part)))
             while waiting:
-                yield receive()
-            whole = True
+                last = receive()
+                whole = not waiting  # who takes the last one may never ask whether there is another
+                yield last
         finally:
             if not whole:  # what was asked for and never fetched would be taken for what is asked next
                 self.close()
@@ -154,6 +156,12 @@ class Renderers:
         dtype, shape = modality.rendered(spec)
         kind = torch.from_numpy(np.empty(0, dtype)).dtype
         return torch.empty((length, *shape), dtype=kind, pin_memory=torch.cuda.is_initialized())
+
+    def _bytes(self) -> int:
+        """Of a view."""
+        modality, _, _, spec = self._context
+        dtype, shape = modality.rendered(spec)
+        return math.prod(shape) * np.dtype(dtype).itemsize
 
     def _start(self, size: int) -> None:
         """Start the workers, if there are none yet.
@@ -228,11 +236,11 @@ class _Worker:
         try:
             told = self._line.recv()
             if not isinstance(told, Exception):
-                room = _room(self._shared, turn, batch)
-                if room is None:
+                slot = _slot(self._shared, turn, batch)
+                if slot is None:
                     self._line.recv_bytes_into(batch.data.cast("B"))
                 else:
-                    np.copyto(batch, room)
+                    np.copyto(batch, slot)
                 return told  # type: ignore[no-any-return]
             problem = told
         except (EOFError, OSError):
@@ -270,7 +278,7 @@ def _end_all() -> None:
         worker.end()
 
 
-def _room(shared: list[mmap.mmap], turn: int, batch: np.ndarray) -> np.ndarray | None:
+def _slot(shared: list[mmap.mmap], turn: int, batch: np.ndarray) -> np.ndarray | None:
     """An array like `batch` in memory that is shared; None: it does not fit."""
     if not shared or batch.nbytes > len(shared[turn]):
         return None
@@ -304,11 +312,11 @@ def _serve(context: _Context, line: Connection, forked: Connection | None, share
             while (part := asked.get()) is not None:
                 if isinstance(part, Exception):
                     raise part
-                own = np.empty((len(part), *shape), dtype)  # nobody writes to it where there is room
-                room = _room(shared, next(turns), own)
-                told = _render(context, part, own if room is None else room)
+                own = np.empty((len(part), *shape), dtype)  # nobody writes to it where there is a slot
+                slot = _slot(shared, next(turns), own)
+                told = _render(context, part, own if slot is None else slot)
                 line.send(told)
-                if room is None:
+                if slot is None:
                     line.send_bytes(own.data.cast("B"))
         except (BrokenPipeError, ConnectionError):
             raise

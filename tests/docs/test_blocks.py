@@ -32,7 +32,7 @@ PARSED = {
     "preset penn-action": "needs Penn Action, and hours",
     "preset poses": "needs clips: tests/stages/test_skeletons.py runs the data set",
     "preset born-again": "minutes: tests/stages/test_crossfit.py goes the same way with less",
-    "bench --only scale": "ten minutes and gigabytes: tests/benchmarks/test_scale.py measures smaller tables",
+    "bench --only scale": "minutes and gigabytes: tests/benchmarks/test_scale.py measures smaller tables",
     "bench --only encodings": "minutes: tests/benchmarks/test_encodings.py measures smaller caches",
     "dvc exp": "tests/team/test_dvc.py runs experiments, queued and not",
     "--nnodes": "several machines: tests/stages/test_nodes.py and test_elastic.py run agents",

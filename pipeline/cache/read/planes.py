@@ -65,7 +65,7 @@ class Answers:
         return values
 
 
-def room(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An array of zeros; a large one is mapped."""
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     if size >= LARGE:

@@ -13,7 +13,7 @@ from stillroom.cache.format.outputs import kind_of
 from stillroom.cache.format.rows import Rows, unpack_keys
 from stillroom.cache.read.checked_files import CheckedFiles
 from stillroom.cache.read.damage import UNALLOWED, Damage
-from stillroom.cache.read.planes import Answers, let_go, room
+from stillroom.cache.read.planes import Answers, let_go, zeros
 from stillroom.cache.read.remote import Remote
 from stillroom.errors import AccessError, CacheError, StillroomError, fetch_again, listing
 from stillroom.machine import cores
@@ -133,7 +133,7 @@ class Store(CheckedFiles):
         """What can be read of one view: each array [N, ...], and zeros in what is listed as damaged."""
         layout = self.layout
         plane = {
-            name: room((layout.samples, *layout.arrays[name].shape), np.dtype(layout.arrays[name].dtype))
+            name: zeros((layout.samples, *layout.arrays[name].shape), np.dtype(layout.arrays[name].dtype))
             for name in names
         }
         damage = []

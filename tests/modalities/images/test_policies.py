@@ -459,7 +459,7 @@ def test_labels_are_mixed_as_the_pixels_are(samples: Samples, tmp_path: Path) ->
     [batch] = list(source(0))
     assert batch.labels.shape == (21, CLASSES)
     assert torch.allclose(batch.labels.sum(dim=1), torch.ones(21))
-    fields, rows = store.parameters(0), source.order(0)[0]
+    fields, rows = store.parameters(0), next(source.order(0))
     for place, row in enumerate(rows):
         expected = np.zeros(CLASSES)
         share = fields["mix_share"][row] / SHARES
