@@ -22,6 +22,8 @@ _ECHO = 1.0
 
 _first: float | None = None  # when the first signal came
 _later = False
+_held = False  # whether a block says that even the handler must wait
+_waiting: int | None = None  # the signal that came in such a block
 
 
 def listen() -> None:
@@ -61,12 +63,23 @@ def now() -> Iterator[None]:
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """The signals wait in the system until the block ends; a process that starts here never gets them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    """The signals wait until the block ends; a process that starts here never gets them.
+
+    They wait in the system as far as this thread goes; it may give them to another thread, and Python runs
+    the handler in the main one all the same, so that waits too.
+    """
+    global _held, _waiting
+    main = threading.current_thread() is threading.main_thread()
+    held, mask = _held, signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    _held = held or main
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _held = held if main else _held
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if main and not _held and _waiting is not None:
+            number, _waiting = _waiting, None
+            _arrived(number, None)
 
 
 def over() -> None:
@@ -88,7 +101,10 @@ def _set(value: bool) -> Iterator[None]:
 
 
 def _arrived(number: int, frame: FrameType | None) -> None:
-    global _first
+    global _first, _waiting
+    if _held:
+        _waiting = number
+        return
     if _first is None:
         _first = time.monotonic()
         if _later:

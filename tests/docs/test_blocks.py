@@ -190,11 +190,34 @@ def test_what_text_calls_exists(page: Path, tmp_path: Path) -> None:
     assert len(parse("\n".join(found), tmp_path)) >= len(found)
 
 
+def python(page: str) -> Block:
+    """The lines of Python on a page, of which each has one block."""
+    (block,) = [one for one in blocks("python") if one.page == page]
+    return block
+
+
+def test_all_lines_of_python_are_run() -> None:
+    assert {one.page for one in blocks("python")} == {"docs/results.md", "docs/data.md"}
+
+
+def test_the_table_is_read_as_the_page_says(finished: Path) -> None:
+    script = f"{python('docs/data.md').text}\nprint(table.num_rows)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=finished,
+        env=environment(),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert int(done.stdout) == len(load_samples(finished / "artifacts/data").rows)
+
+
 def test_the_partial_weights_are_filled_in(tmp_path: Path) -> None:
-    """The lines of Python in docs/results.md, on a file with a few of those names; no page has others."""
+    """The lines of Python in docs/results.md, on a file with a few of those names."""
     import torch
 
-    (block,) = blocks("python")
+    block = python("docs/results.md")
     names = [f"blocks.6.1.bn3.{name}" for name in ("weight", "bias")]
     start = dict.fromkeys([*names, "conv_stem.weight"], torch.ones(2, dtype=torch.float16))
     (name,) = re.findall(r'load_file\("(.*?)"\)', block.text)
