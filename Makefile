@@ -5,7 +5,7 @@ BIN := $(CURDIR)/.venv/bin
 # DVC runs the stages with the tools of .venv, and nothing of theirs is left outside this folder
 export PATH := $(BIN):$(PATH)
 
-.PHONY: install demo test check faults scale lint types clean
+.PHONY: install demo test check faults scale docs lint types clean
 
 install: .venv/installed
 
@@ -36,6 +36,10 @@ faults: install
 scale: install
 	stillroom bench --only scale
 
+# The pages and a reference of the library as a site: site/index.html, to be opened from the disk
+docs: install
+	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
+
 lint: install
 	ruff check .
 	ruff format --check .
@@ -44,4 +48,4 @@ types: install
 	mypy
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build site *.egg-info

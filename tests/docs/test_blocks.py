@@ -197,7 +197,7 @@ def python(page: str) -> Block:
 
 
 def test_all_lines_of_python_are_run() -> None:
-    assert {one.page for one in blocks("python")} == {"docs/results.md", "docs/data.md"}
+    assert {one.page for one in blocks("python")} == {"README.md", "docs/results.md", "docs/data.md"}
 
 
 def test_the_table_is_read_as_the_page_says(finished: Path) -> None:
@@ -211,6 +211,31 @@ def test_the_table_is_read_as_the_page_says(finished: Path) -> None:
         text=True,
     )
     assert int(done.stdout) == len(load_samples(finished / "artifacts/data").rows)
+
+
+def test_the_loop_of_the_front_page(finished: Path) -> None:
+    """Its eight lines, with a network and a step of a stranger's; the loss falls."""
+    text = python("README.md").text
+    assert len(text.splitlines()) == 8
+    yours = """
+import torch
+import stillroom
+
+epochs, losses = 4, []
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(8), torch.nn.Flatten(), torch.nn.LazyLinear(CLASSES))
+net(torch.zeros(1, 3, 16, 16))
+optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+
+def step(loss):
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    losses.append(float(loss))
+"""
+    classes = len(load_samples(finished / "artifacts/data").classes)
+    script = f"{yours.replace('CLASSES', str(classes))}\n{text}\nassert losses[-1] < losses[0], losses"
+    subprocess.run([sys.executable, "-c", script], cwd=finished, env=environment(), check=True)
 
 
 def test_the_partial_weights_are_filled_in(tmp_path: Path) -> None:
