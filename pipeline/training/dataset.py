@@ -218,8 +218,8 @@ class CachedDataset(Dataset[dict[str, Any]]):
         if again and speaks and int(shared[ASKED]) > epoch:
             shared[SAID] = 1
             warnings.warn(
-                f"CachedDataset: a second epoch began, and set_epoch was never called: each epoch sees view 0 "
-                f"of {views} again. Call set_epoch(epoch), with epoch from 0, before each",
+                "CachedDataset: a second epoch began, and set_epoch was never called: each epoch sees view "
+                f"0 of {views} again. Call set_epoch(epoch), with epoch from 0, before each",
                 stacklevel=4,
             )
 
