@@ -68,7 +68,8 @@ def own_loop(folder: Path, repeats: int, batch_size: int, amp: Amp) -> list[Figu
             )
             with autocast(target, amp):
                 logits = own.net(inputs).float()
-            value = loss({"logits": logits}, labels, {"logits": said}, 0.0, 0.0)["loss"]
+            terms = loss({"logits": logits}, labels, {"logits": said}, 0.0, 0.0)
+            value = torch.stack([*terms.values()]).sum()
             optimizer.zero_grad()
             value.backward()
             torch.nn.utils.clip_grad_norm_(own.net.parameters(), config.clip_grad)
