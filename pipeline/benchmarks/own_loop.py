@@ -28,7 +28,8 @@ def own_loop(folder: Path, repeats: int, batch_size: int, amp: Amp) -> list[Figu
 
     Both have the same batches in the same order, the same student, optimiser and schedule, and as many
     workers; what the first epoch decodes is kept in both, and that epoch is not counted. And the batches
-    alone, as a network takes them, without a step.
+    alone, as a network takes them, without a step. Where this process does all the work, the ratio of its
+    processor time is noted too: other work on the machine hardly moves it.
     """
     samples = photos(folder / "photos", (16 if device().type == "cuda" else 4) * batch_size)
     samples.save(folder / "data")
@@ -48,14 +49,17 @@ def own_loop(folder: Path, repeats: int, batch_size: int, amp: Amp) -> list[Figu
         pin_memory=target.type == "cuda",
     )
     taken: tuple[list[float], list[float]] = ([], [])
+    busy: tuple[list[float], list[float]] = ([], [])  # seconds of processors
 
     def ours(repeat: int) -> None:
-        terms = terms_of(loss, config.label_smoothing)
+        terms, used = terms_of(loss, config.label_smoothing), time.process_time()
         (record,) = fit(model, source, terms, config, Progress(), "", lambda record: None)
         if repeat >= 0:
             taken[0].append(record["seconds"] / source.steps)
+            busy[0].append(time.process_time() - used)
 
     def theirs(repeat: int) -> None:
+        used = time.process_time()
         optimizer, scheduler = create_optimizer(own.net, config, len(loader))
         own.net.train()
         order.set_epoch(0)  # as `fit` above, whose epoch is the first
@@ -78,6 +82,7 @@ def own_loop(folder: Path, repeats: int, batch_size: int, amp: Amp) -> list[Figu
         float(total)  # waits for the last step, as an epoch's record does
         if repeat >= 0:
             taken[1].append((time.perf_counter() - began) / len(loader))
+            busy[1].append(time.process_time() - used)
 
     def our_batches(repeat: int) -> None:
         for batch in source(0):
@@ -92,6 +97,9 @@ def own_loop(folder: Path, repeats: int, batch_size: int, amp: Amp) -> list[Figu
     alone = alternate(repeats, our_batches, their_batches)
     slower, alone_spread = ratios(alone[1], alone[0])
     rates = [len(samples) / statistics.median(one) for one in alone]
+    processor, _ = ratios(busy[1], busy[0])
+    alike = workers == 0 and target.type == "cpu"
+    noted = f"; of processor time {rounded(processor)}" if alike else ""
     step = [1e3 * statistics.median(one) for one in taken]
     return [
         Figure(
@@ -102,7 +110,8 @@ def own_loop(folder: Path, repeats: int, batch_size: int, amp: Amp) -> list[Figu
             round(ratio, 4),
             "<= 1.05",
             spread,
-            f"{STUDENT}, batches of {batch_size} at {SIZE} pixels, {workers} workers in both",
+            f"{STUDENT}, batches of {batch_size} at {SIZE} pixels, {workers} workers in both{noted}",
+            {"processor": processor} if alike else {},
         ),
         Figure(
             "its batches alone, without a step",
