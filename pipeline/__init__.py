@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from stillroom import losses
     from stillroom.cache.read.backends import open_store as open_cache
     from stillroom.modalities import load_model
-    from stillroom.training.dataset import CachedDataset
+    from stillroom.training.dataset import BatchOrder, CachedDataset
 
-__all__ = ["CachedDataset", "load_model", "losses", "open_cache"]
+__all__ = ["BatchOrder", "CachedDataset", "load_model", "losses", "open_cache"]
 
 _EXPORTS = {
+    "BatchOrder": ("stillroom.training.dataset", "BatchOrder"),
     "CachedDataset": ("stillroom.training.dataset", "CachedDataset"),
     "load_model": ("stillroom.modalities", "load_model"),
     "open_cache": ("stillroom.cache.read.backends", "open_store"),

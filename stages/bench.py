@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stillroom.benchmarks.figure import Figure
 
 # The keys of `stillroom.benchmarks.run.PARTS`, which imports torch
-PARTS = ("views", "training", "clips", "plane", "memory", "bytes", "encodings", "scale", "commands")
+PARTS = ("views", "training", "loop", "clips", "plane", "memory", "bytes", "encodings", "scale", "commands")
 LONG = ("scale",)  # only where it is asked for
 
 

@@ -9,6 +9,7 @@ from stillroom.benchmarks.commands import commands
 from stillroom.benchmarks.encodings import curve
 from stillroom.benchmarks.figure import Amp, Figure, rounded
 from stillroom.benchmarks.ground import made_up_cache, photos
+from stillroom.benchmarks.own_loop import own_loop
 from stillroom.benchmarks.rendering import RECIPE, rendering
 from stillroom.benchmarks.scale import scale
 from stillroom.benchmarks.stage_one import stage_one
@@ -36,6 +37,11 @@ def _training(folder: Path, repeats: int, batch_size: int | None) -> list[Figure
     cached, forward = stage_one(folder, samples, TEACHER, repeats, batch_size or 64, amp)
     a_view = {name: one / size for name, one in seconds.items()}
     return [*figures, *cached, _experiment(a_view, forward, 1 / cached[0].value)]
+
+
+def _loop(folder: Path, repeats: int, batch_size: int | None) -> list[Figure]:
+    gpu = device().type == "cuda"
+    return own_loop(folder, repeats, batch_size or (256 if gpu else 16), "bf16" if gpu else "none")
 
 
 def _clips(folder: Path, repeats: int, batch_size: int | None) -> list[Figure]:
@@ -74,6 +80,7 @@ def _experiment(a_view: dict[str, float], forward: float, cached: float) -> Figu
 PARTS: dict[str, Part] = {
     "views": _views,
     "training": _training,
+    "loop": _loop,
     "clips": _clips,
     "plane": lambda folder, repeats, batch_size: [reading(folder, repeats)],
     "memory": lambda folder, repeats, batch_size: [memory(folder)],

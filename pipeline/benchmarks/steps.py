@@ -51,7 +51,7 @@ def steps(
         name: str, settings: dict[str, Any], teachers: list[Asked] | None = None
     ) -> tuple[Callable[[int], object], list[float]]:
         loss = load(name, settings)
-        model = _student(classes, target)
+        model = student(classes, target)
         source = CachedBatches(
             samples, store, model.spec, batch_size, 0, loss.outputs, teachers=teachers, amp=amp
         )
@@ -103,7 +103,8 @@ def steps(
     ], seconds
 
 
-def _student(classes: int, target: torch.device) -> Model:
+def student(classes: int, target: torch.device) -> Model:
+    """The student that is timed, on its device."""
     with torch.random.fork_rng():
         model = create(STUDENT, classes, {}, size=SIZE)
     model.net.to(target)

@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file, save_file
 
 from stillroom.modalities import load_samples
-from tests.conftest import ROOT, copy_project, environment
+from tests import warm
+from tests.conftest import ROOT, copy_project, environment, run_in
 from tests.docs.blocks import PAGES, Block, Command, blocks, parse, spans
 
 pytestmark = pytest.mark.slow  # they start commands
@@ -197,7 +198,9 @@ def python(page: str) -> Block:
 
 
 def test_all_lines_of_python_are_run() -> None:
-    assert {one.page for one in blocks("python")} == {"README.md", "docs/results.md", "docs/data.md"}
+    assert {one.page for one in blocks("python")} == {
+        *("README.md", "docs/results.md", "docs/data.md", "docs/loop.md"),
+    }
 
 
 def test_the_table_is_read_as_the_page_says(finished: Path) -> None:
@@ -236,6 +239,17 @@ def step(loss):
     classes = len(load_samples(finished / "artifacts/data").classes)
     script = f"{yours.replace('CLASSES', str(classes))}\n{text}\nassert losses[-1] < losses[0], losses"
     subprocess.run([sys.executable, "-c", script], cwd=finished, env=environment(), check=True)
+
+
+def test_a_loop_of_ones_own_takes_labels_of_both_kinds(project: Path) -> None:
+    """The lines of docs/loop.md as they stand, on a cache of plain views, and on one of mixed views."""
+    script = f"{python('docs/loop.md').text}\nprint(labels.dtype, labels.ndim, loss.item() > 0)"
+    mixed = ["--set", "views.recipe={name: crop, mixup: 0.8}"]
+    for expected, changed in (("torch.int64 1 True", []), ("torch.float32 2 True", mixed)):
+        if changed:
+            run_in(project, "stillroom", "cache", "--replace", *changed)
+        done = warm.run((warm.PYTHON, "-c", script), project, environment())
+        assert expected in done.stdout, done.stdout + done.stderr
 
 
 def test_the_partial_weights_are_filled_in(tmp_path: Path) -> None:

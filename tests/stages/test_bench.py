@@ -33,6 +33,13 @@ def test_steps_and_stage_one_are_measured(tmp_path: Path) -> None:
     assert all(one.keys() >= KEYS and one["value"] > 0 and one["ratio"] > 0 for one in figures)
 
 
+def test_a_loop_of_ones_own_is_measured_against_ours(tmp_path: Path) -> None:
+    command = ["bench", "--only", "loop", "--repeats", "1", "--batch-size", "2", "--json"]
+    step, alone = json.loads(run_in(tmp_path, "stillroom", *command).stdout)["figures"]
+    assert step["goal"] == "<= 1.05" and not alone["goal"]
+    assert all(one.keys() >= KEYS and one["value"] > 0 and one["ratio"] > 0 for one in (step, alone))
+
+
 def test_clips_are_rendered_and_learned_from(tmp_path: Path) -> None:
     command = ["bench", "--only", "clips", "--repeats", "1", "--batch-size", "70", "--json"]
     figures = {

@@ -25,7 +25,7 @@ from stillroom.modalities.images import MODALITY
 from stillroom.modalities.images.fields import NEUTRAL, View, centre, pack, unpack
 from stillroom.modalities.images.pixels import Pixels, decode
 from stillroom.modalities.images.policies import make_recipe
-from stillroom.modalities.images.render import recolour, render
+from stillroom.modalities.images.render import recolour, render, to_input
 from stillroom.modalities.images.samples import Sample
 from stillroom.samples import Samples
 from stillroom.views.loader import batches
@@ -345,6 +345,15 @@ def test_a_replaced_image_is_refused_by_name(folder: Samples) -> None:
     (folder.root / "s2.png").unlink()
     with pytest.raises(DataError, match="the image of s2 cannot be read"):
         Pixels(folder)[folder.rows[2]]
+
+
+def test_an_input_is_its_formula_bit_for_bit() -> None:
+    """Every level of every channel, as caches and students have been made with it: (value - mean) / std."""
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1).expand(2, 16, 16, 3)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    found = to_input(levels, mean, std)
+    expected = (levels.float() - torch.tensor(mean) * 255) / (torch.tensor(std) * 255)
+    assert torch.equal(found, expected.permute(0, 3, 1, 2)) and found.is_contiguous()
 
 
 @settings(max_examples=20, deadline=None)
