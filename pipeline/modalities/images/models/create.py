@@ -180,13 +180,17 @@ def create(
         ParamsError: timm has no such model, or it does not take these arguments.
         WeightsError: no hub, no file, a file that is no safetensors, or one of another architecture.
     """
+    brought: dict[str, torch.Tensor] = {}
+    if start is not None and weights in ("hub", "none"):
+        brought = read_weights(start.file)
+        _check_size(arch, num_classes, overrides, brought, start)
     torch.manual_seed(seed)
     net = _create(arch, num_classes, overrides, drop_path)
     config = resolve_model_data_config(net)
     loaded = Loaded()
-    if start is not None and weights in ("hub", "none"):
+    if start is not None and brought:
         labels = None if start.classes is None or not classes else (start.classes, classes)
-        loaded = fill(net, read_weights(start.file), start.name, arch, labels)
+        loaded = fill(net, brought, start.name, arch, labels)
     elif weights == "hub":
         loaded = fill(net, read_weights(_hub_file(arch)), "hub", arch)
     elif weights != "none":
@@ -263,6 +267,24 @@ def check_model(arch: str, key: str = "") -> None:
         near = difflib.get_close_matches(arch, timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "`timm.list_models()` lists the names"
         raise ParamsError(f"{key}{': ' if key else ''}timm has no model {arch!r}", fix=hint)
+
+
+def _check_size(
+    arch: str, num_classes: int, overrides: dict[str, Any], tensors: dict[str, torch.Tensor], start: Start
+) -> None:
+    """Refuse what is far larger than its weights before memory is taken: a stranger's file may ask for it."""
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            count = sum(one.numel() for one in _create(arch, num_classes, overrides, 0.0).parameters())
+    except NotImplementedError:  # it looks at values while it is made
+        return
+    held = sum(one.numel() for one in tensors.values())
+    if count > 4 * held + 10**8:
+        raise WeightsError(
+            f"{start.name} holds the weights of another architecture than {arch}",
+            f"with these arguments that has {count:,} parameters, and the file holds {held:,}",
+            "fetch it again, or mend its model_args",
+        )
 
 
 def _create(arch: str, num_classes: int, overrides: dict[str, Any], drop_path: float) -> torch.nn.Module:

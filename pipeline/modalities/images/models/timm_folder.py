@@ -93,7 +93,9 @@ def _arguments(given: dict[str, Any]) -> dict[str, Any]:
 class Pretrained(Part):
     """`pretrained_cfg`, as far as it is looked at; what is not given is timm's own."""
 
-    input_size: Annotated[list[int], Field(min_length=3, max_length=3)] | None = None
+    input_size: (
+        Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=3, max_length=3)] | None
+    ) = None
     mean: Annotated[list[float], Field(min_length=3, max_length=3)] | None = None
     std: Annotated[list[Spread], Field(min_length=3, max_length=3)] | None = None
 

@@ -69,7 +69,7 @@ def test_timm_alone_gives_equal_logits_for_six_families(tmp_path: Path) -> None:
     done = stranger("registered", *folders.values())
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
-    assert said[0] == "(3, 64, 64) [0.1, 0.2, 0.3] 1.0 bicubic" and "(3, 80, 80)" in said[-1]
+    assert said[0] == "(3, 64, 64) [0.1, 0.2, 0.3] 1.0 bicubic" and "3, 80, 80" in said[-1]
     for family, folder in folders.items():
         assert np.array_equal(np.load(f"{folder}.npy"), logits(folder)), family
     # whose timm does not know the micro MViT's shape is told so, by timm
@@ -142,8 +142,6 @@ def test_at_another_size_position_tables_are_resampled(tmp_path: Path) -> None:
     model, made = teacher(small(tmp_path / "one"), size=64)
     assert made.overrides["img_size"] == 64 and not model.loaded.fresh()
     assert model.net.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 5)
-    with pytest.raises(ParamsError, match="cannot take 36 x 36"):
-        teacher(tmp_path / "one", size=36)
 
 
 def test_logits_are_put_into_the_tables_order_by_name(tmp_path: Path) -> None:
@@ -151,8 +149,9 @@ def test_logits_are_put_into_the_tables_order_by_name(tmp_path: Path) -> None:
     as_it_is, _ = teacher(folder)
     turned, _ = teacher(folder, CLASSES[::-1])
     image = torch.randn(2, 3, 32, 32)
-    assert torch.equal(turned.net.eval()(image), as_it_is.net.eval()(image).flip(1))
-    assert not torch.equal(turned.net(image), as_it_is.net(image))
+    said = as_it_is.net.eval()(image)
+    assert torch.allclose(turned.net.eval()(image), said.flip(1), atol=1e-6)
+    assert not torch.allclose(turned.net(image), said, atol=1e-3)
 
 
 def test_a_head_of_other_classes_is_made_fresh(tmp_path: Path) -> None:
@@ -225,6 +224,9 @@ def test_a_size_that_asks_for_too_much_is_refused_before_it_is_made(tmp_path: Pa
     change(folder, pretrained_cfg={"input_size": [3, 10**6, 10**6]})
     with pytest.raises(WeightsError, match="input_size"):
         timm_folder.read(f"local-dir:{folder}")
+    change(folder, pretrained_cfg={}, model_args={**MICRO, "embed_dim": 3 * 2**17})  # terabytes
+    with pytest.raises(WeightsError, match="another architecture"):
+        teacher(folder, size=32)
 
 
 @pytest.mark.parametrize(
