@@ -304,7 +304,8 @@ def _hub_file(arch: str) -> Path:
             f"timm knows no hub weights of {arch}", fix="set the weights to `none` or to a file"
         )
     repository = str(config.hf_hub_id)
-    return timm_folder.from_hub(repository, timm_folder.WEIGHTS, None, f"the weights {repository}")
+    fix = "set the weights to a local .safetensors file with timm's names, or to `none` for fresh ones"
+    return timm_folder.from_hub(repository, timm_folder.WEIGHTS, None, f"the weights {repository}", fix)
 
 
 def fill(

@@ -164,7 +164,7 @@ def read(name: str) -> tuple[Config, Start]:
     if name.startswith(LOCAL):
         folder = folder_of(name)
         if not folder.is_dir():
-            raise WeightsError(f"there is no folder {folder}", f"it is named as {name}")
+            raise WeightsError(f"there is no folder {folder}", f"the name of a model, {name}, says so")
         file, weights = folder / CONFIG, folder / WEIGHTS
         if not file.is_file():
             raise WeightsError(
@@ -225,14 +225,21 @@ def _parse(file: Path, name: str) -> Config:
 
 def _of_repository(named: str, file: str) -> Path:
     repository, _, revision = named.partition("@")
-    return from_hub(repository, file, revision or None, f"what {REMOTE}{named} names")
+    return from_hub(
+        repository,
+        file,
+        revision or None,
+        f"{file} of {repository}",
+        f"download it where there is a network, or give its folder as {LOCAL}FOLDER",
+    )
 
 
-def from_hub(repository: str, file: str, revision: str | None, what: str) -> Path:
+def from_hub(repository: str, file: str, revision: str | None, what: str, fix: str) -> Path:
     """A file of a hub's repository, or what was kept of it on this machine.
 
     Args:
-        what: is asked for, for the message.
+        what: is asked for, and
+        fix: what to do without it, for the message.
 
     Raises:
         WeightsError: there is no network, no such repository, no access to it, or no such file in it.
@@ -250,8 +257,7 @@ def from_hub(repository: str, file: str, revision: str | None, what: str) -> Pat
         raise WeightsError(
             f"{what} cannot be had from the hub",
             f"{type(error).__name__}: {(str(error).splitlines() or ['no further word'])[0]}",
-            "set the weights to a local .safetensors file with timm's names, or to `none` for fresh ones; "
-            "HF_HUB_OFFLINE=1 uses what was downloaded before",
+            f"{fix}; HF_HUB_OFFLINE=1 uses what was downloaded before",
         ) from None
 
 

@@ -244,7 +244,7 @@ def test_the_hub_is_asked_for_safetensors_and_says_how_to_go_on(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(WeightsError, match="cannot be had from the hub") as caught:
         timm_folder.read("hf-hub:timm/resnet18.a1_in1k")
-    assert "hf-hub:timm/resnet18.a1_in1k" in caught.value.what and "HF_HUB_OFFLINE" in caught.value.fix
+    assert "timm/resnet18.a1_in1k" in caught.value.what and "HF_HUB_OFFLINE" in caught.value.fix
     # what was downloaded before is used
     source = small(tmp_path / "one")
     kept = tmp_path / "models--me--mine"
