@@ -2,7 +2,7 @@
 
     python examples/load_student.py artifacts/students/swin-kd-0 photo.jpg
 
-(The micro MViT's shape is none of timm's: docs/students.md says which three lines to run first.)
+(The micro MViT's shape is none of timm's: docs/students.md has the lines to run first.)
 """
 
 import sys
