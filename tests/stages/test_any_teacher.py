@@ -90,7 +90,7 @@ def test_a_function_is_a_teacher_in_every_command(own: Path, monkeypatch: pytest
 
 def test_a_function_s_own_weights_are_adopted_in_the_order_of_the_data(own: Path) -> None:
     given = of_params(ARCH, "teacher.train.epochs=0")
-    said = run_in(own, "stillroom", "teacher", *given, "--set", "teacher.overrides={}").stderr
+    said = run_in(own, "stillroom", "teacher", *given, "--set", "teacher.overrides={}").stdout
     assert "weights: own_nets:teacher" in said
     first = answers(own / "artifacts/teacher")
     run_in(own, "stillroom", "teacher", *given, "--set", "teacher.overrides={turned: true}")
@@ -129,14 +129,14 @@ def test_a_folder_is_adopted_and_moving_it_is_no_change(project: Path) -> None:
     assert f"in the data alone: {', '.join(names[-2:])}" in refused.stderr
     assert "in the model alone: yodelling, zooming" in refused.stderr
     fits = of_params("teacher.overrides={}", "teacher.arch=local-dir:moved")
-    said = run_in(project, "stillroom", "teacher", *fits).stderr
+    said = run_in(project, "stillroom", "teacher", *fits).stdout
     assert "its head is made fresh" in said and "yodelling" in said
 
 
 def test_a_folder_is_a_student_by_a_name_of_its_own(project: Path) -> None:
     students, given = project / "artifacts/students", project / "given"
     shutil.copytree(students / "vit-kd-0", given)
-    said = run_in(project, "stillroom", "student", "--family", "local-dir:given", "--arm", "kd").stderr
+    said = run_in(project, "stillroom", "student", "--family", "local-dir:given", "--arm", "kd").stdout
     assert "weights: model.safetensors" in said
     (made,) = students.glob("given.*-kd-0")
     record = read(made / "student.json")
@@ -161,7 +161,7 @@ def test_a_folder_is_a_student_by_a_name_of_its_own(project: Path) -> None:
         ("student.model.sources.vit=local-dir:x", 2, "vit is a family already"),
         ("student.model.sources.resnet18=local-dir:x", 2, "resnet18 is a timm model already"),
         ("student.model.sources.mine=x", 2, "must be local-dir:FOLDER or hf-hub:USER/REPO"),
-        ("student.model.sources.my-vit=local-dir:x", 2, "must begin with a lower-case letter"),
+        ("student.model.sources.my-vit=local-dir:x", 2, "is no name for a family"),
         ("teacher.arch=local-dir:nowhere", 1, "there is no folder nowhere"),
         ("teacher.arch=hf-hub:me/none", 1, "cannot be had from the hub"),
         ("teacher.arch=nowhere:teacher", 2, "there is no module nowhere"),

@@ -1,5 +1,6 @@
 """What `params.yaml` may say of images, beside the keys that all kinds of data share."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -14,6 +15,13 @@ Family = Annotated[str, name_like(FAMILY, lambda: FAMILIES)]
 def _source(value: str) -> str:
     if not brought(value):
         raise ValueError(f"must be {LOCAL}FOLDER or {REMOTE}USER/REPO")
+    return value
+
+
+def _named(value: dict[str, str]) -> dict[str, str]:
+    for name in value:
+        if not re.fullmatch(FAMILY, name):
+            raise ValueError(f"{name!r} is no name for a family: lower-case letters, digits, _ and .")
     return value
 
 
@@ -64,7 +72,7 @@ class StudentModel(params.StudentModel):
     image_size: Annotated[int, Field(ge=16, le=4096)] | None = None  # None: what the teacher saw
     # further families by names of your own, as {mine: local-dir:FOLDER}: models that start from the weights
     # there. What is recorded is what they are, not where they lie.
-    sources: Annotated[dict[Family, Source], Field(exclude=True)] = {}
+    sources: Annotated[dict[str, Source], Field(exclude=True), AfterValidator(_named)] = {}
 
 
 class Student(params.Student):
