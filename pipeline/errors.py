@@ -1,6 +1,8 @@
 """Errors a user can meet: what happened, why, and what to do about it, each with its exit code."""
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 
 
 class StillroomError(Exception):
@@ -82,6 +84,24 @@ def fetch_again(location: object) -> str:
     if here.startswith(".."):  # not of this project: DVC does not know it
         return "copy it again from where it came"
     return f"fetch it again (`dvc pull --force {here}`; if it comes back damaged: Remotes in docs/team.md)"
+
+
+def different(theirs: Sequence[str], ours: Sequence[str]) -> str:
+    """By which names a model's classes and the data's differ, for a message; empty: by none.
+
+    Args:
+        theirs: the model's; their order does not matter, nor does that of `ours`.
+    """
+    counts = Counter(theirs)
+    return "; ".join(
+        f"{what}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}"
+        for what, names in (
+            ("in the data alone", sorted({*ours} - {*theirs})),
+            ("in the model alone", sorted({*theirs} - {*ours})),
+            ("twice in the model", sorted(name for name, count in counts.items() if count > 1)),
+        )
+        if names
+    )
 
 
 def listing(names: list[str], limit: int = 20) -> str:

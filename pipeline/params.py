@@ -124,6 +124,7 @@ def _cache_path(path: str) -> str:
 
 MOST_FOLDS = 1000  # of a cross-fitted teacher
 FAMILY = r"[a-z0-9][a-z0-9_.]{0,79}"  # a student's family, or a model by its own name
+LOCAL, REMOTE = "local-dir:", "hf-hub:"  # what timm calls a model in a folder, and one of a hub
 Arm = Annotated[str, name_like(r"[a-z][a-z0-9_]{0,31}", lambda: list(Losses.model_fields))]
 Range = Annotated[tuple[float, float], BeforeValidator(_range)]
 # the teacher's weight in a loss: one number, or [at the start, at the end], changing linearly with the steps
@@ -136,6 +137,11 @@ Folder = Annotated[PathText, AfterValidator(_expanded)]
 Weights = Annotated[PathText, AfterValidator(_weights)]
 Encoding = Annotated[str | dict[str, Any], PlainValidator(_encoding)]
 Plain = Annotated[dict[str, Any], AfterValidator(_plain)]
+
+
+def brought(arch: str) -> bool:
+    """Whether it names a folder or a repository, which brings its weights."""
+    return arch.startswith((LOCAL, REMOTE))
 
 
 class Section(BaseModel):

@@ -27,7 +27,7 @@ _SKETCHES = r"sketch40/(JPEGImages/\w+\.jpg|ImageSplits/\w+\.txt|XMLAnnotations/
 _CLIPS = r"clips/(\d{5,}\.npys|([0-9a-f]{2}/)?[^/]+\.npy)"  # the latter: a file a clip, in earlier versions
 _DATA_FILES = re.compile(rf"samples\.(parquet|json)|report\.json|{_SKETCHES}|{_CLIPS}")
 _MODEL_FILES = re.compile(
-    r"(model|predictions|fold-\d+)\.safetensors|(teacher|student|metrics)\.json|plots/confusion\.csv|plots/metrics/\w+\.tsv"
+    r"(model|predictions|fold-\d+)\.safetensors|(teacher|student|metrics|config)\.json|plots/confusion\.csv|plots/metrics/\w+\.tsv"
 )
 _REPORT_FILES = re.compile(r"results\.(json|md)|index\.html|metrics\.json|plots/\w+\.csv")
 # No DVC output: DVC deletes outputs before it runs a stage, and committed blocks must outlive that.

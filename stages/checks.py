@@ -43,7 +43,8 @@ def check_choices(params: "Params", source: str) -> None:
             from stillroom.training.optimizer import check_optimiser
 
             check_optimiser(opt, f"{source}: {key}")
-    if params.teacher.train.epochs == 0 and params.teacher.weights == "none":
+    teacher = params.teacher
+    if teacher.train.epochs == 0 and teacher.weights == "none" and not modality.brings_weights(teacher.arch):
         raise ParamsError(
             f"{source}: teacher.train.epochs = 0 with teacher.weights = 'none'",
             "the teacher would keep its random weights, and students would learn from noise",
@@ -60,11 +61,16 @@ def check_inputs(params: "Params") -> None:
     from stillroom import modalities
     from stillroom.errors import ParamsError
     from stillroom.files import replaced
+    from stillroom.params import LOCAL
 
     model = params.student.model
     weights = {"teacher.weights": params.teacher.weights, "student.model.weights": model.weights}
     weights |= {f"student.model.family_weights.{name}": file for name, file in model.family_weights.items()}
     inputs = {name: file for name, file in weights.items() if file not in ("hub", "none")}
+    sources = {f"student.model.sources.{name}": one for name, one in getattr(model, "sources", {}).items()}
+    named = {"teacher.arch": params.teacher.arch, **sources}
+    folders = {name: one.removeprefix(LOCAL) for name, one in named.items() if one.startswith(LOCAL)}
+    inputs |= folders
     modality = modalities.of_data_set(params.data.name)
     data = modality.data_inputs(params.data)
     inputs |= {name: path for name, path in data.items() if path is not None}
@@ -76,6 +82,8 @@ def check_inputs(params: "Params") -> None:
             real = os.path.relpath(os.path.realpath(path))
             what = modality.SAMPLES
             fix = f"move the {what} out of it (mv {real} {what}), and set {name} to where they are"
+        elif name in folders:
+            fix = f"copy the folder out of it (cp -r {path} start), and set {name} to {LOCAL}start"
         elif name in data:
             fix = f"move the file out of it, and set {name} to where it is"
         else:
@@ -86,12 +94,20 @@ def check_inputs(params: "Params") -> None:
         raise ParamsError(f"{name} = {path!r} lies in {folder}", why, fix)
 
 
-def check_family(params: "Params", family: str, source: str) -> None:
+def check_family(params: "Params", family: str, source: str) -> "tuple[Params, str]":
     """Refuse what is neither a family nor a model by its own name.
+
+    Returns:
+        the parameters and the name that the family has there: a folder or a repository gets one.
 
     Raises:
         ParamsError: names the nearest ones.
+        WeightsError: the folder or repository that it names is not there, or holds no model.
     """
     from stillroom import modalities
 
-    modalities.of_data_set(params.data.name).check_family(family, source)
+    modality = modalities.of_data_set(params.data.name)
+    params, family = modality.by_name(params, family)
+    if family not in getattr(params.student.model, "sources", {}):
+        modality.check_family(family, source)
+    return params, family

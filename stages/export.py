@@ -6,7 +6,7 @@ import click
 
 from stillroom_stages.artifacts import STUDENTS
 from stillroom_stages.inputs import chosen_model
-from stillroom_stages.options import about
+from stillroom_stages.options import about, trusting
 
 
 @click.command(epilog=about("stillroom export --student artifacts/students/vit-kd-0 --to vit.onnx"))
@@ -15,6 +15,7 @@ from stillroom_stages.options import about
     type=click.Path(path_type=Path, readable=False),
     help=f"Its folder; default: the only one in {STUDENTS}.",
 )
+@trusting
 @click.option("--to", "target", type=click.Path(path_type=Path), help="The file; default: model.onnx here.")
 def export(student: Path | None, target: Path | None) -> None:
     """Write a model as ONNX.

@@ -46,6 +46,26 @@ def some_presets(ctx: click.Context, param: click.Parameter, incomplete: str) ->
     return [name for name in names if name.startswith(incomplete)]
 
 
+def trusting(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--trust`, the function that a model's folder may name as what makes it."""
+
+    @click.option(
+        "--trust",
+        "trusted",
+        metavar="MODULE:FUNCTION",
+        multiple=True,
+        help="A function of Python that may be called where the folder names it as what makes its model.",
+    )
+    @wraps(command)
+    def wrapped(*given: Any, trusted: tuple[str, ...], **arguments: Any) -> Any:
+        from stillroom.trust import trust
+
+        trust(*trusted)
+        return command(*given, **arguments)
+
+    return wrapped
+
+
 def stage(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command `--params` and `--set`, and pass it the checked parameters as `params`."""
 

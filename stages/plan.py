@@ -207,7 +207,7 @@ def _describe(folder: Path, params: "Params", train: "Samples") -> dict[str, Any
         described = read_teacher(folder / "teacher.json")
         refuse_other_data(described, folder, train)
         return described
-    architecture = modalities.get(train.modality).teacher(params)
+    architecture = modalities.get(train.modality).teacher_of(params, train.classes)
     return {
         "arch": architecture.arch,
         "overrides": architecture.overrides,
@@ -240,8 +240,9 @@ def _model(name: str, described: dict[str, Any], params: "Params", modality: "Mo
     with torch.random.fork_rng():  # making a model draws from torch's global generator
         if (folder / "teacher.json").exists():
             return load_first(folder, described)
-        architecture = Architecture(described["arch"], described["overrides"], described["input"])
-        return modality.create(architecture, len(described["classes"]))
+        classes = tuple(described["classes"])
+        architecture = Architecture(described["arch"], described["overrides"], described["input"], classes)
+        return modality.create(architecture, len(classes))
 
 
 def _rate(model: "Model", params: "Params", train: "Samples") -> "Rate":

@@ -12,7 +12,7 @@ import click
 
 from stillroom_stages.artifacts import STUDENTS
 from stillroom_stages.inputs import chosen_model
-from stillroom_stages.options import about
+from stillroom_stages.options import about, trusting
 
 if TYPE_CHECKING:
     from stillroom.modalities.base import Finished, Modality, Model
@@ -30,6 +30,7 @@ NAME_ONE = "name files or folders, or - for a list on stdin"
     type=click.Path(path_type=Path, readable=False),
     help=f"Its folder; default: the only one in {STUDENTS}.",
 )
+@trusting
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes to name.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 @click.pass_context

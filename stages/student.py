@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "--family",
     required=True,
     shell_complete=some_families,
-    help="vit, pvt, convit, mvit, swin, twins, or any timm model's name.",
+    help="vit, pvt, convit, mvit, swin, twins, any timm model's name, local-dir:FOLDER or hf-hub:USER/REPO.",
 )
 @click.option(
     "--arm",
@@ -48,7 +48,7 @@ def student(params: "Params", family: str, arm: str, seed: int, online: bool) ->
     from stillroom import losses
 
     losses.check(arm, "--arm")  # what is wrong or missing is reported before torch is loaded
-    check_family(params, family, "--family")
+    params, family = check_family(params, family, "--family")
     samples = samples_to_read(params)
     store = cache_to_read(params)
 

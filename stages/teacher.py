@@ -30,7 +30,7 @@ def teacher(params: "Params") -> None:
 
     settle()
     samples = samples_to_read(params)
-    architecture = modalities.get(samples.modality).teacher(params)
+    architecture = modalities.get(samples.modality).teacher_of(params, samples.classes)
     notes = check_ahead(params, samples, architecture)
     with Ranks() as ranks, ExitStack() as stack:
         console = stack.enter_context(shown()) if ranks.first else Progress()

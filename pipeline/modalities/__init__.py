@@ -88,14 +88,23 @@ def _only_folds(folder: Path) -> Exception:
     )
 
 
-def load_model(folder: Path | str) -> "Model":
+def load_model(folder: Path | str, trust: str | None = None) -> "Model":
     """The model in a folder that `stillroom student` or `stillroom teacher` wrote, on the CPU, in eval mode.
 
     It is called with prepared inputs and returns outputs by name; `prepare` makes inputs of rendered views.
 
+    Args:
+        trust: a function of Python, `module:function`, that may be called where the folder names it as what
+            makes its model.
+
     Raises:
+        ParamsError: the folder names a function that is not trusted, or not to be found.
         DataError, WeightsError, AccessError: see `Modality.load`.
     """
+    if trust is not None:
+        from stillroom.trust import trust as trust_it
+
+        trust_it(trust)
     return of_model(Path(folder)).load(Path(folder)).model
 
 

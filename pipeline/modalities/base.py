@@ -343,6 +343,24 @@ class Model(ABC):
     def example(self, count: int) -> "torch.Tensor":
         """A batch of prepared inputs on the CPU, all zero: for counting operations, timing, exporting."""
 
+    def config(self, classes: Sequence[str]) -> dict[str, Any] | None:
+        """What its folder's `config.json` says, for other libraries; None: there is none.
+
+        Args:
+            classes: names, in label order.
+        """
+        return {
+            "architecture": self.arch,
+            "num_classes": len(classes),
+            "label_names": list(classes),
+            "model_args": self.overrides,
+            "input": self.spec,
+        }
+
+    def made_by(self) -> dict[str, Any]:
+        """What a record keeps of it beside its name and arguments, and holds the same later on."""
+        return {}
+
     def layers(self) -> "dict[str, tuple[torch.nn.Module, tuple[int, ...]]]":
         """What it can give beside its logits, by name: the module whose input it is, and the shape of one
         view's.
@@ -443,12 +461,34 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Weights that an architecture brings.
+
+    Attributes:
+        file: safetensors.
+        name: of it, for records and messages.
+        classes: names in its label order; None: they are not known.
+    """
+
+    file: Path
+    name: str
+    classes: Sequence[str] | None
+
+
+@dataclass(frozen=True)
 class Architecture:
-    """A model that is to be made: its name, its further arguments, and what its input is."""
+    """A model that is to be made: its name, its further arguments, and what its input is.
+
+    Attributes:
+        classes: names in label order, where what is made depends on them.
+        start: the weights that it starts from, unless others are given.
+    """
 
     arch: str
     overrides: dict[str, Any]
     spec: Spec
+    classes: Sequence[str] = ()
+    start: Start | None = None
 
 
 @contextmanager
@@ -743,6 +783,28 @@ class Modality(ABC):
         Raises:
             ParamsError: it cannot be made, or cannot take its input.
         """
+
+    def teacher_of(self, params: Params, classes: Sequence[str]) -> Architecture:
+        """The same, where the data's classes are known.
+
+        Args:
+            classes: names, in label order.
+
+        Raises:
+            ParamsError: see above.
+            WeightsError: what brings its weights is not there.
+        """
+        return replace(self.teacher(params), classes=tuple(classes))
+
+    def brings_weights(self, arch: str) -> bool:
+        """Whether an architecture by this name comes with weights, so that `none` are needed."""
+        return False
+
+    def by_name(self, params: Params, family: str) -> tuple[Params, str]:
+        """The parameters and the family with a name that a folder may have, of one that is asked for on the
+        command line.
+        """
+        return params, family
 
     @abstractmethod
     def student(self, family: str, model: StudentModel, seen: Spec) -> Architecture:

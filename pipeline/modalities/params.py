@@ -87,7 +87,11 @@ def parse_override(text: str) -> tuple[list[str], Any]:
         raise ParamsError(
             f"--set {text!r}: {value!r} is not a YAML value", str(error), "put quotes around text"
         ) from None
-    for named, ends in ((["student", "family_train"], 1), (["student", "model", "family_weights"], 0)):
+    for named, ends in (
+        (["student", "family_train"], 1),
+        (["student", "model", "family_weights"], 0),
+        (["student", "model", "sources"], 0),
+    ):
         if path[: len(named)] == named and len(path) > len(named) + 1:
             ends = 0 if isinstance(parsed, dict) else ends
             stop = len(path) - ends

@@ -1,6 +1,7 @@
 """What a later stage would refuse, reported before an earlier one spends its time."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from stillroom import losses, modalities
@@ -83,7 +84,8 @@ def check_taught(
     modality, arms = modalities.get(samples.modality), params.student.arms
     wanted = {arm: loss for arm in arms if (loss := losses.load(arm, params.student.losses.of(arm))).features}
     for family in params.student.families if wanted else ():
-        model = modality.create(modality.student(family, params.student.model, seen), len(samples.classes))
+        architecture = replace(modality.student(family, params.student.model, seen), start=None)
+        model = modality.create(architecture, len(samples.classes))
         for arm, loss in wanted.items():
             output = outputs[str(loss.features)]
             shape = model.shape_of(source_of(dict(output)), f"the loss {arm}")

@@ -13,7 +13,7 @@ from stillroom.cache.format.outputs import kind_of, source_of
 from stillroom.errors import AccessError, CacheError
 from stillroom.folds import well_formed
 from stillroom.modalities.base import Model, Spec
-from stillroom.params import Cache, Params, Teacher, Views
+from stillroom.params import Cache, Params, Teacher, Views, brought
 from stillroom.samples import Samples
 
 FIXES = {
@@ -49,6 +49,8 @@ def of_teacher(described: dict[str, Any]) -> dict[str, Any]:
         "digest": described["digest"],
         "classes": len(described["classes"]),
     }
+    if "source" in described:  # of the function that made it
+        teacher["source"] = described["source"]
     if "folds" in described:
         folds = described["folds"]
         teacher["folds"] = {name: folds[name] for name in ("count", "seed", "digest", "models")}
@@ -240,7 +242,8 @@ def ignored(manifest: Manifest, params: Params) -> list[str]:
     """The message about parameters that ask for another cache, where that is no reason to refuse this one."""
     lines = []
     arch = manifest.identity["outputs"].get("logits", {}).get("teacher", {}).get("arch")
-    if "logits" in params.cache.teachers and arch != params.teacher.arch:
+    asked_for = params.teacher.arch
+    if "logits" in params.cache.teachers and arch != asked_for and not brought(asked_for):
         lines.append(
             f"note: teacher.arch is {params.teacher.arch}; this cache was made by {arch}, which counts here"
         )

@@ -218,8 +218,16 @@ def load_one(file: Path, described: dict[str, Any], digest: str) -> Model:
         WeightsError: the file is missing, or holds other weights.
     """
     modality = modalities.of_record(described)
-    architecture = Architecture(described["arch"], described["overrides"], described["input"])
-    model = modality.create(architecture, len(described["classes"]), weights=str(file))
+    classes = tuple(described["classes"])
+    architecture = Architecture(described["arch"], described["overrides"], described["input"], classes)
+    model = modality.create(architecture, len(classes), weights=str(file))
+    if described.get("source") != model.made_by().get("source"):
+        raise WeightsError(
+            f"the file of {model.arch} has changed since `stillroom teacher` called it",
+            "with the same weights it may answer otherwise",
+            "put it back, or run `stillroom teacher` again (to keep the weights: teacher.weights: a copy of "
+            f"{file.name}, and teacher.train.epochs: 0)",
+        )
     digest_here = weights_digest(model.net)
     if digest_here != digest:
         raise WeightsError(

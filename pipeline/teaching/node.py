@@ -21,6 +21,7 @@ from stillroom.progress import Progress
 from stillroom.provenance.teacher import Teacher, load_teacher
 from stillroom.samples import Samples
 from stillroom.teaching.generate import generate
+from stillroom.trust import trust
 
 DATA = "STILLROOM_DATA"  # on a node: where the samples' files lie, if not where the driver has them
 _MACHINE = ("machine", "device")  # what may differ between nodes
@@ -158,6 +159,7 @@ def _prepare(work: Work) -> _Ready:
     with tempfile.TemporaryDirectory(prefix="stillroom-") as folder:
         for name, content in work.weights.items():
             (Path(folder) / name).write_bytes(content.data)
+        trust(work.described["arch"])  # as the driver does, which has loaded it
         teacher = load_teacher(Path(folder), work.described, samples)
     device = _gpu() if work.gpu else torch.device("cpu")
     shown = torch.cuda.get_device_name(device) if work.gpu else "cpu"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
+from stillroom.files import write_json
 from stillroom.modalities.base import Model
 from stillroom.samples import Samples
 
@@ -19,7 +20,15 @@ def described(model: Model, samples: Samples) -> dict[str, Any]:
         "overrides": model.overrides,
         "classes": list(samples.classes),
         "input": model.spec,
+        **model.made_by(),
     }
+
+
+def write_config(folder: Path, model: Model, samples: Samples) -> None:
+    """Write `config.json`, from which timm makes the model again, beside its weights."""
+    config = model.config(samples.classes)
+    if config is not None:
+        write_json(folder / "config.json", config)
 
 
 def tested(test: Samples) -> dict[str, str]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from stillroom.training.checkpoint import Checkpoint
 from stillroom.training.gradients import Revised, Summed
 from stillroom.training.loop import Loss, MakeGradients, fit
 from stillroom.training.pairing import digests
-from stillroom.training.results import described, tested, weights_lines, write_predictions
+from stillroom.training.results import described, tested, weights_lines, write_config, write_predictions
 from stillroom.views.planes import Asked
 
 # What follows a run's records, epoch by epoch
@@ -174,6 +174,7 @@ def train_student(
     if folder is None:
         return scores, checkpoint
     save_weights(model.net, folder / "model.safetensors")
+    write_config(folder, model, job.samples)
     write_predictions(folder, logits, test)
     record = {
         **_record(job, model, chosen),
@@ -213,7 +214,7 @@ def _prepare(job: Job, chosen: losses.Loss, progress: Progress) -> tuple[Model, 
         if line:
             progress.note(line)
     model = modality.create(
-        architecture,
+        replace(architecture, classes=tuple(job.samples.classes)),
         len(job.samples.classes),
         weights=config.weights_of(job.family),
         drop_path=job.train_config.drop_path,

@@ -14,7 +14,7 @@ import torch
 from stillroom import modalities
 from stillroom.device import device, environment
 from stillroom.distributed import Ranks
-from stillroom.errors import ParamsError, WeightsError, listing
+from stillroom.errors import ParamsError, WeightsError, different, listing
 from stillroom.evaluation.cost import flops, parameters
 from stillroom.evaluation.forward import evaluation_logits
 from stillroom.evaluation.metrics import accuracy, known, summarise, together
@@ -23,7 +23,7 @@ from stillroom.folds import Folds, divide
 from stillroom.losses.ce import ce
 from stillroom.modalities.base import Architecture, Model
 from stillroom.modalities.weights import save_weights, weights_digest
-from stillroom.params import Params
+from stillroom.params import Params, TeacherTrain, brought
 from stillroom.progress import Progress
 from stillroom.provenance.ahead import check_k, check_students, late
 from stillroom.provenance.teacher import fold_file
@@ -32,7 +32,7 @@ from stillroom.training.batches import Batch, FreshBatches, Partition
 from stillroom.training.checkpoint import DIGITS, Checkpoint
 from stillroom.training.head import VIEWS, Features, evaluation_features, features_of, fit_head, set_aside
 from stillroom.training.loop import fit
-from stillroom.training.results import described, tested, weights_lines, write_predictions
+from stillroom.training.results import described, tested, weights_lines, write_config, write_predictions
 
 Log = Callable[[dict[str, Any]], None]  # gets each epoch's record
 
@@ -142,6 +142,8 @@ class _Run:
         self.policy = self.modality.policy(params.views.recipe)
         # which samples a model is fitted to is said beside these
         config = self.config.model_dump(exclude={"folds", "folds_and_whole"})
+        if brought(self.config.arch):  # wherever its folder lies
+            config |= {"arch": architecture.arch, "overrides": architecture.overrides}
         self.settings = [config, self.modality.asked(params.views), self.policy.describe()]
         self.kept: list[Kept] = []
         self._features: Features | None = None
@@ -181,7 +183,8 @@ class _Run:
             logits = evaluation_logits(model, self.val, batch_size, amp, Progress(), "")
             return {"val_accuracy": round(accuracy(logits, self.val.labels()), 4)}
 
-        digest = _digest([self.settings, part.digests(), weights_digest(model.net)])
+        made = [one for one in (model.made_by(),) if one]
+        digest = _digest([self.settings, part.digests(), weights_digest(model.net), *made])
         checkpoint = Checkpoint(self.staging, fit_.name, digest)
         history = fit(
             model,
@@ -189,7 +192,7 @@ class _Run:
             loss,
             config.train,
             progress,
-            f"{fit_.name.replace('.', ' ')} {config.arch}",
+            f"{fit_.name.replace('.', ' ')} {model.arch}",
             on_epoch,
             evaluate if len(self.val) else None,
             config.seed,
@@ -206,6 +209,7 @@ class _Run:
         if self._features is None:
             seed, train = config.seed, config.train
             trunk: list[Any] = [model.arch, model.overrides, weights_digest(model.net), model.spec]
+            trunk += [one for one in (model.made_by(),) if one]
             trunk += [self.policy.describe(), VIEWS, seed, train.amp]
             digest = _digest([trunk, self.train.digests()])
             file = self.staging / f"teacher.features.{digest[:DIGITS]}.safetensors"
@@ -261,6 +265,7 @@ def _write(
     main = fitted[-1 if whole else 0]
     if whole:
         save_weights(main.model.net, folder / "model.safetensors")
+        write_config(folder, main.model, run.samples)
     digest, divided = weights_digest(main.model.net), {}
     if folds is not None:
         models = fitted[: folds.count]
@@ -345,9 +350,29 @@ def check_ahead(params: Params, samples: Samples, architecture: Architecture) ->
         for one in _fits(folds, config.folds_and_whole, len(train)):
             set_aside(train, one.rows, config.seed)
     return [
+        *_other_classes(config.train, samples, architecture),
         *late(params.teacher.train, "teacher.train"),
         *check_students(params, samples, architecture.spec),
     ]
+
+
+def _other_classes(train: TeacherTrain, samples: Samples, architecture: Architecture) -> list[str]:
+    """Refuse to adopt a model of other classes than the data's; what is fitted gets a fresh head, and a note.
+
+    Raises:
+        WeightsError: names the classes.
+    """
+    start = architecture.start
+    if start is None or start.classes is None or sorted(start.classes) == sorted(samples.classes):
+        return []
+    apart = different(start.classes, samples.classes)
+    if train.epochs == 0 and train.freeze == "none":
+        raise WeightsError(
+            f"{architecture.arch} cannot be adopted: {start.name} is of other classes than the data",
+            apart,
+            "set teacher.train.epochs to 1 or more, or adopt a model of these classes",
+        )
+    return [f"note: {start.name} is of other classes ({apart}): its head is made fresh"]
 
 
 def _check_complete(model: Model, classes: int) -> None:

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stillroom import params
+from stillroom.errors import ParamsError
 from stillroom.modalities.base import (
     Architecture,
     DataAccount,
@@ -21,8 +23,9 @@ from stillroom.modalities.base import (
 from stillroom.modalities.images import settings
 from stillroom.modalities.images.fields import FIELDS, Policy, View, centre, pack, unpack
 from stillroom.modalities.images.samples import Sample
-from stillroom.params import Data, Params, Section, StudentModel
+from stillroom.params import Data, Params, Section, StudentModel, brought
 from stillroom.samples import Samples
+from stillroom.trust import trust
 
 if TYPE_CHECKING:
     import torch
@@ -71,11 +74,48 @@ class Images(Modality):
             ("model.family_weights", student.model.family_weights),
         ):
             for family in names:
-                self.check_family(family, f"{source}: student.{key}")
-        if params.teacher.arch not in USUAL_TEACHERS:
-            from stillroom.modalities.images.models.create import check_model
+                if family not in self._sources(params):
+                    self.check_family(family, f"{source}: student.{key}")
+        self._check_sources(params, source)
+        self._check_teacher(params.teacher.arch, f"{source}: teacher.arch")
 
-            check_model(params.teacher.arch, f"{source}: teacher.arch")
+    def _sources(self, params: Params) -> dict[str, str]:
+        model = params.student.model
+        assert isinstance(model, settings.StudentModel)
+        return model.sources
+
+    def _check_sources(self, params: Params, source: str) -> None:
+        """Refuse names that are taken, and what can be no folder or repository; none is looked for."""
+        if not self._sources(params):
+            return
+        from stillroom.modalities.images.models import timm_folder
+        from stillroom.modalities.images.models.families import check_free
+
+        for name, named in self._sources(params).items():
+            check_free(name, f"{source}: student.model.sources")
+            timm_folder.check_name(named, f"{source}: student.model.sources.{name}")
+
+    def _check_teacher(self, arch: str, key: str) -> None:
+        """The same of the teacher: who only reads its cache needs neither its folder nor its module."""
+        if arch in USUAL_TEACHERS:
+            return
+        from stillroom.modalities.images.models import entry, timm_folder
+        from stillroom.modalities.images.models.create import check_model
+
+        if brought(arch):
+            timm_folder.check_name(arch, key)
+        elif entry.is_entry(arch):
+            trust(arch)
+        elif ":" in arch:
+            raise ParamsError(
+                f"{key}: {arch!r} names no teacher",
+                fix="give a timm model, local-dir:FOLDER, hf-hub:USER/REPO, or MODULE:FUNCTION",
+            )
+        else:
+            check_model(arch, key)
+
+    def brings_weights(self, arch: str) -> bool:
+        return ":" in arch
 
     def families(self) -> Sequence[str]:
         return settings.FAMILIES
@@ -222,13 +262,39 @@ class Images(Modality):
         spec = {"size": size, "mean": list(input_config["mean"]), "std": list(input_config["std"])}
         return Architecture(config.arch, sized(config.arch, config.overrides, size), spec)
 
+    def teacher_of(self, params: Params, classes: Sequence[str]) -> Architecture:
+        from stillroom.modalities.images.models import create, entry, timm_folder
+
+        views, config = params.views, params.teacher
+        assert isinstance(views, settings.Views)
+        if brought(config.arch):
+            folder, start = timm_folder.read(config.arch)
+            made = create.of_folder(folder, start, views.size, config.overrides)
+            return replace(made, classes=tuple(classes))
+        if entry.is_entry(config.arch):
+            given = entry.make(config.arch, classes, config.overrides, views.size, config.seed).given
+            spec = {"size": views.size or given.size, "mean": given.mean, "std": given.std}
+            return Architecture(config.arch, config.overrides, spec, tuple(classes))
+        return super().teacher_of(params, classes)
+
     def student(self, family: str, model: StudentModel, seen: Spec) -> Architecture:
-        from stillroom.modalities.images.models.families import student_arch
+        from stillroom.modalities.images.models.families import student_of
 
         assert isinstance(model, settings.StudentModel)
         size = model.image_size or seen["size"]
-        arch, overrides = student_arch(family, model.size, size, model.overrides)
-        return Architecture(arch, overrides, {"size": size})
+        arch, overrides, start = student_of(family, model, size)
+        return Architecture(arch, overrides, {"size": size}, start=start)
+
+    def by_name(self, params: Params, family: str) -> tuple[Params, str]:
+        if not brought(family):
+            return params, family
+        from stillroom.modalities.images.models import timm_folder
+
+        timm_folder.check_name(family, "--family")
+        name = timm_folder.short_name(family)
+        model = params.student.model.model_copy(update={"sources": {**self._sources(params), name: family}})
+        student = params.student.model_copy(update={"model": model})
+        return params.model_copy(update={"student": student}), name
 
     def check_students(self, params: Params, seen: Spec) -> None:
         from stillroom.modalities.images.models.families import check_sizes
@@ -244,8 +310,18 @@ class Images(Modality):
         drop_path: float = 0.0,
         seed: int = 0,
     ) -> "Model":
-        from stillroom.modalities.images.models.create import create
+        from stillroom.modalities.images.models.create import create, create_own
+        from stillroom.modalities.images.models.entry import is_entry
 
+        if is_entry(architecture.arch):
+            return create_own(
+                architecture.arch,
+                architecture.classes,
+                architecture.overrides,
+                size=architecture.spec["size"],
+                weights=weights,
+                seed=seed,
+            )
         return create(
             architecture.arch,
             classes,
@@ -254,6 +330,8 @@ class Images(Modality):
             weights=weights,
             drop_path=drop_path,
             seed=seed,
+            start=architecture.start,
+            classes=architecture.classes,
         )
 
     def load(self, folder: Path) -> Finished:
@@ -274,8 +352,6 @@ class Images(Modality):
         return {} if views.size is None else {"size": views.size}
 
     def check_asked(self, views: params.Views, specs: Sequence[Spec]) -> None:
-        from stillroom.errors import ParamsError
-
         assert isinstance(views, settings.Views)
         sizes = sorted({spec["size"] for spec in specs})
         if views.size is not None and views.size not in sizes:

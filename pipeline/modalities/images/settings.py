@@ -1,14 +1,31 @@
 """What `params.yaml` may say of images, beside the keys that all kinds of data share."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from stillroom import params
-from stillroom.params import FAMILY, Count, Folder, Plain, name_like
+from stillroom.params import FAMILY, LOCAL, REMOTE, Count, Folder, PathText, Plain, brought, name_like
 
 FAMILIES = ("vit", "pvt", "convit", "mvit", "swin", "twins")
 Family = Annotated[str, name_like(FAMILY, lambda: FAMILIES)]
+
+
+def _source(value: str) -> str:
+    if not brought(value):
+        raise ValueError(f"must be {LOCAL}FOLDER or {REMOTE}USER/REPO")
+    return value
+
+
+def _named(value: dict[str, str]) -> dict[str, str]:
+    for name in value:
+        if not re.fullmatch(FAMILY, name):
+            raise ValueError(f"{name!r} is no name for a family: lower-case letters, digits, _ and .")
+    return value
+
+
+Source = Annotated[PathText, AfterValidator(_source)]
 
 
 class Data(params.Data):
@@ -44,13 +61,18 @@ class Views(params.Views):
 class Teacher(params.Teacher):
     """`teacher`: the CNN whose logits are cached."""
 
-    arch: str = "convnext_atto"  # any timm ConvNeXt, or any other timm CNN
+    # any timm model; local-dir:FOLDER or hf-hub:USER/REPO, with its weights (safetensors); MODULE:FUNCTION, a
+    # function of Python that makes one (docs/teacher.md)
+    arch: str = "convnext_atto"
 
 
 class StudentModel(params.StudentModel):
     """`student.model`: which model of a family, the same for both arms."""
 
     image_size: Annotated[int, Field(ge=16, le=4096)] | None = None  # None: what the teacher saw
+    # further families by names of your own, as {mine: local-dir:FOLDER}: models that start from the weights
+    # there. What is recorded is what they are, not where they lie.
+    sources: Annotated[dict[str, Source], Field(exclude=True), AfterValidator(_named)] = {}
 
 
 class Student(params.Student):

@@ -1,10 +1,10 @@
-"""timm models with their weights: from the hub, from a safetensors file, or fresh."""
+"""timm models with weights: from the hub, from a safetensors file, or fresh; and models of a function."""
 
 import difflib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +12,16 @@ from typing import Any
 
 import timm
 import torch
-from huggingface_hub import hf_hub_download
 from timm.data import resolve_model_data_config
 from timm.models import mvitv2
 
-from stillroom.errors import ParamsError, WeightsError
+from stillroom.errors import ParamsError, WeightsError, different
 from stillroom.modalities import base
-from stillroom.modalities.base import Loaded
+from stillroom.modalities.base import Architecture, Loaded, Start
+from stillroom.modalities.images.models import entry, timm_folder
 from stillroom.modalities.images.render import to_input
 from stillroom.modalities.weights import fill_in, read_weights
+from stillroom.trust import check_trusted
 
 # timm takes an MViT's shape from this table only; half a million parameters for inputs of 64 pixels.
 mvitv2.model_cfgs["mvitv2_micro"] = mvitv2.MultiScaleVitCfg(depths=(1, 1, 2, 1), embed_dim=24, num_heads=1)
@@ -53,15 +54,34 @@ class Model(base.Model):
         """float32 [count, 3, S, S], all zero."""
         return torch.zeros(count, 3, self.size, self.size)
 
+    def config(self, classes: Sequence[str]) -> dict[str, Any] | None:
+        """timm's."""
+        return timm_folder.config(self.net, self.arch, self.overrides, self.spec, classes)
+
     def layers(self) -> dict[str, tuple[torch.nn.Module, tuple[int, ...]]]:
         """`pooled`: what its classifier is given, [D]."""
         net: Any = self.net
-        head = net.get_classifier()
+        head = net.get_classifier() if hasattr(net, "head_hidden_size") else None
         return {"pooled": (head, (net.head_hidden_size,))} if isinstance(head, torch.nn.Module) else {}
 
     def per_core(self) -> int:
         """Images a forward pass on one core of a CPU; more of smaller ones."""
         return max(CORE_IMAGES, CORE_IMAGES * 128**2 // self.size**2)
+
+
+@dataclass
+class OwnModel(Model):
+    """A model that a function made; `source` is the digest of the file that the function is in."""
+
+    source: str | None = None
+
+    def config(self, classes: Sequence[str]) -> dict[str, Any] | None:
+        """None: timm does not know it."""
+        return None
+
+    def made_by(self) -> dict[str, Any]:
+        """`source`."""
+        return {} if self.source is None else {"source": self.source}
 
 
 def data_config(arch: str, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -139,6 +159,8 @@ def create(
     weights: str = "none",
     drop_path: float = 0.0,
     seed: int = 0,
+    start: Start | None = None,
+    classes: Sequence[str] = (),
 ) -> Model:
     """Make a model, its fresh weights a function of `seed`, then fill in what `weights` gives.
 
@@ -150,22 +172,86 @@ def create(
         weights: `none`, `hub` (timm's pretrained weights), or a path to a `.safetensors` file.
         drop_path: stochastic depth, where the architecture has it.
         seed: moves torch's global generator: call it where nothing else is drawing.
+        start: the weights that it has where `weights` names no file.
+        classes: names in label order: a head of `start` is put into it, if it is of these classes, and is
+            made fresh if it is of others.
 
     Raises:
         ParamsError: timm has no such model, or it does not take these arguments.
         WeightsError: no hub, no file, a file that is no safetensors, or one of another architecture.
     """
+    brought: dict[str, torch.Tensor] = {}
+    if start is not None and weights in ("hub", "none"):
+        brought = read_weights(start.file)
+        _check_size(arch, num_classes, overrides, brought, start)
     torch.manual_seed(seed)
     net = _create(arch, num_classes, overrides, drop_path)
     config = resolve_model_data_config(net)
     loaded = Loaded()
-    if weights == "hub":
+    if start is not None and brought:
+        labels = None if start.classes is None or not classes else (start.classes, classes)
+        loaded = fill(net, brought, start.name, arch, labels)
+    elif weights == "hub":
         loaded = fill(net, read_weights(_hub_file(arch)), "hub", arch)
     elif weights != "none":
         loaded = fill(net, read_weights(Path(os.path.expanduser(weights))), Path(weights).name, arch)
     return Model(
         net, arch, overrides, size or config["input_size"][-1], config["mean"], config["std"], loaded
     )
+
+
+def create_own(
+    arch: str,
+    classes: Sequence[str],
+    overrides: dict[str, Any],
+    *,
+    size: int,
+    weights: str = "none",
+    seed: int = 0,
+) -> OwnModel:
+    """A model that a function makes (`entry`), with its own weights, or those of a file.
+
+    Args:
+        arch, classes, overrides, size, seed: as of `entry.make`.
+        weights: `none`: its own; or a path to a `.safetensors` file.
+
+    Raises:
+        ParamsError: the function was not named by this user, or see `entry.make`.
+        WeightsError: the file is no safetensors, or of another architecture.
+    """
+    check_trusted(arch, "a teacher.json")
+    made = entry.make(arch, classes, overrides, size, seed)
+    loaded = Loaded(arch)
+    if weights == "hub":
+        raise ParamsError(
+            f"teacher.weights = hub, and {arch} brings its own", fix="set teacher.weights to none"
+        )
+    if weights != "none":
+        file = Path(os.path.expanduser(weights))
+        loaded = fill_in(made.net, read_weights(file), file.name, arch, ())
+    mean, std = tuple(made.given.mean), tuple(made.given.std)
+    return OwnModel(made.net, arch, overrides, size, mean, std, loaded, made.source)
+
+
+def of_folder(
+    config: timm_folder.Config, start: Start, size: int | None, more: dict[str, Any]
+) -> Architecture:
+    """A teacher that a folder of timm's holds.
+
+    Args:
+        size: side of its input in pixels; None: what the folder says.
+        more: further arguments of `timm.create_model`, which take precedence.
+
+    Raises:
+        ParamsError: it cannot take this size.
+    """
+    native = data_config(config.architecture, config.model_args | more)
+    side = size or config.side or native["input_size"][-1]
+    sized_by = {"img_size": side} if "img_size" in config.model_args else {}
+    arguments = sized(config.architecture, config.model_args | sized_by | more, side)
+    shown = config.pretrained_cfg
+    spec = {"size": side, "mean": list(shown.mean or native["mean"]), "std": list(shown.std or native["std"])}
+    return Architecture(config.architecture, arguments, spec, start=start)
 
 
 def check_model(arch: str, key: str = "") -> None:
@@ -181,6 +267,24 @@ def check_model(arch: str, key: str = "") -> None:
         near = difflib.get_close_matches(arch, timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "`timm.list_models()` lists the names"
         raise ParamsError(f"{key}{': ' if key else ''}timm has no model {arch!r}", fix=hint)
+
+
+def _check_size(
+    arch: str, num_classes: int, overrides: dict[str, Any], tensors: dict[str, torch.Tensor], start: Start
+) -> None:
+    """Refuse what is far larger than its weights before memory is taken: a stranger's file may ask for it."""
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            count = sum(one.numel() for one in _create(arch, num_classes, overrides, 0.0).parameters())
+    except NotImplementedError:  # it looks at values while it is made
+        return
+    held = sum(one.numel() for one in tensors.values())
+    if count > 4 * held + 10**8:
+        raise WeightsError(
+            f"{start.name} holds the weights of another architecture than {arch}",
+            f"with these arguments that has {count:,} parameters, and the file holds {held:,}",
+            "fetch it again, or mend its model_args",
+        )
 
 
 def _create(arch: str, num_classes: int, overrides: dict[str, Any], drop_path: float) -> torch.nn.Module:
@@ -200,21 +304,23 @@ def _hub_file(arch: str) -> Path:
             f"timm knows no hub weights of {arch}", fix="set the weights to `none` or to a file"
         )
     repository = str(config.hf_hub_id)
-    try:
-        # never the repository's pickled twin, which timm would fall back to
-        return Path(hf_hub_download(repository, "model.safetensors", etag_timeout=5))
-    except Exception as error:
-        raise WeightsError(
-            f"the weights {repository} cannot be had from the hub",
-            f"{type(error).__name__}: {(str(error).splitlines() or ['no further word'])[0]}",
-            "set the weights to a local .safetensors file with timm's names, or to `none` for fresh ones; "
-            "HF_HUB_OFFLINE=1 uses what was downloaded before",
-        ) from None
+    fix = "set the weights to a local .safetensors file with timm's names, or to `none` for fresh ones"
+    return timm_folder.from_hub(repository, timm_folder.WEIGHTS, None, f"the weights {repository}", fix)
 
 
-def fill(net: torch.nn.Module, tensors: dict[str, torch.Tensor], source: str, arch: str) -> Loaded:
+def fill(
+    net: torch.nn.Module,
+    tensors: dict[str, torch.Tensor],
+    source: str,
+    arch: str,
+    labels: tuple[Sequence[str], Sequence[str]] | None = None,
+) -> Loaded:
     """Copy what fits from `tensors` into the model; position tables of another input size are resampled by
     timm.
+
+    Args:
+        source, arch: as of `fill_in`.
+        labels: names of the classes in the tensors' label order, and in the model's; None: the same.
 
     Raises:
         WeightsError: less than half of the model's parameters would be filled (the head not counted).
@@ -228,7 +334,31 @@ def fill(net: torch.nn.Module, tensors: dict[str, torch.Tensor], source: str, ar
         wanted = inspect.signature(resample).parameters
         with suppress(KeyError, RuntimeError, ValueError, AttributeError, IndexError, AssertionError):
             tensors = resample(tensors, net) if len(wanted) > 1 else resample(tensors)
-    return fill_in(net, tensors, source, arch, _head_names(net))
+    head, remade = _head_names(net), []
+    if labels is not None and different(*labels):
+        remade = sorted(head & tensors.keys())
+    elif labels is not None and list(labels[0]) != list(labels[1]):
+        tensors = tensors | _in_order(tensors, head, *labels)
+    loaded = fill_in(
+        net, {name: one for name, one in tensors.items() if name not in remade}, source, arch, head
+    )
+    loaded.missing = [name for name in loaded.missing if name not in remade]
+    loaded.remade = sorted({*loaded.remade, *remade})
+    return loaded
+
+
+def _in_order(
+    tensors: dict[str, torch.Tensor], head: Collection[str], theirs: Sequence[str], ours: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """The rows of a head, which are of classes, in another order of these."""
+    place = {name: label for label, name in enumerate(theirs)}
+    order = [place[name] for name in ours]
+    # of another width it does not fit, and is made fresh
+    return {
+        name: tensors[name][order]
+        for name in head
+        if name in tensors and tensors[name].shape[:1] == (len(order),)
+    }
 
 
 def _head_names(net: torch.nn.Module) -> set[str]:

@@ -7,6 +7,8 @@ from typing import Any
 import timm
 
 from stillroom.errors import ParamsError
+from stillroom.modalities.base import Start
+from stillroom.modalities.images.models import timm_folder
 from stillroom.modalities.images.models.create import near_sizes, takes
 from stillroom.modalities.images.settings import StudentModel
 from stillroom.params import Params
@@ -125,6 +127,40 @@ def check_family(name: str, key: str) -> None:
     )
 
 
+def check_free(name: str, key: str) -> None:
+    """Refuse a name of one's own that another model has.
+
+    Args:
+        key: what names it, for the message.
+
+    Raises:
+        ParamsError: see above.
+    """
+    if name in FAMILIES or timm.is_model(name):
+        raise ParamsError(
+            f"{key}: {name} is {'a family' if name in FAMILIES else 'a timm model'} already",
+            fix="give it another name",
+        )
+
+
+def student_of(family: str, model: StudentModel, side: int) -> tuple[str, dict[str, Any], Start | None]:
+    """The timm name and arguments of a student at an input size, and the weights that it brings.
+
+    Args:
+        family: as of `student_arch`, or one of `model.sources`.
+        side: of its input, in pixels.
+
+    Raises:
+        ParamsError: it cannot take this size.
+        WeightsError: what brings its weights is not there.
+    """
+    if family not in model.sources:
+        return *student_arch(family, model.size, side, model.overrides), None
+    config, start = timm_folder.read(model.sources[family])
+    given = {name: value for name, value in config.model_args.items() if name != "img_size"}
+    return *_by_name(config.architecture, side, given | model.overrides), start
+
+
 def student_arch(
     family: str, size: str, image_size: int, overrides: dict[str, Any] | None = None
 ) -> tuple[str, dict[str, Any]]:
@@ -201,7 +237,7 @@ def check_sizes(params: Params, seen: int) -> None:
 
     def fault(family: str, side: int) -> ParamsError | None:
         try:
-            arch, arguments = student_arch(family, model.size, side, overrides)
+            arch, arguments, _ = student_of(family, model, side)
         except ParamsError as error:
             return error
         if overrides and family in FAMILIES:  # what is no override is known to work

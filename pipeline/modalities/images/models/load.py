@@ -1,32 +1,19 @@
 """A finished model from the folder that a stage wrote, on this machine or a stranger's."""
 
-import inspect
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
-import timm
 import torch
 from pydantic import AfterValidator, Field
 
 from stillroom.errors import DataError, ParamsError
 from stillroom.modalities import finished
 from stillroom.modalities.finished import Part, check_tensors, read_record
-from stillroom.modalities.images.models.create import Model, create
+from stillroom.modalities.images.models.create import Model, create, create_own
+from stillroom.modalities.images.models.entry import is_entry
+from stillroom.modalities.images.models.timm_folder import Side, Spread, of_the_architecture
 from stillroom.modalities.weights import read_weights
-
-Side = Annotated[int, Field(ge=16, le=4096)]
-Spread = Annotated[float, Field(gt=0)]
-
-# timm's own arguments fetch weights from the hub, an address or a (pickled) file; an architecture's do not.
-TIMMS_OWN = set(inspect.signature(timm.create_model).parameters) - {"kwargs"} | {"num_classes"}
-
-
-def _of_the_architecture(overrides: dict[str, Any]) -> dict[str, Any]:
-    refused = [name for name in overrides if name in TIMMS_OWN or name.startswith("pretrained")]
-    if refused:
-        raise ValueError(f"{', '.join(sorted(refused))} cannot be set here")
-    return overrides
 
 
 class Input(Part):
@@ -40,23 +27,30 @@ class Input(Part):
 class Described(finished.Described):
     """What `student.json` or `teacher.json` says of its model."""
 
-    overrides: Annotated[dict[str, Any], AfterValidator(_of_the_architecture)]
+    overrides: Annotated[dict[str, Any], AfterValidator(of_the_architecture)]
     input: Input
 
 
 def load(folder: Path) -> tuple[Model, Described]:
-    """The model in a folder, on the CPU, in eval mode. Nothing is unpickled and no network is asked.
+    """The model in a folder, on the CPU, in eval mode. Nothing is unpickled and no network is asked; a
+    function that makes it is called only if this user has named it (`stillroom.trust`).
 
     Raises:
         DataError: there is no such folder, or its JSON is missing, damaged, or describes no model of timm's.
+        ParamsError: its model is made by a function that was not named, or that makes no such model here.
         WeightsError: the weights are missing, damaged, or not of this model: names the tensors.
         AccessError: this user may not read them.
     """
     record, described = read_record(folder, Described, "vit")
     weights = folder / "model.safetensors"
     tensors = read_weights(weights)
-    check_tensors(tensors, _shapes(described, record), weights, described.arch, record)
-    model = _made(described)
+    if is_entry(described.arch):
+        model = _made(described)
+        own = {name: value.shape for name, value in model.net.state_dict().items()}
+    else:
+        model, own = None, _shapes(described, record)
+    check_tensors(tensors, own, weights, described.arch, record)
+    model = model or _made(described)
     model.net.load_state_dict(tensors)
     model.net.eval()
     model.mean, model.std = tuple(described.input.mean), tuple(described.input.std)
@@ -64,6 +58,8 @@ def load(folder: Path) -> tuple[Model, Described]:
 
 
 def _made(described: Described) -> Model:
+    if is_entry(described.arch):
+        return create_own(described.arch, described.classes, described.overrides, size=described.input.size)
     return create(described.arch, len(described.classes), described.overrides, size=described.input.size)
 
 
