@@ -141,8 +141,7 @@ def _begin(asked: Import, progress: Progress) -> _Work:
         raise DataError(
             f"views.count = {params.views.count}, and {asked.views} has views up to {views.views.stop - 1}",
             "no teacher was shown the others",
-            f"set views.count to {views.views.stop}, or write the others: `stillroom cache export-views`, with "
-            f"--from {views.views.stop}",
+            f"set views.count to {views.views.stop}, or write the others with --from {views.views.stop}",
         )
     check_k(params.cache, len(train.classes))
     modality = modalities.get(train.modality)

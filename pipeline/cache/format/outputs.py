@@ -1,7 +1,15 @@
 """What an output is: an entry of `identity["outputs"]`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from stillroom.errors import CacheError
+
+# What to do where a teacher elsewhere would have to be asked
+EXPORT = (
+    "ask it where it is: `stillroom cache export-views` writes the views, `stillroom cache import` takes what it "
+    "says"
+)
 
 
 def kind_of(output: Mapping[str, Any]) -> str:
@@ -31,3 +39,26 @@ def imported(outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """By each output that was imported, where it came from, for people."""
     origins = {name: origin_of(output) for name, output in outputs.items()}
     return {name: f"{origin.get('text', '?')}" for name, origin in origins.items() if origin is not None}
+
+
+def refuse_imported(
+    outputs: Mapping[str, Mapping[str, Any]], names: Iterable[str], wanted: str, fix: str = EXPORT
+) -> None:
+    """Refuse what needs the teacher of outputs that were imported.
+
+    Args:
+        names: the outputs.
+        wanted: what the teacher would be asked for, for the message.
+        fix: what to do instead.
+
+    Raises:
+        CacheError: one of them was imported.
+    """
+    origins = imported(outputs)
+    names = [name for name in names if name in origins]
+    if names:
+        raise CacheError(
+            f"output {names[0]} of this cache was imported from {origins[names[0]]}: there is no teacher to ask",
+            wanted,
+            fix,
+        )
