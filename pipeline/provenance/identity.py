@@ -315,8 +315,8 @@ def check_growth(manifest: Manifest, identity: dict[str, Any], views: int) -> No
         raise CacheError(
             f"output {name} of the cache that is there was imported from {origin}",
             "a teacher here can add nothing to it",
-            "for more views, write them (`stillroom cache export-views`) and import the logits of all again; or "
-            "give it up: `stillroom cache --replace`",
+            "for more views, write them (`stillroom cache export-views`) and import the logits of all again; "
+            "or give it up: `stillroom cache --replace`",
         )
     lost = [name for name in old if name not in identity["outputs"]]
     if lost:

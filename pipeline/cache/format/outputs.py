@@ -7,8 +7,8 @@ from stillroom.errors import CacheError
 
 # What to do where a teacher elsewhere would have to be asked
 EXPORT = (
-    "ask it where it is: `stillroom cache export-views` writes the views, `stillroom cache import` takes what it "
-    "says"
+    "ask it where it is: `stillroom cache export-views` writes the views, `stillroom cache import` takes the "
+    "logits"
 )
 
 
@@ -58,7 +58,7 @@ def refuse_imported(
     names = [name for name in names if name in origins]
     if names:
         raise CacheError(
-            f"output {names[0]} of this cache was imported from {origins[names[0]]}: there is no teacher to ask",
+            f"output {names[0]} of this cache was imported from {origins[names[0]]}: no teacher is here",
             wanted,
             fix,
         )
