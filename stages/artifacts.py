@@ -22,6 +22,7 @@ TEACHER = ARTIFACTS / "teacher"
 CACHE = ARTIFACTS / "cache"
 STUDENTS = ARTIFACTS / "students"
 REPORT = ARTIFACTS / "report"
+VIEWS = ARTIFACTS / "views"
 # What stages write into each, as relative paths: all else is somebody's own, and stays
 _SKETCHES = r"sketch40/(JPEGImages/\w+\.jpg|ImageSplits/\w+\.txt|XMLAnnotations/\w+\.xml)"
 _CLIPS = r"clips/(\d{5,}\.npys|([0-9a-f]{2}/)?[^/]+\.npy)"  # the latter: a file a clip, in earlier versions

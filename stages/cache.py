@@ -1,20 +1,23 @@
 """`stillroom cache`: stage one, the teachers' outputs for every view, as a store with a manifest."""
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stillroom_stages.artifacts import CACHE, STAGING, TEACHER
+from stillroom_stages.cache_export_views import export_views
+from stillroom_stages.cache_import import import_
 from stillroom_stages.console import shown, tell_locks
 from stillroom_stages.inputs import samples_to_read
-from stillroom_stages.options import about, stage
+from stillroom_stages.options import about, parameters, read_parameters
 
 if TYPE_CHECKING:
     from stillroom.params import Params
 
 
-@click.command(epilog=about("stillroom cache --set views.count=16", "cache"))
+@click.group(invoke_without_command=True, epilog=about("stillroom cache --set views.count=16", "cache"))
 @click.option("--replace", is_flag=True, help="Give up a cache of something else in artifacts/cache.")
 @click.option(
     "--engine",
@@ -35,13 +38,32 @@ if TYPE_CHECKING:
     default=None,
     help="GPUs of a Ray task, 0 to 1. By default up to four share one, if the cluster has any at the start.",
 )
-@stage
-def cache(params: "Params", replace: bool, engine: str, address: str, task_gpus: float | None) -> None:
+@parameters
+@click.pass_context
+def cache(ctx: click.Context, /, params_file: Path, overrides: tuple[str, ...], **arguments: Any) -> None:
     """Run the teacher once over all views; write artifacts/cache/. A stopped run goes on.
 
     On several GPUs, or several machines: torchrun --no-python --nproc-per-node 4 stillroom cache
     or on a Ray cluster: stillroom cache --engine ray
+
+    For a teacher in another framework, or behind an API, the two commands below.
     """
+    if ctx.invoked_subcommand is None:
+        _run(read_parameters(params_file, overrides), **arguments)
+        return
+    given = [one.opts[0] for one in cache.params if one.name and _given(one.name)]
+    if given:
+        raise click.UsageError(
+            f"{given[0]} stands before {ctx.invoked_subcommand}: write options behind it", ctx
+        )
+
+
+cache.add_command(export_views)
+cache.add_command(import_)
+
+
+def _run(params: "Params", replace: bool, engine: str, address: str, task_gpus: float | None) -> None:
+    """Stage one."""
     from contextlib import ExitStack
 
     from stillroom.errors import ParamsError

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stillroom_stages.checks import check_choices, check_inputs
+
+if TYPE_CHECKING:
+    from stillroom.params import Params
 
 
 def about(example: str, dvc: str = "") -> str:
@@ -66,10 +69,9 @@ def trusting(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def stage(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `--params` and `--set`, and pass it the checked parameters as `params`."""
-
-    @click.option(
+def parameters(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--params` and `--set`, which `read_parameters` takes."""
+    file = click.option(
         "--params",
         "params_file",
         type=click.Path(path_type=Path),
@@ -77,7 +79,7 @@ def stage(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="Parameters file.",
     )
-    @click.option(
+    keys = click.option(
         "--set",
         "overrides",
         multiple=True,
@@ -85,13 +87,29 @@ def stage(command: Callable[..., Any]) -> Callable[..., Any]:
         shell_complete=some_keys,
         help="Override one parameter.",
     )
+    return file(keys(command))  # type: ignore[no-any-return]
+
+
+def read_parameters(params_file: Path, overrides: tuple[str, ...]) -> "Params":
+    """The checked parameters.
+
+    Raises:
+        ParamsError: a key or value is wrong; names it, and the nearest valid one.
+    """
+    from stillroom.modalities.params import load_params
+
+    params = load_params(params_file, overrides)
+    check_choices(params, f"--set {' '.join(overrides)}" if overrides else str(params_file))
+    check_inputs(params)
+    return params
+
+
+def stage(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--params` and `--set`, and pass it the checked parameters as `params`."""
+
+    @parameters
     @wraps(command)
     def wrapped(params_file: Path, overrides: tuple[str, ...], **arguments: Any) -> Any:
-        from stillroom.modalities.params import load_params
-
-        params = load_params(params_file, overrides)
-        check_choices(params, f"--set {' '.join(overrides)}" if overrides else str(params_file))
-        check_inputs(params)
-        return command(params=params, **arguments)
+        return command(params=read_parameters(params_file, overrides), **arguments)
 
     return wrapped

@@ -37,6 +37,7 @@ def show(
     import numpy as np
 
     from stillroom import modalities
+    from stillroom.cache.format.outputs import imported
     from stillroom.cache.read.backends import open_store
     from stillroom.errors import StillroomError
     from stillroom.evaluation.metrics import softmax
@@ -57,6 +58,7 @@ def show(
         requests.append(modality.stored(opened.parameters(view), train)[row])
         logits.append(opened.logits(view, output)[row])
     sample, shares = train.rows[row], softmax(np.stack(logits))
+    who = imported(outputs).get(output) or outputs[output].get("teacher", {}).get("arch", output)
     sheet = modality.sheet(
         modality.reader(train),
         requests,
@@ -64,8 +66,7 @@ def show(
         shares,
         train.classes,
         key,
-        f"{outputs[output].get('teacher', {}).get('arch', output)}, cache {opened.manifest.id[:16]}, "
-        f"{count} of {opened.layout.views} views",
+        f"{who}, cache {opened.manifest.id[:16]}, {count} of {opened.layout.views} views",
     )
     target = out or Path(f"{key.replace('/', '-')}.png")
     picture = io.BytesIO()

@@ -15,6 +15,7 @@ def print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
     from rich.table import Table
 
     from stillroom import modalities
+    from stillroom.cache.format.outputs import origin_of
     from stillroom.folds import well_formed
 
     table = Table(show_header=False, title=f"cache {facts['id'][:16]} in {path}", title_justify="left")
@@ -43,8 +44,14 @@ def print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
         kept = f"{entry['encoding']}{entry.get('k', '')} x {entry['shape']}"
         layer = f"{entry['take']} of " if "take" in entry else ""
         seen = modality.shown(entry.get("input", {})) if modality else f"{entry.get('input', '?')}"
-        table.add_row(name, f"{kept}, by {layer}{teacher.get('arch', 'unknown')} at {seen}")
-        table.add_row("  teacher", teacher.get("digest", "unknown")[:16])
+        origin = origin_of(entry)
+        if origin is None:
+            table.add_row(name, f"{kept}, by {layer}{teacher.get('arch', 'unknown')} at {seen}")
+            table.add_row("  teacher", teacher.get("digest", "unknown")[:16])
+        else:
+            table.add_row(name, f"{kept}, imported, of views at {seen}")
+            table.add_row("  origin", f"{origin.get('text', '?')}")
+            table.add_row("  file", f"sha256 {origin.get('sha256', '?')}"[:23])
         if well_formed(teacher.get("folds")):
             count = teacher["folds"]["count"]
             table.add_row(

@@ -742,6 +742,14 @@ class Modality(ABC):
             KeyError, TypeError, ValueError: it is not sound.
         """
 
+    def as_file(self, rendered: np.ndarray) -> tuple[str, bytes]:
+        """A rendered view as a file that other programs read, bit for bit: its suffix, and its bytes."""
+        import io
+
+        content = io.BytesIO()
+        np.save(content, rendered, allow_pickle=False)
+        return "npy", content.getvalue()
+
     @abstractmethod
     def excerpt(self, rendered: np.ndarray) -> np.ndarray:
         """A few numbers of a rendered view, to say how far another is from it."""

@@ -9,7 +9,7 @@ from stillroom import modalities
 from stillroom.cache import encodings
 from stillroom.cache.format import identity as identities
 from stillroom.cache.format.manifest import Manifest
-from stillroom.cache.format.outputs import kind_of, source_of
+from stillroom.cache.format.outputs import imported, kind_of, origin_of, source_of
 from stillroom.errors import AccessError, CacheError
 from stillroom.folds import well_formed
 from stillroom.modalities.base import Model, Spec
@@ -220,6 +220,8 @@ def check_against_cache(
     other_input = not any(asked.items() <= one["input"].items() for one in held.values())
     for name in held:
         folder = params.cache.folder_of(name)
+        if origin_of(held[name]) is not None:
+            folder = None  # whatever lies there is not its teacher
         if folder is not None and (folder / "teacher.json").exists():
             known.setdefault(name, {}).update(of_teacher(read_teacher(folder / "teacher.json")))
         if other_input:
@@ -240,10 +242,14 @@ def input_of(manifest: Manifest) -> Spec:
 
 def ignored(manifest: Manifest, params: Params) -> list[str]:
     """The message about parameters that ask for another cache, where that is no reason to refuse this one."""
-    lines = []
-    arch = manifest.identity["outputs"].get("logits", {}).get("teacher", {}).get("arch")
-    asked_for = params.teacher.arch
-    if "logits" in params.cache.teachers and arch != asked_for and not brought(asked_for):
+    lines, outputs = [], manifest.identity["outputs"]
+    for name, origin in sorted(imported(outputs).items()):
+        lines.append(
+            f"note: output {name} of this cache was imported from {origin}; no teacher here has a part in it"
+        )
+    arch, asked_for = outputs.get("logits", {}).get("teacher", {}).get("arch"), params.teacher.arch
+    ours = "logits" in params.cache.teachers and "logits" not in imported(outputs)
+    if ours and arch != asked_for and not brought(asked_for):
         lines.append(
             f"note: teacher.arch is {params.teacher.arch}; this cache was made by {arch}, which counts here"
         )
@@ -305,6 +311,15 @@ def check_growth(manifest: Manifest, identity: dict[str, Any], views: int) -> No
         CacheError: names each field that differs, and what to do.
     """
     old = manifest.identity["outputs"]
+    origins = imported(old)
+    if origins:
+        name, origin = next(iter(origins.items()))
+        raise CacheError(
+            f"output {name} of the cache that is there was imported from {origin}",
+            "a teacher here can add nothing to it",
+            "for more views, write them (`stillroom cache export-views`) and import the logits of all again; "
+            "or give it up: `stillroom cache --replace`",
+        )
     lost = [name for name in old if name not in identity["outputs"]]
     if lost:
         raise CacheError(

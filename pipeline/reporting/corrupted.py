@@ -105,6 +105,9 @@ def _curves(
 def _teacher(runs: Runs, folder: Path, test: Samples, progress: Progress) -> Finished | None:
     """The teacher on its device; None, with a note, where its weights are not here, or are another's."""
     left_out = "the teacher is not measured on what students see"
+    if runs.teacher is None:
+        progress.note(f"note: {left_out}: the cache was imported")
+        return None
     if not (folder / "model.safetensors").exists():
         progress.note(f"note: {left_out}: {folder / 'model.safetensors'} is not there")
         return None

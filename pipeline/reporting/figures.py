@@ -52,7 +52,8 @@ NAME = 28  # class_change: characters of a class name that fit half of a narrow 
 
 
 def dumbbell(results: dict[str, Any], metric: str) -> str:
-    """One line a family from `ce` (ring) to the arm with a teacher (disc), with the teacher as a dotted line.
+    """One line a family from `ce` (ring) to the arm with a teacher (disc), with the teacher as a dotted line,
+    if its score is known.
 
     A teacher far from all students is only named, at the side where it would be: what the figure is for, the
     gains, would be too small to see.
@@ -72,8 +73,10 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
     rows = [row for row in results["rows"] if any(_counts(line, row, main) for line in summary)]
     whiskers = [_whisker(line, metric, gain) for line in summary]
     reached = [*(row[metric] for row in rows), *(edge for pair in whiskers for edge in pair)] or [teacher]
+    known = teacher is not None
+    teacher = teacher if known else min(reached)
     off = max(min(reached) - teacher, teacher - max(reached))
-    near = off <= FAR * (max(reached) - min(reached) or 1.0)
+    near = known and off <= FAR * (max(reached) - min(reached) or 1.0)
     low, high = _widen([teacher, *reached] if near else reached)
     top, bottom = 40, 40 + ROW * len(summary)
     scale = _Scale(low, high)
@@ -88,7 +91,8 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
     label = f"teacher {teacher:.1f}"
     if not near:
         label = f"\u2190 {label}" if side == "start" else f"{label} \u2192"
-    parts.append(_text(f"{at:.2f}%", top - 16, label, "small", side, dx=4 if side == "end" else 0))
+    if known:
+        parts.append(_text(f"{at:.2f}%", top - 16, label, "small", side, dx=4 if side == "end" else 0))
     if any(line[gain] is not None for line in summary):
         parts.append(_text("100%", top - 16, "gain", "muted small", "end"))
     under = len(parts)  # the teacher's line goes here, under every mark
@@ -99,7 +103,7 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
         marks = [*values.values(), *whisker]
         on_left = {arm: len(values) == 2 and _is_left(arm, values, main) for arm in values}
         # the teacher's line stops around a row where it would cross a number
-        if any(
+        if known and any(
             min(marks) - teacher >= 0 and scale.across(min(marks)) - at <= LABEL
             if left
             else teacher - max(marks) >= 0 and at - scale.across(max(marks)) <= LABEL
@@ -119,7 +123,8 @@ def dumbbell(results: dict[str, Any], metric: str) -> str:
         parts[under:under] = [
             _line(at, y1, at, y2, "teacher") for y1, y2 in zip(breaks[::2], breaks[1::2], strict=True)
         ]
-    title = f"{metric} in percent on the test split by family; teacher {teacher:.1f}; {'; '.join(spoken)}"
+    told = f"teacher {teacher:.1f}; " if known else ""
+    title = f"{metric} in percent on the test split by family; {told}{'; '.join(spoken)}"
     return _figure(title, bottom + 26, parts)
 
 

@@ -58,7 +58,7 @@ class Seen:
 def page(
     results: dict[str, Any],
     students: Sequence[Student],
-    teacher: Teacher,
+    teacher: Teacher | None,
     pictures: Sequence[Picture],
     title: str,
     commands: Sequence[str],
@@ -101,7 +101,7 @@ def page(
     )
     gains = table.class_gains(students, results["arm"])
     rows = results["rows"]
-    teacher_curve = figures.teacher_curve(teacher)
+    teacher_curve = figures.teacher_curve(teacher) if teacher else None
     curves: dict[str, list[tuple[str, Markup, str]]] = {}
     for curve in figures.loss_curves(students):
         terms = " + ".join(f"{name} {value:.2f}" for name, value in curve.terms)
@@ -123,7 +123,7 @@ def page(
         class_change=Markup(figures.class_change(gains)) if gains else None,
         class_gains=gains,
         class_memory=Markup(figures.class_memory(table.class_memory(teacher.folds)))
-        if teacher.folds
+        if teacher and teacher.folds
         else None,
         curves=curves,
         teacher_curve=Markup(teacher_curve.svg) if teacher_curve else None,

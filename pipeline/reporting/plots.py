@@ -43,7 +43,9 @@ def tables(runs: Runs, results: dict[str, Any], classes: tuple[str, ...]) -> dic
 def metrics(results: dict[str, Any]) -> dict[str, Any]:
     """The few numbers that an experiment is judged by, in percent and points on the test split."""
     teacher, arm = results["teacher"], results["arm"]
-    numbers: dict[str, Any] = {"teacher": {metric: teacher[metric] for metric, _ in METRICS}}
+    numbers: dict[str, Any] = {}
+    if teacher["accuracy"] is not None:
+        numbers["teacher"] = {metric: teacher[metric] for metric, _ in METRICS}
     if results["mean_gain"] is not None:
         numbers["mean_gain"] = {metric: results[f"mean_{gain}"] for metric, gain in METRICS}
     for line in results["summary"]:
@@ -66,7 +68,7 @@ def write(folder: Path, runs: Runs, results: dict[str, Any], classes: tuple[str,
 
 
 def _training(runs: Runs) -> Iterable[Row]:
-    for epoch in runs.teacher.history:
+    for epoch in runs.teacher.history if runs.teacher is not None else ():
         yield "teacher", "ce", 0, epoch.epoch, round(epoch.loss, 5)
     for student in runs.students:
         for epoch in student.history:

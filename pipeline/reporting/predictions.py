@@ -48,7 +48,9 @@ def with_predictions(runs: Runs, artifacts: Path, test: Samples) -> Runs:
             return None
         return logits
 
-    teacher = predictions(artifacts / "teacher", runs.teacher, "stillroom teacher")
+    teacher = None
+    if runs.teacher is not None:
+        teacher = predictions(artifacts / "teacher", runs.teacher, "stillroom teacher")
     teacher = None if teacher is None else teacher[0]
     students = {}
     for student in runs.students:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from stillroom.cache.format.outputs import imported
 from stillroom.errors import AccessError, CacheError, DataError, listing
 from stillroom.reporting.pairing import refuse_other_teacher, refuse_unpaired
 from stillroom.reporting.predictions import with_predictions
@@ -44,9 +45,10 @@ def read(
         )
     cache = cache or artifacts / "cache"
     manifest_file = cache / "manifest.json"
+    elsewhere = _is_imported(manifest_file)
     teacher_file = artifacts / "teacher" / "teacher.json"
     student_files = [artifacts / "students" / folder_name(entry) / "student.json" for entry in entries]
-    records = [teacher_file, *student_files]
+    records = student_files if elsewhere else [teacher_file, *student_files]
     files = [
         manifest_file,
         *(file for record in records for file in (record, record.with_name("metrics.json"))),
@@ -56,7 +58,7 @@ def read(
     faults: dict[Path, str] = {}
     trees = {file: _parse(file, faults) for file in files}
     manifest = _check(Manifest, manifest_file, trees, faults)
-    teacher = _check(Teacher, teacher_file, trees, faults)
+    teacher = None if elsewhere else _check(Teacher, teacher_file, trees, faults)
     students = [_check(Student, file, trees, faults) for file in student_files]
     for entry, file, student in zip(entries, student_files, students, strict=True):
         if student and (student.family, student.arm, student.seed) != entry:
@@ -69,14 +71,26 @@ def read(
             "a file was edited, cut short, or written by another version",
             "run `dvc repro` to write it again (delete the folder first where DVC sees no change)",
         )
-    assert manifest is not None and teacher is not None
+    assert manifest is not None and (teacher is not None or elsewhere)
     read_students = tuple(student for student in students if student is not None)
-    refuse_other_teacher(cache, artifacts, manifest, teacher)
+    if teacher is not None:
+        refuse_other_teacher(cache, artifacts, manifest, teacher)
     refuse_unpaired(cache, manifest, read_students)
     if cache_bytes is None:
         cache_bytes = sum(file.stat().st_size for file in sorted(cache.rglob("*")) if file.is_file())
     runs = Runs(teacher, manifest, cache_bytes, read_students)
     return runs if test is None else with_predictions(runs, artifacts, test)
+
+
+def _is_imported(manifest_file: Path) -> bool:
+    """Whether the cache came from elsewhere, and no teacher is to be looked for; what is wrong with its
+    manifest is for others to say.
+    """
+    try:
+        outputs = json.loads(manifest_file.read_text(encoding="utf-8"))["identity"]["outputs"]
+        return len(imported(outputs)) == len(outputs) > 0
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
 
 
 def _refuse_missing(files: list[Path], manifest_file: Path) -> None:

@@ -156,6 +156,7 @@ class Runs:
     """Everything the report is made from.
 
     Attributes:
+        teacher: None: the cache was imported, and its teacher is elsewhere.
         cache_bytes: the sum of the sizes of the cache's files.
         labels: int64 [N] of the test split; None where no table was given.
         logits: float32 [D, N, C], what a student predicted for the test split, by (family, arm, seed); of
@@ -168,7 +169,7 @@ class Runs:
             arm the means over seeds. None: no curve is asked for.
     """
 
-    teacher: Teacher
+    teacher: Teacher | None
     manifest: Manifest
     cache_bytes: int
     students: tuple[Student, ...]

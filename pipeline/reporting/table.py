@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from stillroom import modalities
+from stillroom.cache.format.outputs import imported
 from stillroom.evaluation.agreement import agreement
 from stillroom.reporting import bootstrap
 from stillroom.reporting.records import Folds, Runs, Student
@@ -41,16 +42,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
     known = bool(counted) and all((family, main) in gains for family in counted)
     mean = bootstrap.mean([gains[family, main] for family in counted]) if known else None
     return {
-        "teacher": {
-            "arch": runs.teacher.arch,
-            "accuracy": runs.teacher.metrics.accuracy,
-            "mAP": runs.teacher.metrics.mAP,
-            "top5": runs.teacher.metrics.top5,
-            "calibration_error": runs.teacher.metrics.calibration_error,
-            "params": runs.teacher.params,
-            "flops": runs.teacher.flops,
-            **({} if runs.corrupted is None else {"corrupted": runs.corrupted}),
-        },
+        "teacher": _teacher(runs),
         "cache": {
             "id": runs.manifest.id,
             "views": runs.manifest.extents.views,
@@ -71,6 +63,25 @@ def summarise(runs: Runs) -> dict[str, Any]:
         **({} if runs.levels is None else {"levels": runs.levels}),
         **({} if runs.labelled == 1 else {"labelled": runs.labelled}),
         "words": {"samples": modality.SAMPLES, "inputs": modality.INPUTS},
+    }
+
+
+def _teacher(runs: Runs) -> dict[str, Any]:
+    """What results say of the teacher; of one elsewhere no score is known."""
+    teacher = runs.teacher
+    if teacher is None:
+        origins = "; ".join(imported(runs.manifest.identity["outputs"]).values())
+        unknown = dict.fromkeys(("accuracy", "mAP", "top5", "calibration_error", "params", "flops"))
+        return {"arch": f"imported: {origins}", **unknown}
+    return {
+        "arch": teacher.arch,
+        "accuracy": teacher.metrics.accuracy,
+        "mAP": teacher.metrics.mAP,
+        "top5": teacher.metrics.top5,
+        "calibration_error": teacher.metrics.calibration_error,
+        "params": teacher.params,
+        "flops": teacher.flops,
+        **({} if runs.corrupted is None else {"corrupted": runs.corrupted}),
     }
 
 

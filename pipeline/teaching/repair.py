@@ -6,6 +6,7 @@ from pathlib import Path
 from stillroom import modalities
 from stillroom.cache.format import identity as identities
 from stillroom.cache.format.layout import Block
+from stillroom.cache.format.outputs import refuse_imported
 from stillroom.cache.read.store import Store
 from stillroom.cache.write.publish import publish
 from stillroom.cache.write.staging import Staging
@@ -73,6 +74,10 @@ def repair(
             todo = divide(opened, views, Ranks(), progress)
             if not todo:
                 continue
+            lost = f"{len(todo)} blocks are lost"
+            refuse_imported(
+                {name: output}, [name], lost, "import the same file again: `stillroom cache import`"
+            )
             warning = check_probes(store, samples)
             if warning:
                 progress.note(warning)

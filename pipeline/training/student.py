@@ -14,7 +14,7 @@ import torch
 
 from stillroom import losses, modalities
 from stillroom.cache.encodings import encoding_for
-from stillroom.cache.format.outputs import source_of
+from stillroom.cache.format.outputs import refuse_imported, source_of
 from stillroom.cache.read.store import Store
 from stillroom.device import device, environment
 from stillroom.distributed import Ranks
@@ -294,6 +294,7 @@ def _batches(job: Job, model: Model, chosen: losses.Loss, ranks: Ranks) -> Cache
 def _asked(job: Job, chosen: losses.Loss, ranks: Ranks) -> list[Asked]:
     """The teachers of a loss, each on its device; one that gives both logits and features runs once."""
     cache, held = job.params.cache, job.store.manifest.identity["outputs"]
+    refuse_imported(held, chosen.reads, "--online has one look at other views in each epoch")
     folders = {name: cache.folder_of(name) or Path() for name in chosen.reads}
     teachers = []
     for folder in dict.fromkeys(folders.values()):

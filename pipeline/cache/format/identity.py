@@ -81,14 +81,23 @@ def check(expected: dict[str, Any], stored: dict[str, Any], fixes: dict[str, str
     faults = differences(expected, stored)
     if not faults:
         return
-    lines = [f"    {field}: {_show(want)} here, {_show(have)} in the cache" for field, want, have in faults]
-    count = "1 field differs" if len(faults) == 1 else f"{len(faults)} fields differ"
     advice = list(dict.fromkeys(filter(None, (_fix(field, fixes) for field, _, _ in faults))))
     raise CacheError(
-        f"the cache was made from something else ({count}):\n" + "\n".join(lines),
+        f"the cache was made from something else ({told(faults, 'the cache')}",
         "its logits would not belong to what they are used for",
         "\n       ".join(advice),
     )
+
+
+def told(faults: list[tuple[str, Any, Any]], where: str) -> str:
+    """The end of a message about `differences`: how many, then a line each with both values.
+
+    Args:
+        where: what the stored values stand in.
+    """
+    count = "1 field differs" if len(faults) == 1 else f"{len(faults)} fields differ"
+    lines = [f"    {field}: {_show(want)} here, {_show(have)} in {where}" for field, want, have in faults]
+    return f"{count}):\n" + "\n".join(lines)
 
 
 def _fix(field: str, fixes: dict[str, str]) -> str:

@@ -224,6 +224,12 @@ class Images(Modality):
             raise ValueError(f"size {size!r:.40}")
         return {"size": size}
 
+    def as_file(self, rendered: np.ndarray) -> tuple[str, bytes]:
+        """PNG, by OpenCV: in a fifth of Pillow's time, and without its lock."""
+        import cv2
+
+        return "png", cv2.imencode(".png", rendered[:, :, ::-1])[1].tobytes()
+
     def excerpt(self, rendered: np.ndarray) -> np.ndarray:
         """Evenly spread pixels, uint8 [E, E, 3]; E is 16, or S where that is less."""
         side = len(rendered)

@@ -4,11 +4,9 @@ A sample is three members beside each other: `KEY.cls` (its label), `KEY.jpg` (t
 `KEY.json` (what else the table has of it). `dataset.json` beside the shards names the classes in label order.
 """
 
-import hashlib
 import io
 import json
 import os
-import re
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from stillroom.modalities.images.datasets.shards import FORMAT, NAME
 from stillroom.modalities.images.decode import SUFFIXES
 from stillroom.modalities.images.pixels import Pixels
 from stillroom.modalities.images.samples import Sample
+from stillroom.modalities.tar_names import member_key
 from stillroom.progress import Progress
 from stillroom.samples import SPLITS, Samples
 
@@ -33,7 +32,6 @@ _BEGINNINGS = (
     (b"MM\0*", ".tif"),
     (b"RIFF", ".webp"),
 )
-LONGEST = 200  # bytes of a member's last name, which file systems can hold when a shard is unpacked
 
 
 def pack(samples: Samples, folder: Path, shard_bytes: int, progress: Progress) -> int:
@@ -125,25 +123,6 @@ def _add(archive: tarfile.TarFile, row: Sample, content: bytes, name: str) -> No
         info = tarfile.TarInfo(f"{key}{suffix}")
         info.size, info.mode = len(part), 0o644  # no time, no owner: the same on every machine
         archive.addfile(info, io.BytesIO(part))
-
-
-def member_key(key: str) -> str:
-    """A key as other readers of WebDataset take it: without a dot in its last name, where it would end for
-    them, and no name that is hidden, or too long for a file. `KEY.json` has it as it is.
-    """
-    *folders, last = key.split("/")
-    return "/".join([*(_safe(part, r"[%\\]") for part in folders), _safe(last, r"[.%\\]")])
-
-
-def _safe(part: str, odd: str) -> str:
-    """A part of a key with %XX for what is odd in it."""
-    safe = re.sub(odd, lambda match: f"%{ord(match[0]):02X}", part)
-    if safe.startswith((".", "__")):
-        safe = f"%{ord(safe[0]):02X}{safe[1:]}"
-    if len(safe.encode()) > LONGEST:
-        digest = hashlib.sha256(part.encode()).hexdigest()
-        safe = f"{safe.encode()[: LONGEST - 65].decode(errors='ignore')}~{digest}"
-    return safe
 
 
 def _suffix(row: Sample, content: bytes) -> str:

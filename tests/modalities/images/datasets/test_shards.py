@@ -14,8 +14,9 @@ from stillroom.modalities.images import settings
 from stillroom.modalities.images.datasets import folder as folders
 from stillroom.modalities.images.datasets import shards
 from stillroom.modalities.images.pixels import Pixels
-from stillroom.modalities.images.preparation.pack import member_key, pack
+from stillroom.modalities.images.preparation.pack import pack
 from stillroom.modalities.images.preparation.scan import Account
+from stillroom.modalities.tar_names import member_key
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 
