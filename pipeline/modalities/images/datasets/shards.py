@@ -38,17 +38,17 @@ from stillroom.modalities.images.decode import SUFFIXES
 from stillroom.modalities.images.preparation import scan
 from stillroom.modalities.images.preparation.scan import Account, Format, Found
 from stillroom.modalities.images.samples import Sample
-from stillroom.modalities.images.settings import Data
+from stillroom.modalities.images.settings import MISSING, Data
 from stillroom.modalities.remembered import stamp
 from stillroom.modalities.tar_members import PLAIN, Member, TarMembers
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 
-TAKES = ("skip", "splits")  # of data's keys
+TAKES = ("skip", "splits", "allow_missing_classes")  # of data's keys
 ADDRESSES = True  # `data.path` may be one
 NAME = "dataset.json"
 FORMAT = "stillroom-shards/1"  # of a folder that `prepare --pack` wrote
-AMBIGUOUS = ("eval", "evaluation", "holdout")  # some mean validation by it, some the test
+AMBIGUOUS = ("holdout",)  # some mean validation by it, some the test
 MOST_IMAGE = 2**30  # bytes of an image's file
 MOST_LABEL = 2**20  # ... of a .cls or .json
 MOST_ABOUT = 2**28  # ... of dataset.json
@@ -402,7 +402,8 @@ def load(data: Data, folder: Path, progress: Progress, account: Account) -> Samp
     require_every_class(
         [SimpleNamespace(split=words[code], label=label) for code, label in pairs],
         classes,
-        "add images of these classes, or remove the classes from the other split",
+        MISSING,
+        allowed=data.allow_missing_classes,
     )
     return Samples("shards", classes, rows, place.root, address=address)
 
