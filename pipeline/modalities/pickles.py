@@ -116,7 +116,9 @@ def _bytearray8(unpickler: Any) -> None:
 _Unpickler.dispatch = {**_Unpickler.dispatch, pickle.BYTEARRAY8[0]: _bytearray8}
 
 
-def load(file: Path, instead: str = "write the clips as .npz, .json or .parquet where you trust the file") -> Any:
+def load(
+    file: Path, instead: str = "write the clips as .npz, .json or .parquet where you trust the file"
+) -> Any:
     """What a pickle holds: numbers, text, lists, tuples, dicts, sets and NumPy arrays of numbers or text.
 
     Args:

@@ -19,8 +19,8 @@ Family = Annotated[str, name_like(FAMILY, lambda: FAMILIES)]
 class Data(params.Data):
     """`data`: which images."""
 
-    # `path` is where the data set lies (stanford40 also reads its three zip files there; of shards it may be an
-    # address: s3://, ssh://, https://; of a table: the folder that its paths start from, if it is another one).
+    # `path` is where the data set lies (stanford40 also reads its three zip files there; of shards it may be
+    # an address: s3://, ssh://, https://; of a table it is the folder that paths start from, if not its own).
     # Without one, stanford40 is downloaded to artifacts/downloads/stanford40.
     name: str = "sketch40"
     # stanford40: check counts, names and split digests against the published ones
@@ -32,8 +32,8 @@ class Data(params.Data):
     splits: dict[str, Literal["train", "val", "test"]] = {}
     # folder: a class most of whose files are of no format that is read: stop, or go on without these files
     unread: Literal["refuse", "accept"] = "refuse"
-    # folder, table: a text file with the names of the classes in label order, one a line; none: those that are
-    # there, sorted
+    # folder, table: a text file with the names of the classes in label order, one a line; none: those that
+    # are there, sorted
     classes: Folder | None = None
     # folder, table, huggingface: which column says what, where it has no usual name: {file: id, label: kind}
     columns: dict[str, str] = {}
@@ -44,7 +44,7 @@ class Data(params.Data):
     image_size: Annotated[int, Field(ge=32, le=1024)] = 96  # sketch40 only: short side of a picture in pixels
 
     def files(self) -> dict[str, str | None]:
-        """The files beside the images that it names, and other data sets than images' do not, by their key."""
+        """The files beside the images that it names, but for those of every kind of data; by their key."""
         return {"data.split_file": self.split_file, "data.classes": self.classes}
 
 

@@ -17,7 +17,15 @@ from stillroom.samples import Samples
 if TYPE_CHECKING:
     from stillroom.modalities.images.preparation.scan import Account
 
-FIRST = ("sketch40", "stanford40", "folder", "table", "shards", "huggingface", "torchvision")  # of a list of names
+FIRST = (
+    "sketch40",
+    "stanford40",
+    "folder",
+    "table",
+    "shards",
+    "huggingface",
+    "torchvision",
+)  # of a list of names
 # Keys of `data` that a data set looks at if its TAKES names them
 SOME = ("skip", "split_file", "splits", "classes", "columns", "allow_missing_classes")
 

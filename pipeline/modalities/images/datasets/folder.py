@@ -9,7 +9,7 @@ or
 or, as Hugging Face's ImageFolder has it,
 
     path/train/metadata.csv and path/test/metadata.csv, with the columns file_name (from there) and label; or
-    path/metadata.csv, with the split in a column or in the first folder of file_name (.jsonl, .parquet likewise)
+    path/metadata.csv, with the split in a column or in the first folder of file_name; .jsonl and .parquet too
 """
 
 import csv
@@ -312,7 +312,9 @@ def _pass_over_unlisted(root: Path, entries: list[Entry], account: Account) -> N
         start = "" if Path(folder) == root else f"{Path(folder).relative_to(root).as_posix()}/"
         images = (f"{start}{name}" for name in files if not name.startswith(".") and _is_image(Path(name)))
         others += [path for path in images if path not in listed]
-    account.pass_over("in no line of a metadata file", [path for path in others if path not in account.skipped])
+    account.pass_over(
+        "in no line of a metadata file", [path for path in others if path not in account.skipped]
+    )
 
 
 def _inside(root: Path, folders: Iterable[str]) -> list[Path]:
@@ -405,12 +407,11 @@ def _entries(
     unknown = sorted(name for look, name in forms.items() if look not in order)
     if unknown:
         raise DataError(
-            f"{root} has classes that {options.classes}, which data.classes names, has not:\n{listing(unknown)}",
+            f"{root} has classes that {options.classes} (data.classes) does not name:\n{listing(unknown)}",
             fix="add them there, or move their folders away",
         )
     return [
-        Entry(_key(path), path, split, order[composed(path.split("/")[-2])])
-        for split, _, path in rows
+        Entry(_key(path), path, split, order[composed(path.split("/")[-2])]) for split, _, path in rows
     ], given
 
 

@@ -396,7 +396,7 @@ def load(data: Data, folder: Path, progress: Progress, account: Account) -> Samp
     _refuse(place.shown, reader, data.skip)
     rows, classes = _labelled(reader, classes, place.shown)
     require_two_classes(classes, place.shown)
-    _require_distinct(rows)
+    require_distinct_keys(rows)
     codes, words = rows.codes("split")
     pairs = np.unique(np.stack([codes, rows.numbers("label")], axis=1), axis=0).tolist()
     require_every_class(
@@ -608,7 +608,7 @@ def _order(found: list[Class], shown: str) -> tuple[tuple[str, ...], dict[Class,
     return classes, {one: order.index(int(one[0] or 0)) for one in numbered}
 
 
-def _require_distinct(rows: Rows) -> None:
+def require_distinct_keys(rows: Rows) -> None:
     """Refuse a key that is there twice, naming all of them with their shards."""
     ordered = rows.by_key()
     keys = ordered.column("key")

@@ -12,7 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stillroom.errors import AccessError, DataError, ParamsError, listing
-from stillroom.modalities.entries import MEANINGS, composed, leave_out, require_every_class, require_two_classes
+from stillroom.modalities.entries import (
+    MEANINGS,
+    composed,
+    leave_out,
+    require_every_class,
+    require_two_classes,
+)
 from stillroom.modalities.images import settings
 from stillroom.modalities.images.preparation import labelled
 from stillroom.modalities.images.preparation.scan import Account, scan
@@ -89,7 +95,9 @@ def gathered(data: Data) -> tuple[Path, labelled.Found]:
         )
     root = Path(place)
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder", fix="set data.path to the folder that the paths start from")
+        raise DataError(
+            f"{root} is not a folder", fix="set data.path to the folder that the paths start from"
+        )
     splits = dict(data.splits)
 
     def meaning(word: str) -> str | None:
@@ -118,7 +126,9 @@ def split_list(file: Path, meaning: labelled.Meaning, known: str) -> dict[str, s
         DataError: it cannot be read, or has lines that cannot be used.
         AccessError: this user may not read it.
     """
-    called, found, faults = f"{file}, which data.split_file names,", {}, []
+    called = f"{file}, which data.split_file names,"
+    found: dict[str, str] = {}
+    faults = []
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)

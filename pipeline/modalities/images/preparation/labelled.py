@@ -12,7 +12,7 @@ import posixpath
 import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -162,7 +162,8 @@ class Table:
         return DataError(
             f"{self._called} has no column for the {role}: it has {', '.join(self.header) or 'none'}",
             hint or f"expected {' or '.join(usual)}",
-            f"rename it, or say which it is: --set 'data.columns={{{role}: {(near or others or ['NAME'])[0]}}}'",
+            "rename it, or say which it is: --set "
+            f"'data.columns={{{role}: {(near or others or ['NAME'])[0]}}}'",
         )
 
     @property
@@ -181,12 +182,11 @@ class Table:
             reader = csv.DictReader((line for _, line in text), delimiter=self._delimiter, strict=True)
             for row in reader:
                 if None in row or None in row.values():
-                    raise ValueError(
-                        f"line {reader.line_num} has {'more' if None in row else 'fewer'} values than the first"
-                    )
+                    much = "more" if None in row else "fewer"
+                    raise ValueError(f"line {reader.line_num} has {much} values than the first")
                 yield reader.line_num, row
 
-    def _text(self) -> Iterator[tuple[int, str]]:
+    def _text(self) -> Generator[tuple[int, str], None, None]:
         """Its lines with their numbers from 1, none of which is longer than `LONGEST`."""
         with self.file.open("rb") as stream:
             for number in itertools.count(1):
@@ -284,8 +284,8 @@ def require_sound(opened: Any, file: Path, columns: Sequence[str]) -> None:
 
 
 def class_names(schema: Any, column: str) -> tuple[str, ...] | None:
-    """The names of the classes that a column's numbers stand for, as Hugging Face's `datasets` writes them into
-    a schema of Arrow; None: it says nothing.
+    """The names of the classes that a column's numbers stand for, as Hugging Face's `datasets` writes them
+    into a schema of Arrow; None: it says nothing.
 
     Raises:
         ValueError: they are no distinct names.
@@ -330,7 +330,7 @@ def class_list(file: Path) -> tuple[str, ...]:
     names = [line for line in text.splitlines() if line.strip()]
     twice = sorted(name for name, count in Counter(map(composed, names)).items() if count > 1)
     if twice or len(names) < 2 or not all(map(plain, names)):
-        why = f"it names {ascii(twice[0])} twice" if twice else f"it has {len(names)} names in plain text"
+        why = f"it names {twice[0]!a} twice" if twice else f"it has {len(names)} names in plain text"
         raise DataError(f"{called} does not name the classes", why, "give it a name a line, in label order")
     return tuple(names)
 
@@ -487,7 +487,7 @@ class Gathered:
                 faults.append(f"line {line.number}: {error}")
                 continue
             code = self._codes.setdefault(label, len(self._codes))
-            self._entries.append(Entry(_key(path), path, means, code, box))
+            self._entries.append(Entry(key_of(path), path, means, code, box))
             self._groups.append(group)
             self._numbers.append(line.number)
         if faults:
@@ -646,7 +646,7 @@ def require_there(found: Found, entries: list[Entry], root: Path) -> list[Entry]
         there = listed[folder].get(composed(name))
         if there is not None and os.path.isfile(root / folder / there):
             path = posixpath.join(folder, there)
-            mended[place] = replace(entry, path=path, key=_key(path))
+            mended[place] = replace(entry, path=path, key=key_of(path))
         else:
             missing.add(entry.path)
     if missing:
@@ -684,7 +684,8 @@ def _box(box: Any) -> tuple[int, int, int, int] | None:
     return left, top, right, bottom
 
 
-def _key(path: str) -> str:
+def key_of(path: str) -> str:
+    """The key of an image by its path: without the suffix of a format that is read."""
     suffix = Path(path).suffix
     return path.removesuffix(suffix) if suffix.lower() in SUFFIXES else path
 
@@ -692,8 +693,6 @@ def _key(path: str) -> str:
 def groups_of(found: Found, kept: Iterable[Entry]) -> list[str]:
     """The groups of those entries that are kept, in their order."""
     by_path = {
-        composed(entry.path): group
-        for entry, group in zip(found.entries, found.groups, strict=True)
-        if group
+        composed(entry.path): group for entry, group in zip(found.entries, found.groups, strict=True) if group
     }
     return [by_path.get(composed(entry.path), "") for entry in kept]
