@@ -3,8 +3,8 @@
     path/train-00000-of-00001.parquet, path/data/test-00000-of-00001.parquet, path/train/0000.parquet    or
     path/train/data-00000-of-00001.arrow with its state.json
 
-The images' bytes are kept as they are; they are written once into tar shards below `artifacts/data`. The classes
-are those of the schema's `ClassLabel`. pyarrow reads all of it: the library `datasets` is not needed.
+The bytes of images are kept as they are, and written once into tar shards below `artifacts/data`. The class
+names are those of the schema's `ClassLabel`. pyarrow reads all of it: the library `datasets` is not needed.
 """
 
 import json
@@ -42,7 +42,7 @@ from stillroom.samples import SPLITS, Samples
 TAKES = ("skip", "splits", "columns", "allow_missing_classes")  # of data's keys
 ROLES = ("image", "label", "key")  # what data.columns may say
 USUAL = {"image": ("image", "img"), "label": ("label", "labels", "class"), "key": ()}
-EMBED = "save the data set with its images in it: `datasets` does so in to_parquet and save_to_disk"
+EMBED = "save the data set with its images in it: save_to_disk of `datasets` does so"
 BATCH = 32  # images that are read at a time
 
 

@@ -311,7 +311,7 @@ Blocks = dict[str, list[Block]]  # by torchvision's word for the split
 
 
 def _cifar(root: Path, name: str) -> tuple[tuple[str, ...], Blocks]:
-    """CIFAR-10 or CIFAR-100 as published for Python (Krizhevsky 2009): pickles, which are read and not run."""
+    """CIFAR-10 or CIFAR-100 as published for Python (Krizhevsky 2009): pickles, read and not run."""
     few = name == "CIFAR10"
     files = {
         "train": [f"data_batch_{number}" for number in range(1, 6)] if few else ["train"],
