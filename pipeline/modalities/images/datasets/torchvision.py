@@ -66,6 +66,18 @@ ARRAYS = {
     "STL10": "stl10_binary",
     "SVHN": "",
 }
+# Names of classes that lie in no file, as torchvision has them (whose import takes seconds)
+IDX_CLASSES = {
+    "MNIST": (
+        *("0 - zero", "1 - one", "2 - two", "3 - three", "4 - four"),
+        *("5 - five", "6 - six", "7 - seven", "8 - eight", "9 - nine"),
+    ),
+    "FashionMNIST": (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+    "KMNIST": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+}
 AGAIN = "download the set again"
 
 
@@ -345,8 +357,6 @@ def _pickle(file: Path) -> dict[str, Any]:
 
 def _mnist(root: Path, name: str) -> tuple[tuple[str, ...], Blocks]:
     """MNIST and what is written as it (IDX files; LeCun, Cortes, Burges 1998)."""
-    import torchvision
-
     blocks: Blocks = {}
     for split, start in (("train", "train"), ("test", "t10k")):
         images, labels = root / f"{start}-images-idx3-ubyte", root / f"{start}-labels-idx1-ubyte"
@@ -354,7 +364,7 @@ def _mnist(root: Path, name: str) -> tuple[tuple[str, ...], Blocks]:
         if len(pixels) != len(numbers):
             raise ValueError(f"{len(pixels)} images and {len(numbers)} labels")
         blocks[split] = [Block(images, numbers.astype(np.int64), lambda place, pixels=pixels: pixels[place])]  # type: ignore[misc]
-    return tuple(map(str, getattr(torchvision.datasets, name).classes)), blocks
+    return IDX_CLASSES[name], blocks
 
 
 def _idx(file: Path, dims: int) -> np.ndarray:

@@ -166,6 +166,8 @@ def test_grey_arrays_are_read_from_their_files(tmp_path):
     assert samples.splits() == {"train": 20, "test": 10}
     row = samples.rows[samples.row_of("test/00000007")]
     assert row.label == 7 and (Pixels(samples)[row] == pixels["t10k"][7][..., None]).all()
+    for name, classes in torchvision.IDX_CLASSES.items():
+        assert classes == tuple(getattr(vision.datasets, name).classes)
     file = tmp_path / "FashionMNIST/raw/train-images-idx3-ubyte"
     whole = file.read_bytes()
     for content in (b"", whole[:-1], b"\0\0\x08\x01" + whole[4:], whole[:8] + b"\xff" * 8 + whole[16:]):
