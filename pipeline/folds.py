@@ -136,13 +136,13 @@ def well_formed(recorded: Any) -> bool:
 
 
 def _check_classes(train: Samples, count: int) -> None:
-    sizes = Counter(train.labels().tolist())
-    small = [f"{name}: {sizes[label]}" for label, name in enumerate(train.classes) if sizes[label] < count]
+    sizes = Counter(train.labels().tolist())  # a class may be without any: there is nothing to divide
+    small = [f"{train.classes[label]}: {size}" for label, size in sorted(sizes.items()) if size < count]
     if small:
         raise ParamsError(
             f"teacher.folds = {count}, and {len(small)} classes have fewer training samples than that",
             listing(small, SHOWN),
-            f"set teacher.folds to {min(sizes[label] for label in range(len(train.classes)))} or less",
+            f"set teacher.folds to {min(sizes.values())} or less",
         )
 
 

@@ -166,6 +166,10 @@ class Data(Section):
     groups: Folder | None = None
     seed: Seed = 0  # draws the validation slice, and what a data set draws
 
+    def place(self) -> str | None:
+        """The folder or address that paths of samples start from; None: the data set has one of its own."""
+        return self.path
+
 
 class Views(Section):
     """`views`: the augmented views of a training sample."""

@@ -26,7 +26,8 @@ VIEWS = ARTIFACTS / "views"
 # What stages write into each, as relative paths: all else is somebody's own, and stays
 _SKETCHES = r"sketch40/(JPEGImages/\w+\.jpg|ImageSplits/\w+\.txt|XMLAnnotations/\w+\.xml)"
 _CLIPS = r"clips/(\d{5,}\.npys|([0-9a-f]{2}/)?[^/]+\.npy)"  # the latter: a file a clip, in earlier versions
-_DATA_FILES = re.compile(rf"samples\.(parquet|json)|report\.json|{_SKETCHES}|{_CLIPS}")
+_SHARDS = r"images/([a-z]+-\d{6,}\.tar|dataset\.json)"  # of images that lay in no files of their own
+_DATA_FILES = re.compile(rf"samples\.(parquet|json)|report\.json|{_SKETCHES}|{_CLIPS}|{_SHARDS}")
 _MODEL_FILES = re.compile(
     r"(model|predictions|fold-\d+)\.safetensors|(teacher|student|metrics|config)\.json|plots/confusion\.csv|plots/metrics/\w+\.tsv"
 )

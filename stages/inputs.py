@@ -54,7 +54,7 @@ def data_root(params: "Params") -> Path | str | None:
     """Where this machine's files lie, or their address, if the parameters say."""
     from stillroom.fetched import is_address
 
-    path = params.data.path
+    path = params.data.place()
     return Path(path) if path and not is_address(path) else path
 
 

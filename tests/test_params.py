@@ -174,6 +174,7 @@ MAY_BE_NULL = {
     "data.skip": "",
     "data.groups": "",
     "data.split_file": "",
+    "data.classes": "",
     "views.size": 1,
     "student.model.image_size": 1,
     "student.model.frames": 1,

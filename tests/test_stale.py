@@ -53,7 +53,7 @@ DATA_SETS = {
     for file in ("data_sets", "images/datasets/__init__", "skeletons/datasets/__init__")
 }
 # What only other data sets need, which are not here: the stage depends on it all the same
-UNSEEN = {"pipeline/modalities/unzip.py", "pipeline/modalities/tar_members.py"}
+UNSEEN = {f"pipeline/modalities/{name}.py" for name in ("pickles", "tar_members", "unzip")}
 # ... and of single stages
 OF_STAGES = {
     "prepare": NAMES

@@ -109,12 +109,15 @@ def settle(samples: Samples, policy: str, official: bool, noun: str = "image") -
             stays = min(keys, key=lambda key: (("test", "val", "train").index(rows[key].split), key))
             dropped |= set(keys) - {stays}
     kept = samples.at(number for number, key in enumerate(samples.keys()) if key not in dropped)
-    left = {split: set(kept.in_splits(split).labels().tolist()) for split in ("train", "test")}
+    had, left = (
+        {split: set(table.in_splits(split).labels().tolist()) for split in ("train", "test")}
+        for table in (samples, kept)
+    )
     lost = [
         f"{name}: no {noun} in {split}"
         for label, name in enumerate(samples.classes)
         for split in ("train", "test")
-        if label not in left[split]
+        if label in had[split] - left[split]
     ]
     if lost:
         raise DataError(

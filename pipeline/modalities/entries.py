@@ -13,7 +13,7 @@ from stillroom.errors import DataError, listing
 MEANINGS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
 # A sample before its file has been opened: with `key`, `path`, `split` and `label`, as of a row of the table
 Entry = TypeVar("Entry", bound=Any)
@@ -127,6 +127,7 @@ def require_every_class(
     fix: str,
     noun: str = "image",
     splits: Sequence[str] = ("train", "test"),
+    allowed: bool = False,
 ) -> None:
     """Refuse a class that has no sample in train or none in test: it cannot be learnt, or not be measured.
 
@@ -134,8 +135,14 @@ def require_every_class(
         fix: what to do about it.
         noun: what a sample is called.
         splits: those that are looked at.
+        allowed: only refuse a split without any sample.
     """
     present = {(entry.split, entry.label) for entry in entries}
+    if allowed:
+        empty = sorted(set(splits) - {split for split, _ in present})
+        if empty:
+            raise DataError(f"there is no {noun} in {' and none in '.join(empty)}", fix=f"add {noun}s to it")
+        return
     faults = [
         f"{name}: no {noun} in {split}"
         for label, name in enumerate(classes)

@@ -18,7 +18,12 @@ from stillroom.params import Data
 
 
 def look(
-    data: Data, memory: Path, lists: Iterable[str | None] = (), noun: str = "image", one_file: bool = False
+    data: Data,
+    memory: Path,
+    lists: Iterable[str | None] = (),
+    noun: str = "image",
+    one_file: bool = False,
+    listed: Iterable[str] | None = None,
 ) -> dict[str, Any]:
     """The content of `source.json`: `files`, how many there are, and `digest` over their paths and bytes.
 
@@ -32,6 +37,7 @@ def look(
         lists: further files that `data` names.
         noun: what a sample is called.
         one_file: whether `data.path` may be a file.
+        listed: the files of the data set, which lie in `data.path`; None: all that lie there.
 
     Raises:
         DataError: there is nothing.
@@ -51,7 +57,8 @@ def look(
     named = [Path(name) for name in (data.skip, *lists, data.groups) if name is not None]
     paths: list[str] = []
     stamps = array("q")
-    for path, status in _files(str(root)):
+    found = _files(str(root)) if listed is None else ((path, _status(path)) for path in sorted(listed))
+    for path, status in found:
         paths.append(path)
         stamps.extend(stamp(status) if status else _NOTHING)
     files = len(paths)

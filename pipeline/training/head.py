@@ -171,12 +171,12 @@ def set_aside(train: Samples, rows: np.ndarray, seed: int) -> np.ndarray:
         ParamsError: a class has fewer than two samples, or groups leave nothing to set aside.
     """
     part = train.at(rows.tolist())
-    sizes = np.bincount(part.labels(), minlength=len(train.classes))
+    labels, sizes = np.unique(part.labels(), return_counts=True)  # a class may be without any
     smallest = int(sizes.min())
     if smallest < 2:
+        name = train.classes[int(labels[sizes.argmin()])]
         raise ParamsError(
-            f"teacher.train.freeze = trunk: {train.classes[int(sizes.argmin())]} has {smallest} samples to "
-            "fit a head to",
+            f"teacher.train.freeze = trunk: {name} has {smallest} samples to fit a head to",
             "a part of each class is set aside to choose the penalty",
             "add samples, or lower teacher.folds",
         )

@@ -127,11 +127,17 @@ def test_images_of_your_own(tmp_path: Path) -> None:
             (tmp_path / "photos" / split / name).mkdir(parents=True)
             picture = Image.new("RGB", (48, 40), (100 * number, 50, len(split)))
             picture.save(tmp_path / "photos" / split / name / "1.png")
-    one, shards = [one for one in RUN if one.page == "docs/data.md"]
+    names = [f"{split}/{name}/1.png" for split in ("train", "test") for name in ("cat", "dog")]
+    lines = ["file,label", *(f"{name},{name.split('/')[1]}" for name in names)]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    one, listed, shards = [one for one in RUN if one.page == "docs/data.md"]
     for command in one.commands:
         run(command, tmp_path)
     samples = load_samples(tmp_path / "artifacts/data", tmp_path / "photos")
     assert len(samples.rows) == 4
+    for command in listed.commands:
+        run(command, tmp_path)
+    assert load_samples(tmp_path / "artifacts/data", tmp_path / "photos").rows == samples.rows
     for command in shards.commands:
         run(command, tmp_path)
     packed = load_samples(tmp_path / "artifacts/data", tmp_path / "shards")

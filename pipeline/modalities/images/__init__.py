@@ -149,9 +149,12 @@ class Images(Modality):
 
     def look(self, data: Data, memory: Path) -> dict[str, Any]:
         from stillroom.modalities import source
+        from stillroom.modalities.images import datasets
 
         assert isinstance(data, settings.Data)
-        return source.look(data, memory, [data.split_file])
+        listed = datasets.listed(data)
+        data = data.model_copy(update={"path": data.place()})
+        return source.look(data, memory, data.files().values(), listed=listed)
 
     def account(self, folder: Path, samples: Samples) -> DataAccount:
         from stillroom.modalities.images.preparation import summary
@@ -164,7 +167,7 @@ class Images(Modality):
 
     def data_inputs(self, data: Data) -> dict[str, str | None]:
         assert isinstance(data, settings.Data)
-        return super().data_inputs(data) | {"data.split_file": data.split_file}
+        return super().data_inputs(data) | data.files()
 
     def policy(self, config: dict[str, Any], source: str = "params") -> Policy:
         from stillroom.modalities.images.policies import make_recipe

@@ -8,6 +8,11 @@ from pydantic import AfterValidator, Field
 from stillroom import params
 from stillroom.params import FAMILY, LOCAL, REMOTE, Count, Folder, PathText, Plain, brought, name_like
 
+# What to do about classes that are in one split only
+MISSING = (
+    "add images of these classes, or remove the classes from the other split; to go on without: "
+    "--set data.allow_missing_classes=true"
+)
 FAMILIES = ("vit", "pvt", "convit", "mvit", "swin", "twins")
 Family = Annotated[str, name_like(FAMILY, lambda: FAMILIES)]
 
@@ -31,22 +36,33 @@ Source = Annotated[PathText, AfterValidator(_source)]
 class Data(params.Data):
     """`data`: which images."""
 
-    # stanford40, folder, shards: `path` is where the data set lies (stanford40 also reads its three zip files
-    # there; of shards it may be an address: s3://, ssh://, https://).
+    # `path` is where the data set lies (stanford40 also reads its three zip files there; of shards it may be
+    # an address: s3://, ssh://, https://; of a table it is the folder that paths start from, if not its own).
     # Without one, stanford40 is downloaded to artifacts/downloads/stanford40.
     name: str = "sketch40"
     # stanford40: check counts, names and split digests against the published ones
     official: bool = True
     # folder: the table of the split, where it cannot lie in data.path as split.csv
     split_file: Folder | None = None
-    # folder, shards: what the names of folders or shards (or the words of the table) mean, as
-    # {train: train, eval: test}; none: the usual names
+    # all but stanford40 and sketch40: what the names of folders, shards or parts (or the words of a table)
+    # mean, as {train: train, held_out: test}; none: the usual names
     splits: dict[str, Literal["train", "val", "test"]] = {}
     # folder: a class most of whose files are of no format that is read: stop, or go on without these files
     unread: Literal["refuse", "accept"] = "refuse"
+    # folder, table: a text file with the names of the classes in label order, one a line; none: those that
+    # are there, sorted
+    classes: Folder | None = None
+    # folder, table, huggingface: which column says what, where it has no usual name: {file: id, label: kind}
+    columns: dict[str, str] = {}
+    # all but stanford40 and sketch40: go on where a class has no image in train, or none in test
+    allow_missing_classes: bool = False
     train_per_class: Count = 15  # sketch40 only
     test_per_class: Count = 10  # sketch40 only
     image_size: Annotated[int, Field(ge=32, le=1024)] = 96  # sketch40 only: short side of a picture in pixels
+
+    def files(self) -> dict[str, str | None]:
+        """The files beside the images that it names, but for those of every kind of data; by their key."""
+        return {"data.split_file": self.split_file, "data.classes": self.classes}
 
 
 class Views(params.Views):

@@ -4,6 +4,7 @@ A new file is a new value of `data.name`. Parameters of its own are the fields o
 subclass of `settings.Data`; `TAKES` names those of the shared keys `SOME` that it looks at.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,17 @@ from stillroom.samples import Samples
 if TYPE_CHECKING:
     from stillroom.modalities.images.preparation.scan import Account
 
-FIRST = ("sketch40", "stanford40", "folder", "shards")  # of a list of names
-SOME = ("skip", "split_file", "splits")  # keys of `data` that a data set looks at if its TAKES names them
+FIRST = (
+    "sketch40",
+    "stanford40",
+    "folder",
+    "table",
+    "shards",
+    "huggingface",
+    "torchvision",
+)  # of a list of names
+# Keys of `data` that a data set looks at if its TAKES names them
+SOME = ("skip", "split_file", "splits", "classes", "columns", "allow_missing_classes")
 
 
 def names() -> list[str]:
@@ -28,6 +38,16 @@ def names() -> list[str]:
 def section(name: str) -> type[settings.Data]:
     """What `params.yaml` may say of a data set, which must be there."""
     return data_sets.section(__name__, name, settings.Data)
+
+
+def listed(data: settings.Data) -> Iterable[str] | None:
+    """The files of a data set that `prepare --look` looks at; None: all that lie at its place.
+
+    Raises:
+        ParamsError, DataError: as `load`, as far as that can be seen without opening an image.
+    """
+    own = getattr(registry.load(__name__, data.name), "listed", None)
+    return None if own is None else own(data)  # type: ignore[no-any-return]
 
 
 def load(data: settings.Data, folder: Path, progress: Progress, account: "Account") -> Samples:

@@ -1,13 +1,19 @@
-"""Any images of your own: one folder a class, split by folders or by a table.
+"""Any images of your own: one folder a class, split by folders or by a table; or classes in `metadata.csv`.
 
     path/train/CLASS/IMAGE and path/test/CLASS/IMAGE, and path/val/CLASS/IMAGE if there is one
 
 or
 
     path/CLASS/IMAGE and path/split.csv, with the columns file (as CLASS/IMAGE) and split (train, val or test)
+
+or, as Hugging Face's ImageFolder has it,
+
+    path/train/metadata.csv and path/test/metadata.csv, with the columns file_name (from there) and label; or
+    path/metadata.csv, with the split in a column or in the first folder of file_name; .jsonl and .parquet too
 """
 
 import csv
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -25,13 +31,15 @@ from stillroom.modalities.entries import (
     require_two_classes,
 )
 from stillroom.modalities.images.decode import SUFFIXES
+from stillroom.modalities.images.preparation import labelled
 from stillroom.modalities.images.preparation.scan import Account, Entry, scan
-from stillroom.modalities.images.settings import Data
+from stillroom.modalities.images.settings import MISSING, Data
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 
-TAKES = ("skip", "split_file", "splits")  # of data's keys
-AMBIGUOUS = ("eval", "evaluation", "holdout")  # some mean validation by it, some the test
+TAKES = ("skip", "split_file", "splits", "classes", "columns", "allow_missing_classes")  # of data's keys
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+AMBIGUOUS = ("holdout",)  # some mean validation by it, some the test
 LAYOUT = "expected train/CLASS/IMAGE and test/CLASS/IMAGE, or CLASS/IMAGE and a split.csv"
 UNREAD = "of no format that is read"
 
@@ -46,12 +54,18 @@ class Options:
         skip: a list of images to leave out (`entries.leave_out`).
         accept_unread: whether a class may be without most of its files, because they are of no format that is
             read.
+        classes: a list of the classes in label order.
+        columns: which column of a metadata file says what, where it has no usual name.
+        allow_missing: whether a class may be without an image in train, or in test.
     """
 
     splits: dict[str, str] = field(default_factory=dict)
     split_file: Path | None = None
     skip: Path | None = None
     accept_unread: bool = False
+    classes: Path | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    allow_missing: bool = False
 
     def meaning(self, name: str) -> str | None:
         """The split that a name means."""
@@ -61,7 +75,9 @@ class Options:
 def read(
     root: Path, *, progress: Progress, options: Options = Options(), account: Account | None = None
 ) -> Samples:
-    """Read a folder of images, in one of the two layouts of this module.
+    """Read a folder of images, in one of the layouts of this module.
+
+    Where class folders and a metadata file both tell the classes, they must tell the same.
 
     An image is known by its suffix (`decode.SUFFIXES`), in any case. Hidden files and folders are skipped;
     `account` gets the other files, which are passed over. A key is the path from `root`
@@ -93,8 +109,13 @@ def read(
         raise DataError(
             f"{table}, which data.split_file names, is not there", fix="set data.split_file to where it is"
         )
+    found = None
     if options.split_file is None and not table.is_file():
-        entries, classes = _by_folders(root, _split_folders(root, options), options, account)
+        found = _by_metadata(root, options)
+        if found is None:
+            entries, classes = _by_folders(root, _split_folders(root, options), options, account)
+        else:
+            entries, classes = found.entries, found.classes
     else:
         folders = [] if options.split_file else list(_split_folders(root, options))
         if folders:
@@ -104,14 +125,23 @@ def read(
                 fix="remove or rename one of them",
             )
         entries, classes = _by_table(root, table, options, account)
+    if options.columns and found is None:
+        raise ParamsError(
+            f"data.columns is given, and {root} has no metadata file whose columns tell the classes",
+            fix="remove data.columns, or set data.name to table and data.table to the file",
+        )
     entries = leave_out(entries, options.skip, root, account)
+    groups = None
+    if found is not None:
+        groups = labelled.groups_of(found, entries)
+        entries = labelled.require_there(found, entries, root)
+        _pass_over_unlisted(root, entries, account)
     _require_plain_names(root, entries)
     require_two_classes(classes, root)
     require_distinct(entries)
-    require_every_class(
-        entries, classes, "add images of these classes, or remove the classes from the other split"
-    )
-    return Samples("folder", classes, scan(entries, root, progress, account), root)
+    require_every_class(entries, classes, MISSING, allowed=options.allow_missing)
+    rows = scan(entries, root, progress, account)
+    return Samples("folder", classes, rows if groups is None else rows.with_texts("group", groups), root)
 
 
 def load(data: Data, folder: Path, progress: Progress, account: Account) -> Samples:
@@ -130,6 +160,9 @@ def load(data: Data, folder: Path, progress: Progress, account: Account) -> Samp
         split_file=Path(data.split_file) if data.split_file else None,
         skip=Path(data.skip) if data.skip else None,
         accept_unread=data.unread == "accept",
+        classes=Path(data.classes) if data.classes else None,
+        columns=dict(data.columns),
+        allow_missing=data.allow_missing_classes,
     )
     return read(Path(data.path), progress=progress, options=options, account=account)
 
@@ -197,7 +230,91 @@ def _by_folders(
         for file in others:
             unread[composed(file.parent.name)].append(file)
     _account_unread(root, unread, Counter(composed(name) for _, name, _ in rows), options, account)
-    return _entries(rows, one_form(names), root)
+    return _entries(rows, one_form(names), root, options)
+
+
+def _by_metadata(root: Path, options: Options) -> labelled.Found | None:
+    """What metadata files tell; None: there is none, or class folders tell the same."""
+    means = {path.name: options.meaning(path.name) for path in _listed(root) if path.is_dir()}
+    means = {name: split for name, split in means.items() if split is not None}
+    there = [root / name for name in METADATA if (root / name).is_file()]
+    there += [root / name / one for name in means for one in METADATA if (root / name / one).is_file()]
+    if not there:
+        return None
+    classes = {path.name for name in means for path in _listed(root / name) if path.is_dir()}
+    if len(classes) < 2 or not {"train", "test"} <= set(means.values()):
+        return _gathered(root, there, options)
+    try:  # class folders are enough, and a file beside them may be about something else
+        found = _gathered(root, there, options)
+    except DataError:
+        return None
+    _require_agreement(root, found)
+    return None
+
+
+def _gathered(root: Path, there: list[Path], options: Options) -> labelled.Found:
+    """The images that metadata files name.
+
+    Args:
+        there: all of them.
+    """
+    tables = [labelled.Table(file, options.columns) for file in there]
+    telling = [table for table in tables if table.has("label") and table.has("file")]
+    if not telling:
+        raise tables[0].lacks("label" if tables[0].has("file") else "file")
+    places = [table.file.parent for table in telling]
+    if len(places) > len(set(places)) or (root in places and len(places) > 1):
+        several = ", ".join(table.file.relative_to(root).as_posix() for table in telling)
+        raise DataError(
+            f"{root} has several files that tell the classes: {several}",
+            fix="keep one, or one in each of the splits' folders",
+        )
+    # where a column tells the split, data.splits is about its words
+    folders = {} if root in places and telling[0].has("split") else _split_folders(root, options)
+    without = [name for name in folders if root / name not in places]
+    if root not in places and without:
+        raise DataError(
+            f"{root} has {telling[0].file.relative_to(root)}, and none in {' and '.join(without)}",
+            fix="give each of the splits' folders one, or write one for all of them at the top",
+        )
+    known = ", ".join(options.splits or ("train", "val", "test"))
+    given = labelled.class_list(options.classes) if options.classes else None
+    gathered = labelled.Gathered(root, options.meaning, known, given)
+    for table in telling:
+        folder = table.file.parent.relative_to(root).as_posix()
+        gathered.add(table, "" if folder == "." else folder, folders.get(folder))
+    return gathered.found()
+
+
+def _require_agreement(root: Path, found: labelled.Found) -> None:
+    """Refuse a metadata file whose classes are others than those of the folders that the images lie in."""
+    folder_of: dict[int, str] = {}
+    label_of: dict[str, int] = {}
+    for place, entry in enumerate(found.entries):
+        parts = entry.path.split("/")
+        name = composed(parts[1]) if len(parts) == 3 else ""
+        same = folder_of.setdefault(entry.label, name) == name
+        if not (name and label_of.setdefault(name, entry.label) == entry.label and same):
+            raise DataError(
+                f"{root} tells the classes twice, and differently: {found.lines(place)} says "
+                f"{found.classes[entry.label]} of {entry.path}",
+                "class folders and a metadata file may both be there where they agree",
+                "move the metadata file away, or take it alone: --set data.name=table --set data.table=FILE",
+            )
+
+
+def _pass_over_unlisted(root: Path, entries: list[Entry], account: Account) -> None:
+    """Note the images that a metadata file does not name."""
+    listed = {entry.path for entry in entries}
+    others = []
+    for folder, inner, files in os.walk(root):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        start = "" if Path(folder) == root else f"{Path(folder).relative_to(root).as_posix()}/"
+        images = (f"{start}{name}" for name in files if not name.startswith(".") and _is_image(Path(name)))
+        others += [path for path in images if path not in listed]
+    account.pass_over(
+        "in no line of a metadata file", [path for path in others if path not in account.skipped]
+    )
 
 
 def _inside(root: Path, folders: Iterable[str]) -> list[Path]:
@@ -238,7 +355,7 @@ def _by_table(
     ]
     beside = [_counted(path) for path in folders if composed(path.name) not in named]
     account.pass_over(f"not in {table.name}", [*(there - {path for _, _, path in rows}), *beside])
-    return _entries(rows, one_form([path.split("/")[0] for _, _, path in rows]), root)
+    return _entries(rows, one_form([path.split("/")[0] for _, _, path in rows]), root, options)
 
 
 def _rows(table: Path, options: Options) -> list[tuple[str, str, str]]:
@@ -278,19 +395,24 @@ def _rows(table: Path, options: Options) -> list[tuple[str, str, str]]:
 
 
 def _entries(
-    rows: list[tuple[str, str, str]], forms: dict[str, str], root: Path
+    rows: list[tuple[str, str, str]], forms: dict[str, str], root: Path, options: Options
 ) -> tuple[list[Entry], tuple[str, ...]]:
     """Entries of (split, class, path), and the class names in their order."""
     if not rows:
         raise DataError(
             f"{root} has no image in a class folder", f"{LAYOUT}, which end in {', '.join(SUFFIXES)}"
         )
-    classes = tuple(sorted(forms.values()))
-    labels = {name: label for label, name in enumerate(classes)}
+    given = labelled.class_list(options.classes) if options.classes else tuple(sorted(forms.values()))
+    order = {composed(name): label for label, name in enumerate(given)}
+    unknown = sorted(name for look, name in forms.items() if look not in order)
+    if unknown:
+        raise DataError(
+            f"{root} has classes that {options.classes} (data.classes) does not name:\n{listing(unknown)}",
+            fix="add them there, or move their folders away",
+        )
     return [
-        Entry(_key(path), path, split, labels[forms[composed(path.split("/")[-2])]])
-        for split, _, path in rows
-    ], classes
+        Entry(_key(path), path, split, order[composed(path.split("/")[-2])]) for split, _, path in rows
+    ], given
 
 
 def _class_files(root: Path, folders: list[Path]) -> tuple[list[Path], list[Path]]:

@@ -38,17 +38,17 @@ from stillroom.modalities.images.decode import SUFFIXES
 from stillroom.modalities.images.preparation import scan
 from stillroom.modalities.images.preparation.scan import Account, Format, Found
 from stillroom.modalities.images.samples import Sample
-from stillroom.modalities.images.settings import Data
+from stillroom.modalities.images.settings import MISSING, Data
 from stillroom.modalities.remembered import stamp
 from stillroom.modalities.tar_members import PLAIN, Member, TarMembers
 from stillroom.progress import Progress
 from stillroom.samples import Samples
 
-TAKES = ("skip", "splits")  # of data's keys
+TAKES = ("skip", "splits", "allow_missing_classes")  # of data's keys
 ADDRESSES = True  # `data.path` may be one
 NAME = "dataset.json"
 FORMAT = "stillroom-shards/1"  # of a folder that `prepare --pack` wrote
-AMBIGUOUS = ("eval", "evaluation", "holdout")  # some mean validation by it, some the test
+AMBIGUOUS = ("holdout",)  # some mean validation by it, some the test
 MOST_IMAGE = 2**30  # bytes of an image's file
 MOST_LABEL = 2**20  # ... of a .cls or .json
 MOST_ABOUT = 2**28  # ... of dataset.json
@@ -396,13 +396,14 @@ def load(data: Data, folder: Path, progress: Progress, account: Account) -> Samp
     _refuse(place.shown, reader, data.skip)
     rows, classes = _labelled(reader, classes, place.shown)
     require_two_classes(classes, place.shown)
-    _require_distinct(rows)
+    require_distinct_keys(rows)
     codes, words = rows.codes("split")
     pairs = np.unique(np.stack([codes, rows.numbers("label")], axis=1), axis=0).tolist()
     require_every_class(
         [SimpleNamespace(split=words[code], label=label) for code, label in pairs],
         classes,
-        "add images of these classes, or remove the classes from the other split",
+        MISSING,
+        allowed=data.allow_missing_classes,
     )
     return Samples("shards", classes, rows, place.root, address=address)
 
@@ -607,7 +608,7 @@ def _order(found: list[Class], shown: str) -> tuple[tuple[str, ...], dict[Class,
     return classes, {one: order.index(int(one[0] or 0)) for one in numbered}
 
 
-def _require_distinct(rows: Rows) -> None:
+def require_distinct_keys(rows: Rows) -> None:
     """Refuse a key that is there twice, naming all of them with their shards."""
     ordered = rows.by_key()
     keys = ordered.column("key")

@@ -9,8 +9,8 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from stillroom.errors import StillroomError
 from stillroom.files import as_json, sync
@@ -59,7 +59,12 @@ def pack(samples: Samples, folder: Path, shard_bytes: int, progress: Progress) -
         unfinished.mkdir(parents=True)
         progress.start("pack", len(samples), "images")
         for split in SPLITS:
-            names += _split(samples.in_splits(split), split, unfinished, shard_bytes, content, progress)
+            rows = samples.in_splits(split).rows
+            with Shards(unfinished, split, shard_bytes) as shards:
+                for row in rows:
+                    shards.add(row, content.bytes_of(row), samples.classes[row.label])
+                    progress.advance()
+            names += shards.names
         about = {
             "format": FORMAT,
             "dataset": samples.dataset,
@@ -84,28 +89,62 @@ def pack(samples: Samples, folder: Path, shard_bytes: int, progress: Progress) -
     return len(names)
 
 
-def _split(
-    samples: Samples, split: str, folder: Path, shard_bytes: int, content: Pixels, progress: Progress
-) -> Iterator[str]:
-    """Write the shards of one split; the name of each."""
-    place, number = 0, 0
-    while place < len(samples):
-        name = f"{split}-{number:06d}.tar"
-        with (folder / name).open("xb") as stream:
-            with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
-                while place < len(samples) and (not stream.tell() or stream.tell() < shard_bytes):
-                    row = samples.rows[place]
-                    _add(archive, row, content.bytes_of(row), samples.classes[row.label])
-                    archive.members.clear()  # type: ignore[attr-defined]  # it would keep all
-                    place += 1
-                    progress.advance()
-            stream.flush()
-            os.fsync(stream.fileno())
-        yield name
-        number += 1
+class Shards:
+    """The shards of one split, written one after the other; with nothing in it there is none.
+
+    Args:
+        folder: it must be there.
+        shard_bytes: how large a file becomes before the next is begun.
+    """
+
+    def __init__(self, folder: Path, split: str, shard_bytes: int) -> None:
+        self._folder, self._split, self._most = folder, split, shard_bytes
+        self.names: list[str] = []
+        self._stream: BinaryIO | None = None
+        self._archive: tarfile.TarFile | None = None
+
+    def __enter__(self) -> "Shards":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close(whole=raised[0] is None)
+
+    def add(self, row: Sample, content: bytes, name: str) -> tuple[str, int]:
+        """One sample more, with the name of its class.
+
+        Returns:
+            the name of its shard, and the first byte of its image in it.
+        """
+        if self._stream is not None and self._stream.tell() >= self._most:
+            self.close()
+        if self._stream is None or self._archive is None:
+            self.names.append(f"{self._split}-{len(self.names):06d}.tar")
+            self._stream = (self._folder / self.names[-1]).open("xb")
+            self._archive = tarfile.open(  # noqa: SIM115  # `close` ends it
+                fileobj=self._stream, mode="w", format=tarfile.PAX_FORMAT
+            )
+        place = _add(self._archive, row, content, name)
+        self._archive.members.clear()  # type: ignore[attr-defined]  # it would keep all
+        return self.names[-1], place
+
+    def close(self, whole: bool = True) -> None:
+        """End the shard that is being written.
+
+        Args:
+            whole: flush it to the disk.
+        """
+        stream, archive, self._stream, self._archive = self._stream, self._archive, None, None
+        if stream is None or archive is None:
+            return
+        with stream:
+            if whole:
+                archive.close()
+                stream.flush()
+                os.fsync(stream.fileno())
 
 
-def _add(archive: tarfile.TarFile, row: Sample, content: bytes, name: str) -> None:
+def _add(archive: tarfile.TarFile, row: Sample, content: bytes, name: str) -> int:
+    """Add the members of a sample; the first byte of its image."""
     about = {
         "key": row.key,
         "label": row.label,
@@ -114,7 +153,7 @@ def _add(archive: tarfile.TarFile, row: Sample, content: bytes, name: str) -> No
         "box": row.box,
         "group": row.group,
     }
-    key = member_key(row.key)
+    key, place = member_key(row.key), 0
     for suffix, part in (
         (".cls", str(row.label).encode()),
         (_suffix(row, content), content),
@@ -123,6 +162,9 @@ def _add(archive: tarfile.TarFile, row: Sample, content: bytes, name: str) -> No
         info = tarfile.TarInfo(f"{key}{suffix}")
         info.size, info.mode = len(part), 0o644  # no time, no owner: the same on every machine
         archive.addfile(info, io.BytesIO(part))
+        if part is content:  # it ends where the archive does, filled up to whole blocks
+            place = archive.offset - -(-len(part) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    return place
 
 
 def _suffix(row: Sample, content: bytes) -> str:

@@ -40,7 +40,15 @@ def of_samples(samples: Samples) -> dict[str, Any]:
     width, height = sizes.T
     by_area = np.lexsort((height, width, width * height))
     places = {"smallest": by_area[0], "median": by_area[len(by_area) // 2], "largest": by_area[-1]}
-    return by_split(samples, "image") | {"sizes": {name: sizes[one].tolist() for name, one in places.items()}}
+    report = by_split(samples, "image") | {
+        "sizes": {name: sizes[one].tolist() for name, one in places.items()}
+    }
+    absent = {
+        split: [name for name, count in report["splits"][split]["classes"].items() if not count]
+        for split in ("train", "test")
+        if split in report["splits"]
+    }
+    return report | ({"absent": absent} if any(absent.values()) else {})
 
 
 def read(folder: Path) -> dict[str, Any] | None:
@@ -57,4 +65,18 @@ def lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     rows.append(("sizes", small if small == large else f"{small} to {large} pixels, median {middle}"))
     if report.get("formats"):
         rows.append(("formats", ", ".join(f"{kind} {count:,}" for kind, count in report["formats"].items())))
+    absent = report.get("absent", {})
+    if absent.get("train"):
+        rows.append(("not learnt", f"{_names(absent['train'])}: no image in train"))
+    if absent.get("test"):
+        measured = len(report["splits"]["test"]["classes"]) - len(absent["test"])
+        rows.append(
+            ("not measured", f"{_names(absent['test'])}: no image in test; mAP is of the other {measured:,}")
+        )
     return rows + account_lines(report)
+
+
+def _names(names: list[str]) -> str:
+    """How many classes there are, and some of them."""
+    some = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+    return f"{len(names):,} {'class' if len(names) == 1 else 'classes'} ({some})"

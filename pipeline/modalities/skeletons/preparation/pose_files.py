@@ -11,10 +11,10 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from stillroom.errors import DataError
+from stillroom.modalities import pickles
 from stillroom.modalities.skeletons.arrays import MOST_BYTES, as_clip, npy_header, read_npy
 from stillroom.modalities.skeletons.clip_files import from_json, size_of
 from stillroom.modalities.skeletons.layouts import Layout
-from stillroom.modalities.skeletons.preparation import pickles
 from stillroom.modalities.skeletons.preparation.clips import Content
 from stillroom.modalities.skeletons.preparation.files import parse_json, read_bytes, read_member
 

@@ -305,7 +305,7 @@ def test_no_image_and_one_class_are_refused(tmp_path, picture):
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation", "dev", "Val"])
-@pytest.mark.parametrize("test", ["test", "testing", "TEST"])
+@pytest.mark.parametrize("test", ["test", "testing", "TEST", "eval", "Evaluation"])
 def test_the_usual_names_of_splits_are_known(split_folders, picture, val, test):
     (split_folders / "train").rename(split_folders / "Training")
     (split_folders / "test").rename(split_folders / test)
@@ -317,11 +317,11 @@ def test_the_usual_names_of_splits_are_known(split_folders, picture, val, test):
 
 
 def test_a_name_that_may_mean_two_splits_is_asked_about(split_folders, picture):
-    (split_folders / "test").rename(split_folders / "eval")
+    (split_folders / "test").rename(split_folders / "holdout")
     message = refused(split_folders)
-    assert "eval" in message and "'data.splits={train: train, eval: test}'" in message
-    samples = read(split_folders, splits={"train": "train", "eval": "test"})
-    assert {row.split for row in samples.rows if row.key.startswith("eval")} == {"test"}
+    assert "holdout" in message and "'data.splits={train: train, holdout: test}'" in message
+    samples = read(split_folders, splits={"train": "train", "holdout": "test"})
+    assert {row.split for row in samples.rows if row.key.startswith("holdout")} == {"test"}
 
 
 def test_train_and_val_alone_are_not_guessed_to_be_train_and_test(split_folders):
@@ -334,6 +334,14 @@ def test_train_and_val_alone_are_not_guessed_to_be_train_and_test(split_folders)
 def test_two_folders_of_one_split_are_refused(split_folders, picture):
     picture(split_folders / "training" / "dog" / "7.jpg")
     assert "train and training, and both mean train" in refused(split_folders)
+
+
+def test_test_and_eval_beside_each_other_are_refused(split_folders, picture):
+    picture(split_folders / "eval" / "dog" / "7.jpg")
+    assert "eval and test, and both mean test" in refused(split_folders)
+    # ... and said which counts
+    samples = read(split_folders, splits={"train": "train", "eval": "val", "test": "test"})
+    assert samples.splits() == {"train": 3, "val": 1, "test": 2}
 
 
 def test_what_is_no_split_is_told_with_its_images(split_folders, picture, account):

@@ -301,11 +301,11 @@ def test_no_shard_no_split_and_no_class_are_said(root: Path, tmp_path: Path) -> 
     (tmp_path / "none").mkdir()
     assert "no shard of train and test" in fault(tmp_path / "none")
     assert "is not a folder" in fault(tmp_path / "gone")
-    (root / "test-000000.tar").rename(root / "eval-000000.tar")
+    (root / "test-000000.tar").rename(root / "holdout-000000.tar")
     said = fault(root)
-    assert "may be one or another" in said and "eval-000000.tar" in said
-    assert len(read(root, splits={"train": "train", "eval": "test"})) == 12
-    (root / "eval-000000.tar").rename(root / "000000.tar")
+    assert "may be one or another" in said and "holdout-000000.tar" in said
+    assert len(read(root, splits={"train": "train", "holdout": "test"})) == 12
+    (root / "holdout-000000.tar").rename(root / "000000.tar")
     assert "of which nothing says the split" in fault(root)
     tar(root / "000000.tar", []).rename(root / "test-000000.tar")
     assert "0: no image in test" in fault(root)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillroom.errors import DataError
-from stillroom.modalities.skeletons.preparation import pickles
+from stillroom.modalities import pickles
 from tests.modalities.skeletons.datasets.clips_on_disk import refused
 
 TREE = {

@@ -116,8 +116,13 @@ def _bytearray8(unpickler: Any) -> None:
 _Unpickler.dispatch = {**_Unpickler.dispatch, pickle.BYTEARRAY8[0]: _bytearray8}
 
 
-def load(file: Path) -> Any:
+def load(
+    file: Path, instead: str = "write the clips as .npz, .json or .parquet where you trust the file"
+) -> Any:
     """What a pickle holds: numbers, text, lists, tuples, dicts, sets and NumPy arrays of numbers or text.
+
+    Args:
+        instead: what to do about one that is refused.
 
     Raises:
         DataError: it holds anything else, which is not run; or is damaged, or larger than the memory.
@@ -142,7 +147,7 @@ def load(file: Path) -> Any:
         raise DataError(
             f"{file} is refused: {error}",
             "a pickle can run programs; only arrays of numbers or text and plain containers are taken",
-            "write the clips as .npz, .json or .parquet where you trust the file",
+            instead,
         ) from None
     except Exception as error:  # whatever a damaged pickle runs into
         raise DataError(
