@@ -14,7 +14,7 @@ from stillroom.modalities.duplicates import KINDS, Duplicates
 from stillroom.modalities.entries import Account
 from stillroom.progress import Progress
 from stillroom.samples import NAME as TABLE
-from stillroom.samples import OLD, Samples
+from stillroom.samples import OLD, UNLABELLED, Samples
 
 FORMAT = "stillroom-data/1"
 NAME = "report.json"
@@ -99,13 +99,12 @@ def by_split(samples: Samples, noun: str) -> dict[str, Any]:
     Args:
         noun: what a sample is called.
     """
-    splits = {}
+    splits: dict[str, Any] = {}
     for split, count in samples.splits().items():
-        counts = np.bincount(samples.in_splits(split).labels(), minlength=len(samples.classes)).tolist()
-        splits[split] = {
-            f"{noun}s": count,
-            "classes": dict(zip(samples.classes, counts, strict=True)),
-        }
+        splits[split] = {f"{noun}s": count, "classes": {}}
+        if split != UNLABELLED:
+            counts = np.bincount(samples.in_splits(split).labels(), minlength=len(samples.classes)).tolist()
+            splits[split]["classes"] = dict(zip(samples.classes, counts, strict=True))
     return {"dataset": samples.dataset, f"{noun}s": len(samples), "splits": splits}
 
 
@@ -136,6 +135,9 @@ def split_lines(report: dict[str, Any], noun: str) -> Lines:
     """A line a split: how many samples and classes it has."""
     rows = []
     for split, entry in report["splits"].items():
+        if split == UNLABELLED:
+            rows.append((split, f"{entry[f'{noun}s']:,} {noun}s without a label"))
+            continue
         ranked = sorted(entry["classes"].items(), key=lambda item: (item[1], item[0]))
         few, many = ranked[0], ranked[-1]
         span = (

@@ -102,7 +102,7 @@ def check_arm(arm: str, params: Params, samples: Samples, family: str) -> list[s
     if classes < 2:
         raise DataError("there is one class alone", "nothing can be learned from it", "add samples of others")
     train = params.student.train_of(family)
-    part = smallest_part(len(samples.in_splits("train")), train, _where(params, family))
+    part = smallest_part(len(samples.in_cache()), train, _where(params, family))
     return check_effect(arm, losses.load(arm, params.student.losses.of(arm)), classes, part)
 
 

@@ -199,7 +199,7 @@ def _prepare(job: Job, chosen: losses.Loss, progress: Progress) -> tuple[Model, 
 
     What does not belong together is refused before a model is made.
     """
-    train, manifest = job.samples.in_splits("train"), job.store.manifest
+    train, manifest = job.samples.in_cache(), job.store.manifest
     config, modality = job.params.student.model, modalities.get(job.samples.modality)
     check_against_cache(manifest, train, job.params, chosen.outputs, chosen.features)
     architecture = modality.student(job.family, config, input_of(manifest))
@@ -261,7 +261,7 @@ def _record(job: Job, model: Model, chosen: losses.Loss) -> dict[str, Any]:
 
 def _batches(job: Job, model: Model, chosen: losses.Loss, ranks: Ranks) -> CachedBatches:
     """The views of the cache, with the outputs of the teachers, cached or computed now."""
-    config, train = job.train_config, job.samples.in_splits("train")
+    config, train = job.train_config, job.samples.in_cache()
     if job.online:
         recipe = job.store.manifest.identity["views"]["recipe"]
         policy = modalities.get(train.modality).policy(recipe, "manifest.json")
@@ -298,7 +298,7 @@ def _asked(job: Job, chosen: losses.Loss, ranks: Ranks) -> list[Asked]:
     for folder in dict.fromkeys(folders.values()):
         given = [name for name, one in folders.items() if one == folder]
         described = read_teacher(folder / "teacher.json")
-        teacher = load_teacher(folder, described, job.samples.in_splits("train")).to(device(ranks.local))
+        teacher = load_teacher(folder, described, job.samples.in_cache()).to(device(ranks.local))
         layer = source_of(held[chosen.features]) if chosen.features in given else None
         fold = None if teacher.folds is None else teacher.folds.of_row
         teachers.append(Asked(teacher.models, fold, any(name in chosen.outputs for name in given), layer))

@@ -96,7 +96,7 @@ def train_teacher(
     """
     ranks = ranks or Ranks.alone()
     config, train = params.teacher, samples.in_splits("train")
-    folds = divide(train, config.folds, config.seed) if config.folds > 1 else None
+    folds = _folds(params, samples)
     run = _Run(params, samples, architecture, staging)
     fits = _fits(folds, config.folds_and_whole, len(train))
     if config.train.freeze == "none":  # a head alone is a matter of seconds
@@ -115,6 +115,15 @@ def train_teacher(
         *(one.checkpoint for one in fitted if one.checkpoint is not None),
         *run.kept,
     ]
+
+
+def _folds(params: Params, samples: Samples) -> Folds | None:
+    """The folds of the training samples: those without a label are divided too, and fitted by none."""
+    config = params.teacher
+    if config.folds == 1:
+        return None
+    cached = samples.in_cache()
+    return divide(cached, config.folds, config.seed).at(np.flatnonzero(cached.labels() >= 0))
 
 
 def _silent(record: dict[str, Any]) -> None:
@@ -339,8 +348,7 @@ def check_ahead(params: Params, samples: Samples, architecture: Architecture) ->
             "what it was fitted to is not known here: every fold would have the same model",
             "set teacher.train.freeze to trunk or epochs to 1 or more, or teacher.folds to 1",
         )
-    train = samples.in_splits("train")
-    folds = divide(train, config.folds, config.seed) if config.folds > 1 else None
+    train, folds = samples.in_splits("train"), _folds(params, samples)
     if config.train.freeze == "trunk":
         for one in _fits(folds, config.folds_and_whole, len(train)):
             set_aside(train, one.rows, config.seed)

@@ -27,6 +27,12 @@ class Data(params.Data):
     splits: dict[str, Literal["train", "val", "test"]] = {}
     # folder: a class most of whose files are of no format that is read: stop, or go on without these files
     unread: Literal["refuse", "accept"] = "refuse"
+    # so many training images of each class keep their label, drawn by `seed`; the others become the split
+    # `unlabelled`, of which nobody learns the class. None: all keep theirs
+    labels_per_class: Count | None = None
+    # images without a label: the teacher is asked of them, and students learn from what it says; or leave
+    # them out
+    unlabelled: Literal["use", "leave"] = "use"
     train_per_class: Count = 15  # sketch40 only
     test_per_class: Count = 10  # sketch40 only
     image_size: Annotated[int, Field(ge=32, le=1024)] = 96  # sketch40 only: short side of a picture in pixels
