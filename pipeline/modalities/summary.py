@@ -18,6 +18,7 @@ from stillroom.samples import OLD, UNLABELLED, Samples
 
 FORMAT = "stillroom-data/1"
 NAME = "report.json"
+UNEVEN = 2  # times as many samples as of the smallest class: more than that is said
 MOST = 1000  # names or groups that are kept of a kind; counts are whole
 Lines = list[tuple[str, str]]
 
@@ -144,7 +145,16 @@ def split_lines(report: dict[str, Any], noun: str) -> Lines:
             f"{few[1]} each" if few[1] == many[1] else f"{few[1]} ({few[0]}) to {many[1]} ({many[0]}) a class"
         )
         rows.append((split, f"{entry[f'{noun}s']:,} {noun}s of {len(ranked)} classes, {span}"))
+        least = next((one for one in ranked if one[1]), many)
+        if split == "train" and many[1] > UNEVEN * least[1]:
+            rows.append(("imbalance", _imbalance(many, least, noun)))
     return rows
+
+
+def _imbalance(many: tuple[str, int], few: tuple[str, int], noun: str) -> str:
+    """How uneven classes are, and which keys make up for it."""
+    times = f"{many[1] / few[1]:.3g} times as many {noun}s of {many[0]} as of {few[0]}"
+    return f"{times}: see class_weights and order of student.train and teacher.train"
 
 
 def account_lines(report: dict[str, Any]) -> Lines:

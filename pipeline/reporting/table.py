@@ -20,7 +20,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
     `teacher`, `cache`, `rows` (one a student), `arm` (the one that `gain` is of: `kd`, or the first that is
     not `ce`), `corruption` (what students see worse than the teacher, whose scores on that are
     `teacher.corrupted`; without one neither is there), `labelled` (the share of training samples whose labels
-    students were given, where it is not all), `summary` (one a family), `mean_gain`,
+    students were given, where it is not all), `cache.unlabelled` (how many of its samples have no label), `summary` (one a family), `mean_gain`,
     `mean_mAP_gain` and their intervals, `bootstrap` (how many images and resamples the 95% intervals are of;
     None where predictions were not kept), `words` (what the modality calls its samples and inputs).
 
@@ -47,6 +47,8 @@ def summarise(runs: Runs) -> dict[str, Any]:
             "mAP": runs.teacher.metrics.mAP,
             "top5": runs.teacher.metrics.top5,
             "calibration_error": runs.teacher.metrics.calibration_error,
+            "balanced_accuracy": runs.teacher.metrics.balanced_accuracy,
+            "macro_f1": runs.teacher.metrics.macro_f1,
             "params": runs.teacher.params,
             "flops": runs.teacher.flops,
             **({} if runs.corrupted is None else {"corrupted": runs.corrupted}),
@@ -56,6 +58,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
             "views": runs.manifest.extents.views,
             "samples": runs.manifest.extents.samples,
             "bytes": runs.cache_bytes,
+            **({} if runs.unlabelled == 0 else {"unlabelled": runs.unlabelled}),
         },
         "rows": [_row(runs, student) for student in runs.students],
         "arm": main,
@@ -89,6 +92,8 @@ def _row(runs: Runs, student: Student) -> dict[str, Any]:
         "mAP": student.metrics.mAP,
         "top5": student.metrics.top5,
         "calibration_error": student.metrics.calibration_error,
+        "balanced_accuracy": student.metrics.balanced_accuracy,
+        "macro_f1": student.metrics.macro_f1,
         "agreement": agreed if agreed is None else round(agreed, 4),
         "params": student.params,
         "flops": student.flops,

@@ -150,7 +150,8 @@ def train_student(
         share = np.mean([accuracy(one, labels) for one in logits.reshape(-1, *logits.shape[-2:])])
         return {"val_accuracy": round(float(share), 4)}
 
-    terms = terms_of(chosen, config.label_smoothing, layer)
+    weights = source.class_weights() if config.class_weights == "balanced" else None
+    terms = terms_of(chosen, config.label_smoothing, layer, weights)
     take = [] if layer is None else [layer]
     validate = evaluate if len(val) else None
     with log() as on_epoch:
@@ -255,6 +256,7 @@ def _record(job: Job, model: Model, chosen: losses.Loss) -> dict[str, Any]:
         "cache": manifest.id,
         "cache_parts": parts(manifest.identity, chosen.reads),
         **({"online": True} if job.online else {}),
+        **({"unlabelled": without} if (without := job.samples.unlabelled()) else {}),
         "views": manifest.layout.views,
     }
 
@@ -287,6 +289,7 @@ def _batches(job: Job, model: Model, chosen: losses.Loss, ranks: Ranks) -> Cache
         job.corruption,
         config.labelled,
         config.epochs,
+        config.order == "balanced",
     )
 
 
@@ -318,11 +321,17 @@ def _layer(job: Job, chosen: losses.Loss, model: Model) -> str | None:
     return layer
 
 
-def terms_of(chosen: losses.Loss, label_smoothing: float, layer: str | None = None) -> Loss:
+def terms_of(
+    chosen: losses.Loss,
+    label_smoothing: float,
+    layer: str | None = None,
+    class_weights: torch.Tensor | None = None,
+) -> Loss:
     """A loss as the training loop calls it.
 
     Args:
         layer: what the model calls its `features`.
+        class_weights: float [C], of the cross-entropy with the labels; None: all classes weigh 1.
     """
 
     def terms(outputs: dict[str, torch.Tensor], batch: Batch, done: float) -> dict[str, torch.Tensor]:
@@ -330,7 +339,8 @@ def terms_of(chosen: losses.Loss, label_smoothing: float, layer: str | None = No
         on = next(iter(outputs.values())).device
         targets = {name: values.to(on, non_blocking=True) for name, values in batch.targets.items()}
         labels = batch.labels.to(on, non_blocking=True)
-        return chosen(outputs, labels, targets, done, label_smoothing)
+        weights = None if class_weights is None else class_weights.to(on, non_blocking=True)
+        return chosen(outputs, labels, targets, done, label_smoothing, weights)
 
     return terms
 

@@ -25,7 +25,7 @@ from stillroom.modalities.base import Architecture, Model
 from stillroom.modalities.weights import save_weights, weights_digest
 from stillroom.params import Params
 from stillroom.progress import Progress
-from stillroom.provenance.ahead import check_k, check_students, late
+from stillroom.provenance.ahead import check_balance, check_k, check_students, late
 from stillroom.provenance.teacher import fold_file
 from stillroom.samples import Samples
 from stillroom.training.batches import Batch, FreshBatches, Partition
@@ -179,12 +179,16 @@ class _Run:
         part = self.train.at(fit_.rows)
         batch_size, amp = config.train.batch_size, config.train.amp
         partition = Partition(config.train.accumulate)
-        source = FreshBatches(part, self.policy, model.spec, batch_size, config.seed, partition)
+        even, weighs = config.train.order == "balanced", config.train.class_weights == "balanced"
+        source = FreshBatches(part, self.policy, model.spec, batch_size, config.seed, partition, even)
+        weights = source.class_weights() if weighs else None
 
         def loss(outputs: dict[str, Any], batch: Batch, done: float) -> dict[str, Any]:
             logits = outputs["logits"]
             labels = batch.labels.to(logits.device, non_blocking=True)
-            return ce(logits, labels, label_smoothing=config.train.label_smoothing)
+            class_weights = None if weights is None else weights.to(logits.device, non_blocking=True)
+            smoothing = config.train.label_smoothing
+            return ce(logits, labels, label_smoothing=smoothing, class_weights=class_weights)
 
         def evaluate(model: Model) -> dict[str, Any]:
             logits = evaluation_logits(model, self.val, batch_size, amp, Progress(), "")
@@ -224,7 +228,8 @@ class _Run:
             )
             self.kept.append(self._features)
         model.net.cpu()
-        record = fit_head(model, self._features.values, self.train, fit_.rows, config.seed)
+        even = config.train.class_weights == "balanced" or config.train.order == "balanced"
+        record = fit_head(model, self._features.values, self.train, fit_.rows, config.seed, even)
         progress.note(f"{fit_.name.replace('.', ' ')}: a head with penalty {record['penalty']:g}")
         return _Fitted(model, {"epochs": 0, "history": [], "head": record}, None)
 
@@ -342,6 +347,7 @@ def check_ahead(params: Params, samples: Samples, architecture: Architecture) ->
     """
     check_k(params.cache, len(samples.classes))
     config = params.teacher
+    check_balance(config.train, "teacher.train")
     if config.folds > 1 and config.train.epochs == 0 and config.train.freeze == "none":
         raise ParamsError(
             f"teacher.folds = {config.folds}, and teacher.train.epochs = 0 adopts a model as it is",

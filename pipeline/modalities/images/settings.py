@@ -24,7 +24,7 @@ class Data(params.Data):
     split_file: Folder | None = None
     # folder, shards: what the names of folders or shards (or the words of the table) mean, as
     # {train: train, eval: test}; none: the usual names
-    splits: dict[str, Literal["train", "val", "test"]] = {}
+    splits: dict[str, Literal["train", "val", "test", "unlabelled"]] = {}
     # folder: a class most of whose files are of no format that is read: stop, or go on without these files
     unread: Literal["refuse", "accept"] = "refuse"
     # so many training images of each class keep their label, drawn by `seed`; the others become the split

@@ -1,6 +1,6 @@
 """A data set of images as tar shards, in WebDataset's layout: the same table makes the same bytes.
 
-A sample is three members beside each other: `KEY.cls` (its label), `KEY.jpg` (the file as it was) and
+A sample is three members beside each other: `KEY.cls` (its label, if any), `KEY.jpg` (the file as it was) and
 `KEY.json` (what else the table has of it). `dataset.json` beside the shards names the classes in label order.
 """
 
@@ -97,7 +97,7 @@ def _split(
             with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
                 while place < len(samples) and (not stream.tell() or stream.tell() < shard_bytes):
                     row = samples.rows[place]
-                    _add(archive, row, content.bytes_of(row), samples.classes[row.label])
+                    _add(archive, row, content.bytes_of(row), samples.classes)
                     archive.members.clear()  # type: ignore[attr-defined]  # it would keep all
                     place += 1
                     progress.advance()
@@ -107,18 +107,19 @@ def _split(
         number += 1
 
 
-def _add(archive: tarfile.TarFile, row: Sample, content: bytes, name: str) -> None:
+def _add(archive: tarfile.TarFile, row: Sample, content: bytes, classes: tuple[str, ...]) -> None:
+    known = row.label >= 0
     about = {
         "key": row.key,
-        "label": row.label,
-        "class": name,
+        "label": row.label if known else None,
+        "class": classes[row.label] if known else None,
         "split": row.split,
         "box": row.box,
         "group": row.group,
     }
     key = member_key(row.key)
     for suffix, part in (
-        (".cls", str(row.label).encode()),
+        *([(".cls", str(row.label).encode())] if known else []),
         (_suffix(row, content), content),
         (".json", json.dumps(about, ensure_ascii=False).encode()),
     ):
