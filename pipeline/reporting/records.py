@@ -110,8 +110,9 @@ class Student(Record):
     """`student.json`, with the `metrics.json` beside it.
 
     `per_class_ap`: average precision of each class in percent; a class without a test sample has none (None).
-    `unlabelled`: how many samples of its cache have no label. `seconds`: training time. `latency_ms`: by batch size. `cache_parts`: digests of what it took from the
-    cache: of `data`, and of each output by its name.
+    `unlabelled`: how many samples of its cache have no label. `seconds`: training time. `latency_ms`: by
+    batch size. `cache_parts`: digests of what it took from the cache: of `data`, and of each output by its
+    name.
     """
 
     format: Literal["stillroom-student/1"]

@@ -20,8 +20,9 @@ def summarise(runs: Runs) -> dict[str, Any]:
     `teacher`, `cache`, `rows` (one a student), `arm` (the one that `gain` is of: `kd`, or the first that is
     not `ce`), `corruption` (what students see worse than the teacher, whose scores on that are
     `teacher.corrupted`; without one neither is there), `labelled` (the share of training samples whose labels
-    students were given, where it is not all), `cache.unlabelled` (how many of its samples have no label), `summary` (one a family), `mean_gain`,
-    `mean_mAP_gain` and their intervals, `bootstrap` (how many images and resamples the 95% intervals are of;
+    students were given, where it is not all), `cache.unlabelled` (how many of its samples have no label,
+    where some have none), `summary` (one a family), `mean_gain`, `mean_mAP_gain` and their intervals,
+    `bootstrap` (how many images and resamples the 95% intervals are of;
     None where predictions were not kept), `words` (what the modality calls its samples and inputs).
 
     A family's values are means over its seeds. Where an arm and `ce` have a seed in common only the common
