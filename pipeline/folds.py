@@ -1,4 +1,4 @@
-"""Folds of the train split: each sample is in one, and the teacher that speaks of it is fitted to the others.
+"""Folds of a cache: each sample is in one, and the teacher that speaks of it is fitted to the others.
 
 Cross-fitting: Dao, Kamath, Syrgkanis, Mackey, "Knowledge Distillation as Semiparametric Inference" (ICLR
 2021). A teacher that knows its training samples repeats their labels; one that never saw them cannot.
@@ -6,7 +6,7 @@ Cross-fitting: Dao, Kamath, Syrgkanis, Mackey, "Knowledge Distillation as Semipa
 
 import hashlib
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ SHOWN = 6  # of what is wrong
 
 @dataclass(frozen=True)
 class Folds:
-    """Which fold each training sample is in.
+    """Which fold each sample is in.
 
     Attributes:
         count: K, how many there are.
@@ -39,21 +39,26 @@ class Folds:
         """What records and identities say of the division."""
         return {"count": self.count, "seed": self.seed, "digest": self.digest}
 
+    def at(self, rows: np.ndarray) -> "Folds":
+        """The same division, of some rows."""
+        return replace(self, of_row=self.of_row[rows])
+
     def rows(self, fold: int) -> np.ndarray:
         """The rows in a fold, int64, ascending."""
         return np.flatnonzero(self.of_row == fold)
 
 
 def divide(train: Samples, count: int, seed: int) -> Folds:
-    """Cut the train split into folds: a pure function of seed, keys, labels and groups.
+    """Cut the samples of a cache into folds: a pure function of seed, keys, labels and groups.
 
-    Each class is spread evenly over the folds. What must stay together does: the samples of a group
+    Each class is spread evenly over the folds, and so are the samples without a label, which no model is
+    fitted to: any may be asked of them. What must stay together does: the samples of a group
     (`Sample.group`), and those with equal files, also where one belongs to the other. These are dealt first,
     the largest first, each to the fold that has least of its classes; then the others. The order among equals
     is drawn.
 
     Args:
-        train: the training samples.
+        train: the samples of the cache.
         count: K >= 2.
         seed: in [0, 2^63).
 
@@ -77,7 +82,8 @@ def deal(train: Samples, count: int, seed: int, units: list[list[int]] | None = 
     """
     units = _units(train) if units is None else units
     labels = train.labels().tolist()
-    held = np.zeros((count, len(train.classes)), np.int64)  # samples of each class in each fold
+    # samples of each class in each fold; the last column is of those without a label, -1
+    held = np.zeros((count, len(train.classes) + 1), np.int64)
     sizes = np.zeros(count, np.int64)
     of_row = np.zeros(len(train), np.int64)
     keys = list(train.keys())

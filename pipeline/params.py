@@ -20,6 +20,7 @@ from pydantic import (
     Discriminator,
     Field,
     PlainValidator,
+    SerializerFunctionWrapHandler,
     Tag,
     field_validator,
     model_serializer,
@@ -180,6 +181,9 @@ class Views(Section):
     recipe: Plain
 
 
+BALANCE = ("class_weights", "order")  # keys that came later, of how a model is fitted
+
+
 class Train(Section):
     """How a model is fitted: timm's words for timm's factories."""
 
@@ -199,6 +203,19 @@ class Train(Section):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # each layer learns so much slower than the next
     amp: Literal["none", "bf16"] = "none"  # bf16: autocast
     compile: bool = False  # torch.compile: worth its minute of compilation in long runs on a GPU
+    # of the cross-entropy with the labels. balanced: samples of a rare class weigh more, as much as it is
+    # rarer (scikit-learn's `balanced`), so that all classes weigh alike
+    class_weights: Literal["none", "balanced"] = "none"
+    # of the samples in an epoch. shuffle: each once. balanced: as many of each class, those of a rare one
+    # several times; an epoch has as many samples as ever
+    order: Literal["shuffle", "balanced"] = "shuffle"
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, values: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A record names later keys where they say something: others stay as those of earlier versions."""
+        told: dict[str, Any] = values(self)
+        usual = type(self).model_fields
+        return {name: one for name, one in told.items() if name not in BALANCE or one != usual[name].default}
 
 
 class TeacherTrain(Train):

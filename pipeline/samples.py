@@ -25,7 +25,8 @@ from stillroom.files import whole_file
 NAME = "samples.parquet"
 FORMAT = "stillroom-samples/2"
 OLD, OLD_FORMAT = "samples.json", "stillroom-samples/1"  # of earlier versions, which is still read
-SPLITS = ("train", "val", "test")
+UNLABELLED = "unlabelled"
+SPLITS = ("train", "val", "test", UNLABELLED)
 
 
 class Sample:
@@ -35,8 +36,8 @@ class Sample:
     Attributes:
         key: its name, unique in the data set (`applauding_001`); positions are never used to name a sample.
         path: its file, relative to the table's root, with forward slashes.
-        split: `train`, `val` or `test`.
-        label: class index in [0, C).
+        split: `train`, `val`, `test` or `unlabelled`.
+        label: class index in [0, C); -1 in the split `unlabelled`, whatever the class is.
         sha256: digest of its bytes, hexadecimal.
         group: samples of one group are never divided between two folds (`data.groups`); empty: it has none.
         span: (first byte, how many) where its file holds other samples too; None: the file is its own.
@@ -97,6 +98,18 @@ class Samples:
         wanted = [number for number, word in enumerate(words) if word in splits]
         return replace(self, rows=self.rows.at(np.flatnonzero(np.isin(codes, wanted))), fold=None)
 
+    def in_cache(self) -> "Samples":
+        """The rows that a cache is made of and students are trained on: train, and the unlabelled."""
+        return self.in_splits("train", UNLABELLED)
+
+    def class_of(self, row: Sample) -> str:
+        """The name of a row's class; `unlabelled`: it has none."""
+        return self.classes[row.label] if row.label >= 0 else UNLABELLED
+
+    def unlabelled(self) -> int:
+        """How many rows have no label."""
+        return int((self.labels() < 0).sum())
+
     def at(self, rows: Iterable[int] | np.ndarray) -> "Samples":
         """Some rows only, by their number."""
         places = rows if isinstance(rows, np.ndarray) else np.fromiter(rows, np.int64)
@@ -135,7 +148,7 @@ class Samples:
         return int(self.rows.lengths("key").max(initial=0))
 
     def labels(self) -> np.ndarray:
-        """The class index of each row, int64 [N]."""
+        """The class index of each row, int64 [N]; -1: it has no label."""
         return self.rows.numbers("label")  # type: ignore[no-any-return]
 
     def splits(self) -> dict[str, int]:
@@ -311,8 +324,14 @@ def _check_columns(head: dict[str, Any], table: pa.Table) -> None:
     labels, (_, words) = rows.numbers("label"), rows.codes("split")
     if not set(words) <= set(SPLITS):
         raise ValueError(f"its splits are {', '.join(words)}, expected some of {', '.join(SPLITS)}")
-    if len(labels) and (labels.min() < 0 or labels.max() >= len(classes)):
-        raise ValueError(f"its labels are from {labels.min()} to {labels.max()}, of {len(classes)} classes")
+    known = rows.differing("split", UNLABELLED)
+    with_label, without = labels[known], labels[~known]
+    if len(with_label) and (with_label.min() < 0 or with_label.max() >= len(classes)):
+        raise ValueError(
+            f"its labels are from {with_label.min()} to {with_label.max()}, of {len(classes)} classes"
+        )
+    if (without != -1).any():
+        raise ValueError(f"the split {UNLABELLED} has labels")
     leaving = pc.indices_nonzero(pc.match_substring_regex(rows.column("path"), _LEAVING))
     if len(leaving):
         _contained(rows.text("path", leaving[0].as_py()))
@@ -350,7 +369,7 @@ def checked(entry: dict[str, Any], classes: int) -> dict[str, Any]:
     sound = (
         *(isinstance(row[name], str) for name in ("key", "path", "sha256")),
         row["split"] in SPLITS,
-        type(label) is int and 0 <= label < classes,
+        type(label) is int and (label == -1 if row["split"] == UNLABELLED else 0 <= label < classes),
         isinstance(entry.get("group", ""), str),
         span is None or (len(span) == 2 and all(type(one) is int and one >= 0 for one in span)),
     )

@@ -81,7 +81,7 @@ def _export(params: "Params", folder: Path, kind: str, first: int, shard_bytes: 
             f"name another folder, as {VIEWS}",
         )
     samples = samples_to_read(params)
-    train = samples.in_splits("train")
+    train = samples.in_cache()
     if not len(train):
         raise DataError("no sample is in train", "there is nothing to write", "mend the split")
     settle()

@@ -61,7 +61,7 @@ def import_(
     samples = samples_to_read(params)
     settle()
     tell_locks()
-    train = samples.in_splits("train")
+    train = samples.in_cache()
     asked = Import(params, samples, train, logits, views, classes, origin, Path(path), replace)
     with shown() as console:
         console.note(import_logits(asked, STAGING, console))

@@ -70,8 +70,8 @@ def plan(
     settle()
     samples_table = samples_to_read(params)
     modality = modalities.get(samples_table.modality)
-    train = samples_table.in_splits("train")
-    if not len(train):
+    train = samples_table.in_cache()
+    if not len(samples_table.in_splits("train")):
         raise DataError(
             f"the table in {DATA} has no training sample", fix="mend the split, run `stillroom prepare`"
         )
@@ -116,7 +116,7 @@ def plan(
             }
             for name, described in teachers.items()
         ],
-        "fitting": _fitting(params, train, rates),
+        "fitting": _fitting(params, samples_table.in_splits("train"), rates),
         "views": views,
         "samples": samples,
         "classes": len(train.classes),

@@ -94,7 +94,7 @@ def _write(params: "Params", folder: Path) -> dict[str, Any]:
         runs = reading.read(ARTIFACTS, entries, test, Path(params.cache.path))
         store = cache_to_read(params)
     samples = samples or modalities.load_samples(DATA, data_root(params))
-    check_samples(store.manifest, samples.in_splits("train"))
+    check_samples(store.manifest, samples.in_cache())
     with shown() as console:
         runs = with_corrupted(runs, ARTIFACTS, samples.in_splits("test"), params.report.levels, console)
     results = table.summarise(runs)
@@ -102,7 +102,7 @@ def _write(params: "Params", folder: Path) -> dict[str, Any]:
         results,
         runs.students,
         runs.teacher,
-        _pictures(store, samples.in_splits("train")),
+        _pictures(store, samples.in_cache()),
         params.report.title,
         ["dvc repro"],
         runs.manifest,
@@ -137,7 +137,7 @@ def _pictures(store: "Store", train: "Samples") -> "list[Picture]":
             )
             shown[number].append(View(picture, top))
     return [
-        Picture(train.rows[number].key, train.classes[train.rows[number].label], tuple(views))
+        Picture(train.rows[number].key, train.class_of(train.rows[number]), tuple(views))
         for number, views in shown.items()
     ]
 

@@ -59,7 +59,7 @@ def _train_at_hand() -> "Samples | None":
     from stillroom.errors import StillroomError
 
     try:
-        return modalities.load_samples(DATA, Path()).in_splits("train")
+        return modalities.load_samples(DATA, Path()).in_cache()
     except StillroomError:
         return None
 
@@ -125,7 +125,7 @@ def repair(params: "Params", path: Path | str, as_json: bool) -> None:
             "only a cache in a folder is mended",
             "run it where the cache lies",
         )
-    train = modalities.load_samples(DATA, data_root(params)).in_splits("train")
+    train = modalities.load_samples(DATA, data_root(params)).in_cache()
     tell_locks()
     with shown() as console:
         progress = Progress() if as_json else console
@@ -183,7 +183,7 @@ def audit(
 
     settle()
     opened = open_store(path)
-    train = modalities.load_samples(DATA, data_root(params)).in_splits("train")
+    train = modalities.load_samples(DATA, data_root(params)).in_cache()
     check_against_cache(opened.manifest, train, params)
     outputs = opened.manifest.identity["outputs"]
     if all(origin_of(one) is not None for one in outputs.values()):

@@ -49,7 +49,7 @@ def show(
     outputs = opened.manifest.identity["outputs"]
     output = output or opened.teachers()[0]
     samples = modalities.load_samples(DATA, data_root(params))
-    modality, train = modalities.get(samples.modality), samples.in_splits("train")
+    modality, train = modalities.get(samples.modality), samples.in_cache()
     check_against_cache(opened.manifest, train, params, [output])
     row = _row_of(key, opened.keys, samples)
     count = min(SHEET_VIEWS, opened.layout.views)
@@ -89,10 +89,15 @@ def show(
             }
             for view in range(count)
         ]
-        facts = {"key": key, "label": train.classes[sample.label], "file": str(target), "views": views}
+        facts = {
+            "key": key,
+            "label": None if sample.label < 0 else train.class_of(sample),
+            "file": str(target),
+            "views": views,
+        }
         click.echo(json.dumps(facts, indent=2))
     else:
-        click.echo(f"{target}: {count} views of {key} ({train.classes[sample.label]})")
+        click.echo(f"{target}: {count} views of {key} ({train.class_of(sample)})")
 
 
 def _row_of(key: str, keys: list[str], samples: "Samples") -> int:
@@ -109,6 +114,8 @@ def _row_of(key: str, keys: list[str], samples: "Samples") -> int:
         return keys.index(key)
     near = difflib.get_close_matches(key, keys, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else f"for example {keys[0]}"
-    why = f"it holds the {len(keys)} of the train split"
+    why = f"it holds the {len(keys)} of the train split" + (
+        " and without a label" if samples.unlabelled() else ""
+    )
     split = next((f"; this one is of {row.split}" for row in samples.rows if row.key == key), "")
     raise ParamsError(f"the cache has no sample {key!r}", why + split, hint)

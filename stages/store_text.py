@@ -27,11 +27,14 @@ def print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
     table.add_row(
         "extents", f"{facts['views']} views x {facts['samples']} samples, in {facts['blocks']} blocks"
     )
+    if facts.get("unlabelled"):
+        table.add_row("labels", f"{facts['unlabelled']:,} of the samples have none")
     table.add_row(
         "size",
         f"{facts['bytes'] / 2**20:.2f} MiB in {facts['files']} files ({facts['backend']}): "
         f"{facts['bytes_per_view']} bytes a view",
     )
+    with_label = " of samples with a label" if facts.get("unlabelled") else ""
     samples, views = identity.get("samples", {}), identity.get("views", {})
     # enough of a digest to compare by eye; --json has them whole
     for name, value in samples.items():
@@ -68,7 +71,7 @@ def print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
             continue
         if one["accuracy"] is not None:
             by_view = f"{min(one['accuracy_by_view']):.2f}-{max(one['accuracy_by_view']):.2f}% by view"
-            table.add_row("  accuracy", f"{one['accuracy']:.2f}% over all views, {by_view}")
+            table.add_row("  accuracy", f"{one['accuracy']:.2f}% over all views{with_label}, {by_view}")
             table.add_row("  calibration error", f"{one['calibration_error']:.2f}%")
         table.add_row(
             "  entropy", f"{one['entropy']:.3f} nats, mean confidence {100 * one['confidence']:.1f}%"

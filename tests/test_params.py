@@ -144,6 +144,7 @@ def test_every_preset_is_valid_and_the_committed_params_are_the_embedded_preset(
         "stanford40-cpu.yaml",
         "stanford40-cpu-views.yaml",
         "stanford40-scratch.yaml",
+        "stanford40-unlabelled.yaml",
     }
     for file in files:
         check(YAML(typ="safe").load(file.read_text()), file.name)
@@ -175,6 +176,7 @@ MAY_BE_NULL = {
     "data.groups": "",
     "data.split_file": "",
     "data.classes": "",
+    "data.labels_per_class": 1,
     "views.size": 1,
     "student.model.image_size": 1,
     "student.model.frames": 1,

@@ -12,6 +12,7 @@ SCRIPT = """
 import os, signal, sys, threading, time
 from stillroom import stopping
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may ignore it
 stopping.listen()
 threading.Thread(target=threading.Event().wait, daemon=True).start()
 done = []

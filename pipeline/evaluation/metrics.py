@@ -1,4 +1,6 @@
-"""Accuracy, top-5 accuracy, mean average precision and calibration error, in percent; confusion in counts."""
+"""Accuracy, over samples and over classes, top-5, F1, mean average precision and calibration error, in
+percent; confusion in counts.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -49,6 +51,35 @@ def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.bincount(pairs, minlength=classes * classes).astype(np.int64).reshape(classes, classes)
 
 
+def balanced_accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the classes that have a sample of the share of their samples that are right, in percent.
+
+    Scikit-learn's `balanced_accuracy_score`: a rare class counts as much as a frequent one.
+
+    Args:
+        logits: float [N, C], N at least 1.
+        labels: int [N], each in [0, C).
+    """
+    counts = confusion(logits, labels)
+    there = counts.sum(axis=1) > 0
+    return float(np.mean(counts.diagonal()[there] / counts.sum(axis=1)[there]) * 100)
+
+
+def macro_f1(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the classes that have a sample of the harmonic mean of precision and recall, in percent.
+
+    Scikit-learn's `f1_score` with `average="macro"`, these classes and `zero_division=0`.
+
+    Args:
+        logits: float [N, C], N at least 1.
+        labels: int [N], each in [0, C).
+    """
+    counts = confusion(logits, labels)
+    true, said = counts.sum(axis=1), counts.sum(axis=0)
+    there = true > 0
+    return float(np.mean(2 * counts.diagonal()[there] / (true + said)[there]) * 100)
+
+
 def average_precisions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """One-vs-rest average precision of each class, in percent, as Stanford 40 reports it (Yao et al. 2011).
 
@@ -72,7 +103,8 @@ def average_precisions(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def summarise(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
-    """`accuracy`, `mAP`, `top5`, `calibration_error` and `per_class_ap` of one model on one split.
+    """`accuracy`, `mAP`, `top5`, `calibration_error`, `balanced_accuracy`, `macro_f1` and `per_class_ap` of
+    one model on one split.
 
     In percent, rounded to 1/10000.
     """
@@ -84,6 +116,8 @@ def summarise(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) 
         "mAP": round(float(np.nanmean(precisions)), 4),
         "top5": round(top_accuracy(logits, labels, 5), 4),
         "calibration_error": round(calibration.result(), 4),
+        "balanced_accuracy": round(balanced_accuracy(logits, labels), 4),
+        "macro_f1": round(macro_f1(logits, labels), 4),
         "per_class_ap": {
             name: round(float(value), 4)
             for name, value in zip(classes, precisions, strict=True)

@@ -6,7 +6,8 @@ say. `NEEDS` beside it names the outputs of the teacher that it learns from; wit
 or none where `teacher` has a default. A loss whose first parameter is called `student` gets all outputs by
 name, of the student and of the teacher, instead of the logits; only such a one may need `features`, of which
 `student.losses.NAME.features` says which output of the cache they are (`features`), and the student's own are
-taken from the same layer.
+taken from the same layer. One with the keyword `class_weights=None` is given what a sample of each class
+counts in the cross-entropy with the labels, where `student.train.class_weights` says so.
 
 `TASK` beside it names the term that the others' gradients must not oppose (`training.gradients`); a loss that
 has it takes the keyword `revise`, one of `REVISIONS`.
@@ -58,6 +59,7 @@ class Loss:
         features: which output of the cache is its teacher's features; None where it needs none.
         by_name: whether the function takes all outputs by name.
         task: the term that the gradients of the others must not oppose; None: all terms are simply added.
+        weighs: whether the function takes `class_weights`.
     """
 
     function: "Callable[..., Any]"
@@ -66,6 +68,7 @@ class Loss:
     features: str | None = None
     by_name: bool = False
     task: str | None = None
+    weighs: bool = False
 
     @property
     def revise(self) -> str:
@@ -84,6 +87,7 @@ class Loss:
         teacher: "Mapping[str, torch.Tensor]",
         progress: float,
         label_smoothing: float,
+        class_weights: "torch.Tensor | None" = None,
     ) -> "dict[str, torch.Tensor]":
         """The terms of a batch's loss.
 
@@ -92,8 +96,11 @@ class Loss:
             labels: int64 [B], or float [B, C] of mixed views.
             progress: how far training has come, in [0, 1].
             label_smoothing: in [0, 1].
+            class_weights: float [C], of a loss that weighs; None: all classes weigh 1.
         """
         settings = self.settings
+        if class_weights is not None:
+            settings = settings | {"class_weights": class_weights}
         if isinstance(settings.get("alpha"), tuple | list):
             first, last = settings["alpha"]
             settings = settings | {"alpha": first + (last - first) * progress}
@@ -174,7 +181,7 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
     own = {
         key: one
         for key, one in signature.items()
-        if one.kind is one.KEYWORD_ONLY and key != "label_smoothing"
+        if one.kind is one.KEYWORD_ONLY and key not in ("label_smoothing", "class_weights")
     }
     called = registry.takes(function, None, None, None, label_smoothing=0.0, **dict.fromkeys(own))
     if function is None or not called or "teacher" not in signature:
@@ -220,4 +227,4 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
         raise ParamsError(
             f"student.losses.{name}.revise = {settings['revise']!r:.80}", fix=f"valid: {', '.join(REVISIONS)}"
         )
-    return Loss(function, settings, outputs, features, by_name, task)
+    return Loss(function, settings, outputs, features, by_name, task, "class_weights" in signature)

@@ -27,7 +27,12 @@ def divergence(logits: torch.Tensor, teacher: torch.Tensor, temperature: float) 
     return temperature**2 * F.kl_div(student_log, teacher_log, reduction="batchmean", log_target=True)
 
 
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+def cross_entropy(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    label_smoothing: float,
+    class_weights: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Cross-entropy with the labels, mean over all B samples; a sample without a label adds nothing.
 
     So it is not the mean over those with a label: one of few would weigh as much as all of a full batch, and
@@ -39,10 +44,18 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, label_smoothing: f
         labels: int64 [B], in [0, C), -1: none; or float [B, C] of mixed views, whose rows sum to 1, or to the
             share of a view that has a label.
         label_smoothing: share of the target spread over all classes (Szegedy et al. 2016), in [0, 1].
+        class_weights: float [C], what a sample of each class counts; None: 1. The mean stays one over B, and
+            is not divided by the weights of a batch, as torch's is: parts of a batch add up.
 
     Returns:
         scalar, in nats; 0 where no sample has a label.
     """
+    if class_weights is not None:
+        if labels.dim() == 1:
+            labels = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
+        weighed = labels.to(logits.dtype) * class_weights.to(logits.dtype)
+        spread = weighed.sum(dim=1, keepdim=True) * (label_smoothing / logits.shape[1])
+        return F.cross_entropy(logits, weighed * (1 - label_smoothing) + spread)
     if labels.dim() > 1:
         labels = labels.to(logits.dtype)
         if label_smoothing:  # of what has a label: torch would spread it in rows of zeros too
@@ -70,15 +83,20 @@ def labelled(labels: torch.Tensor) -> torch.Tensor:
 
 
 def with_labels(
-    taught: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor, alpha: float, label_smoothing: float
+    taught: torch.Tensor,
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    alpha: float,
+    label_smoothing: float,
+    class_weights: torch.Tensor | None = None,
 ) -> Terms:
     """`teacher`: alpha * taught, and `labels`: (1 - alpha) * cross-entropy with the labels.
 
     Args:
         taught: the teacher's part, scalar.
         logits: float [B, C].
-        labels, label_smoothing: as of `cross_entropy`.
+        labels, label_smoothing, class_weights: as of `cross_entropy`.
         alpha: weight of the teacher, in [0, 1].
     """
-    hard = cross_entropy(logits, labels, label_smoothing)
+    hard = cross_entropy(logits, labels, label_smoothing, class_weights)
     return {"teacher": alpha * taught, "labels": (1 - alpha) * hard}

@@ -17,6 +17,7 @@ def dist(
     inter: float = 1.0,
     intra: float = 1.0,
     label_smoothing: float = 0.0,
+    class_weights: torch.Tensor | None = None,
 ) -> Terms:
     """alpha * T^2 * (inter * between classes + intra * within classes) + (1 - alpha) * cross-entropy.
 
@@ -33,6 +34,7 @@ def dist(
         temperature: T > 0.
         inter, intra: of the two correlations, at least 0.
         label_smoothing: of the cross-entropy, in [0, 1].
+        class_weights: float [C], of the cross-entropy with the labels; None: all weigh 1.
 
     Returns:
         the terms `teacher` and `labels`, scalars of at least float32: the mean over the batch.
@@ -42,7 +44,7 @@ def dist(
     distance = inter * _apart(student, taught)
     if len(logits) > 1:
         distance = distance + intra * _apart(student.T, taught.T)
-    return with_labels(temperature**2 * distance, logits, labels, alpha, label_smoothing)
+    return with_labels(temperature**2 * distance, logits, labels, alpha, label_smoothing, class_weights)
 
 
 def _apart(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

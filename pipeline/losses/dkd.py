@@ -18,6 +18,7 @@ def dkd(
     target_weight: float = 1.0,
     other_weight: float = 8.0,
     label_smoothing: float = 0.0,
+    class_weights: torch.Tensor | None = None,
 ) -> Terms:
     """alpha * T^2 * (target_weight * TCKD + other_weight * NCKD) + (1 - alpha) * cross-entropy.
 
@@ -34,6 +35,7 @@ def dkd(
         temperature: T > 0.
         target_weight, other_weight: of the two divergences, at least 0.
         label_smoothing: of the cross-entropy, in [0, 1].
+        class_weights: float [C], of the cross-entropy with the labels; None: all weigh 1.
 
     Returns:
         the terms `teacher` and `labels`, scalars of at least float32, in nats: the mean over the batch.
@@ -46,7 +48,7 @@ def dkd(
     target = _divergence(student_masses, teacher_masses)
     other = _divergence(student_others, teacher_others)
     taught = temperature**2 * (target_weight * target + other_weight * other)
-    return with_labels(taught, logits, labels, alpha, label_smoothing)
+    return with_labels(taught, logits, labels, alpha, label_smoothing, class_weights)
 
 
 def _decoupled(logits: torch.Tensor, inside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

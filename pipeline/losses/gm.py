@@ -21,6 +21,7 @@ def gm(
     nodes: float = 0.01,
     edges: float = 3.0,
     label_smoothing: float = 0.0,
+    class_weights: torch.Tensor | None = None,
 ) -> Terms:
     """alpha * (nodes * node distance + edges * edge distance) + (1 - alpha) * cross-entropy.
 
@@ -43,6 +44,7 @@ def gm(
         alpha: weight of the teacher, in [0, 1].
         nodes, edges: weights of the two distances, at least 0; with 0, there is no such term.
         label_smoothing: of the cross-entropy, in [0, 1].
+        class_weights: float [C], of the cross-entropy with the labels; None: all weigh 1.
 
     Returns:
         the terms `nodes`, `edges` and `labels`, scalars of at least float32: the mean over the batch.
@@ -53,5 +55,6 @@ def gm(
     terms = matched(student["features"], teacher["features"], nodes, edges, alpha)
     return {
         **terms,
-        "labels": (1 - alpha) * cross_entropy(precise(student["logits"]), labels, label_smoothing),
+        "labels": (1 - alpha)
+        * cross_entropy(precise(student["logits"]), labels, label_smoothing, class_weights),
     }

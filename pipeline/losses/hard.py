@@ -15,6 +15,7 @@ def hard(
     *,
     alpha: float = 0.5,
     label_smoothing: float = 0.0,
+    class_weights: torch.Tensor | None = None,
 ) -> Terms:
     """alpha * cross-entropy with the teacher's likeliest class + (1 - alpha) * cross-entropy with the labels.
 
@@ -26,9 +27,12 @@ def hard(
         teacher: float [B, C], the teacher's raw logits for the same views.
         alpha: weight of the teacher, in [0, 1]; the paper's is 0.5.
         label_smoothing: of the cross-entropy with the labels, in [0, 1].
+        class_weights: float [C], of the cross-entropy with the labels; None: all weigh 1.
 
     Returns:
         the terms `teacher` and `labels`, scalars of at least float32, in nats: the mean over the batch.
     """
     logits = precise(logits)
-    return with_labels(F.cross_entropy(logits, teacher.argmax(dim=1)), logits, labels, alpha, label_smoothing)
+    return with_labels(
+        F.cross_entropy(logits, teacher.argmax(dim=1)), logits, labels, alpha, label_smoothing, class_weights
+    )

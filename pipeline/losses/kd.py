@@ -18,6 +18,7 @@ def kd(
     temperature: float = 4.0,
     correction: float = 0.0,
     label_smoothing: float = 0.0,
+    class_weights: torch.Tensor | None = None,
 ) -> Terms:
     """alpha * T^2 * KL(softmax(teacher / T) || softmax(logits / T)) + (1 - alpha) * cross-entropy.
 
@@ -32,6 +33,7 @@ def kd(
         temperature: T > 0.
         correction: weight of the loss correction, in [0, 1]; 0: none, 1: the paper's.
         label_smoothing: of the cross-entropy, in [0, 1].
+        class_weights: float [C], of the cross-entropy with the labels; None: all weigh 1.
 
     Returns:
         the terms `teacher` and `labels`, scalars of at least float32, in nats: the mean over the batch.
@@ -40,7 +42,7 @@ def kd(
     taught = divergence(logits, teacher, temperature)
     if correction:
         taught = taught + correction * temperature**2 * first_order(logits, labels, teacher, temperature)
-    return with_labels(taught, logits, labels, alpha, label_smoothing)
+    return with_labels(taught, logits, labels, alpha, label_smoothing, class_weights)
 
 
 def first_order(

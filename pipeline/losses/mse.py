@@ -15,6 +15,7 @@ def mse(
     *,
     alpha: float = 0.5,
     label_smoothing: float = 0.0,
+    class_weights: torch.Tensor | None = None,
 ) -> Terms:
     """alpha * mean over samples and classes of (logits - teacher)^2 + (1 - alpha) * cross-entropy.
 
@@ -24,9 +25,12 @@ def mse(
         teacher: float [B, C], the teacher's raw logits for the same views.
         alpha: weight of the teacher, in [0, 1].
         label_smoothing: of the cross-entropy, in [0, 1].
+        class_weights: float [C], of the cross-entropy with the labels; None: all weigh 1.
 
     Returns:
         the terms `teacher` and `labels`, scalars of at least float32.
     """
     logits, teacher = precise(logits), precise(teacher)
-    return with_labels(F.mse_loss(logits, teacher.to(logits.dtype)), logits, labels, alpha, label_smoothing)
+    return with_labels(
+        F.mse_loss(logits, teacher.to(logits.dtype)), logits, labels, alpha, label_smoothing, class_weights
+    )

@@ -25,6 +25,7 @@ def skd(
     edges: float = 3.0,
     revise: Literal["sum", "each", "none"] = "sum",
     label_smoothing: float = 0.0,
+    class_weights: torch.Tensor | None = None,
 ) -> Terms:
     """alpha * (T^2 * KL(teacher || student) + nodes * node distance + edges * edge distance) + (1 - alpha) *
     cross-entropy: the losses `kd` and `gm` together.
@@ -45,6 +46,7 @@ def skd(
             more backward pass a term; the `sum` of them, two passes in all; or `none`, one pass. It says how
             terms are put together and changes none of them.
         label_smoothing: of the cross-entropy, in [0, 1].
+        class_weights: float [C], of the cross-entropy with the labels; None: all weigh 1.
 
     Returns:
         the terms `teacher`, `nodes`, `edges` and `labels`, scalars of at least float32: the mean over the
@@ -56,4 +58,4 @@ def skd(
     logits = precise(student["logits"])
     taught = divergence(logits, precise(teacher["logits"]), temperature)
     graphs = matched(student["features"], teacher["features"], nodes, edges, alpha)
-    return {**graphs, **with_labels(taught, logits, labels, alpha, label_smoothing)}
+    return {**graphs, **with_labels(taught, logits, labels, alpha, label_smoothing, class_weights)}

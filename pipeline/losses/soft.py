@@ -16,12 +16,13 @@ def soft(
     *,
     temperature: float = 1.0,
     label_smoothing: float = 0.0,
+    class_weights: torch.Tensor | None = None,
 ) -> Terms:
     """T^2 * KL(softmax(teacher / T) || softmax(logits / T)); no label is looked at.
 
     Args:
         logits: float [B, C], the student's, raw.
-        labels, label_smoothing: not used.
+        labels, label_smoothing, class_weights: not used.
         teacher: float [B, C], the teacher's raw logits for the same views.
         temperature: T > 0; the paper's is 1 on ImageNet.
 

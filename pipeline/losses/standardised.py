@@ -16,6 +16,7 @@ def standardised(
     temperature: float = 2.0,
     weight: float = 10.0,
     label_smoothing: float = 0.0,
+    class_weights: torch.Tensor | None = None,
 ) -> Terms:
     """alpha * weight * T^2 * KL(softmax(z(teacher) / T) || softmax(z(logits) / T)) + (1 - alpha) *
     cross-entropy, where z takes each row's mean away and divides by its standard deviation.
@@ -31,13 +32,14 @@ def standardised(
         temperature: the base temperature T > 0.
         weight: of the divergence, at least 0.
         label_smoothing: of the cross-entropy, in [0, 1].
+        class_weights: float [C], of the cross-entropy with the labels; None: all weigh 1.
 
     Returns:
         the terms `teacher` and `labels`, scalars of at least float32, in nats: the mean over the batch.
     """
     logits, teacher = precise(logits), precise(teacher)
     taught = weight * divergence(_standard(logits), _standard(teacher), temperature)
-    return with_labels(taught, logits, labels, alpha, label_smoothing)
+    return with_labels(taught, logits, labels, alpha, label_smoothing, class_weights)
 
 
 def _standard(logits: torch.Tensor) -> torch.Tensor:

@@ -31,7 +31,7 @@ def bars(
         width: of a share of 1, in pixels.
         probabilities: float [C].
         classes: names, in label order.
-        label: of the sample, in [0, C).
+        label: of the sample, in [0, C); -1: it has none.
     """
     for position, index in enumerate(np.argsort(-probabilities, kind="stable")[:SHEET_CLASSES].tolist()):
         share = float(probabilities[index])

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stillroom.errors import DataError, listing
-from stillroom.samples import Sample, Samples
+from stillroom.samples import UNLABELLED, Sample, Samples
 
+KEPT_FIRST = ("test", "val", "train", UNLABELLED)  # of equal files
 KINDS = {
     "splits": "in two splits, so that a model is measured on what it was trained on",
     "classes": "in two classes, of which one must be wrong",
@@ -59,9 +60,11 @@ def alike(samples: Samples) -> list[np.ndarray]:
 
 
 def _kind(rows: list[Sample]) -> str:
-    if len({row.label for row in rows}) > 1:
+    if len({row.label for row in rows if row.label >= 0}) > 1:
         return "classes"
-    return "splits" if len({row.split for row in rows}) > 1 else "same"
+    # nothing is measured on an unlabelled sample: one that is in train too is there twice
+    splits = {"train" if row.split == UNLABELLED else row.split for row in rows}
+    return "splits" if len(splits) > 1 else "same"
 
 
 def settle(samples: Samples, policy: str, official: bool, noun: str = "image") -> tuple[Samples, Duplicates]:
@@ -71,7 +74,7 @@ def settle(samples: Samples, policy: str, official: bool, noun: str = "image") -
         samples: the table.
         policy: `warn`: keep all. `refuse`: any pair in two splits or classes is an error. `drop`: of equal
             files in several classes none stays; of others one, in test rather than in val, in val rather than
-            in train.
+            in train, and with a label rather than without.
         official: whether the table must be the published one, of which nothing may be dropped.
         noun: what a sample is called.
 
@@ -106,7 +109,7 @@ def settle(samples: Samples, policy: str, official: bool, noun: str = "image") -
     dropped = {key for keys in duplicates.groups["classes"] for key in keys}
     for kind in ("splits", "same"):
         for keys in duplicates.groups[kind]:
-            stays = min(keys, key=lambda key: (("test", "val", "train").index(rows[key].split), key))
+            stays = min(keys, key=lambda key: (KEPT_FIRST.index(rows[key].split), key))
             dropped |= set(keys) - {stays}
     kept = samples.at(number for number, key in enumerate(samples.keys()) if key not in dropped)
     had, left = (

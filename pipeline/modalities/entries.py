@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stillroom.errors import DataError, listing
+from stillroom.samples import UNLABELLED
 
 # What the name of a split's folder, or a word in a table's column `split`, means; in any case
 MEANINGS = {
@@ -15,6 +16,8 @@ MEANINGS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
+# The same of samples without a label, in data sets that can have some
+WITHOUT_LABELS = dict.fromkeys(("unlabelled", "unlabeled"), UNLABELLED)
 # A sample before its file has been opened: with `key`, `path`, `split` and `label`, as of a row of the table
 Entry = TypeVar("Entry", bound=Any)
 

@@ -14,10 +14,11 @@ from stillroom.modalities.duplicates import KINDS, Duplicates
 from stillroom.modalities.entries import Account
 from stillroom.progress import Progress
 from stillroom.samples import NAME as TABLE
-from stillroom.samples import OLD, Samples
+from stillroom.samples import OLD, UNLABELLED, Samples
 
 FORMAT = "stillroom-data/1"
 NAME = "report.json"
+UNEVEN = 2  # times as many samples as of the smallest class: more than that is said
 MOST = 1000  # names or groups that are kept of a kind; counts are whole
 Lines = list[tuple[str, str]]
 
@@ -99,13 +100,12 @@ def by_split(samples: Samples, noun: str) -> dict[str, Any]:
     Args:
         noun: what a sample is called.
     """
-    splits = {}
+    splits: dict[str, Any] = {}
     for split, count in samples.splits().items():
-        counts = np.bincount(samples.in_splits(split).labels(), minlength=len(samples.classes)).tolist()
-        splits[split] = {
-            f"{noun}s": count,
-            "classes": dict(zip(samples.classes, counts, strict=True)),
-        }
+        splits[split] = {f"{noun}s": count, "classes": {}}
+        if split != UNLABELLED:
+            counts = np.bincount(samples.in_splits(split).labels(), minlength=len(samples.classes)).tolist()
+            splits[split]["classes"] = dict(zip(samples.classes, counts, strict=True))
     return {"dataset": samples.dataset, f"{noun}s": len(samples), "splits": splits}
 
 
@@ -136,13 +136,25 @@ def split_lines(report: dict[str, Any], noun: str) -> Lines:
     """A line a split: how many samples and classes it has."""
     rows = []
     for split, entry in report["splits"].items():
+        if split == UNLABELLED:
+            rows.append((split, f"{entry[f'{noun}s']:,} {noun}s without a label"))
+            continue
         ranked = sorted(entry["classes"].items(), key=lambda item: (item[1], item[0]))
         few, many = ranked[0], ranked[-1]
         span = (
             f"{few[1]} each" if few[1] == many[1] else f"{few[1]} ({few[0]}) to {many[1]} ({many[0]}) a class"
         )
         rows.append((split, f"{entry[f'{noun}s']:,} {noun}s of {len(ranked)} classes, {span}"))
+        least = next((one for one in ranked if one[1]), many)
+        if split == "train" and many[1] > UNEVEN * least[1]:
+            rows.append(("imbalance", _imbalance(many, least, noun)))
     return rows
+
+
+def _imbalance(many: tuple[str, int], few: tuple[str, int], noun: str) -> str:
+    """How uneven classes are, and which keys make up for it."""
+    times = f"{many[1] / few[1]:.3g} times as many {noun}s of {many[0]} as of {few[0]}"
+    return f"{times}: see class_weights and order of student.train and teacher.train"
 
 
 def account_lines(report: dict[str, Any]) -> Lines:

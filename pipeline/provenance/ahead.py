@@ -104,8 +104,31 @@ def check_arm(arm: str, params: Params, samples: Samples, family: str) -> list[s
     if classes < 2:
         raise DataError("there is one class alone", "nothing can be learned from it", "add samples of others")
     train = params.student.train_of(family)
-    part = smallest_part(len(samples.in_splits("train")), train, _where(params, family))
-    return check_effect(arm, losses.load(arm, params.student.losses.of(arm)), classes, part)
+    check_balance(train, _where(params, family))
+    loss = losses.load(arm, params.student.losses.of(arm))
+    if train.class_weights != "none" and not loss.weighs:
+        raise ParamsError(
+            f"the loss {arm} takes no class weights, and {_where(params, family)}.class_weights is "
+            f"{train.class_weights}",
+            f"{arm} has no keyword class_weights in pipeline/losses/{arm}.py",
+            "give it that keyword, and hand it on to its cross-entropy; or set order to balanced instead",
+        )
+    part = smallest_part(len(samples.in_cache()), train, _where(params, family))
+    return check_effect(arm, loss, classes, part)
+
+
+def check_balance(train: Train, key: str) -> None:
+    """Refuse to make up for rare classes twice.
+
+    Raises:
+        ParamsError: samples of them are seen more often, and weigh more as well.
+    """
+    if train.class_weights == train.order == "balanced":
+        raise ParamsError(
+            f"{key}.class_weights and {key}.order are both balanced",
+            "each alone makes all classes count alike; with both, rare ones count more than others",
+            f"set {key}.class_weights to none, or {key}.order to shuffle",
+        )
 
 
 def smallest_part(count: int, train: Train, key: str) -> int:

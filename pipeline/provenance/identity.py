@@ -295,8 +295,8 @@ def other_teacher(described: dict[str, Any], teacher: Teacher) -> list[str]:
 
 def _flat(teacher: Teacher) -> dict[str, Any]:
     """A section `teacher` by dotted keys."""
-    values = teacher.model_dump(mode="json")
-    train = values.pop("train")
+    values = teacher.model_dump(mode="json", exclude={"train"})
+    train = {name: getattr(teacher.train, name) for name in type(teacher.train).model_fields}
     return {**values, **{f"train.{key}": value for key, value in train.items()}}
 
 

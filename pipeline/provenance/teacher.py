@@ -144,10 +144,12 @@ def folds_in(store: Store, train: Samples | None) -> dict[str, np.ndarray]:
     if not recorded:
         return {}
     # a label of a stranger's cache may be any number: nothing is made as large as it
-    names = sorted({*store.labels.tolist()})
+    names = sorted(label for label in {*store.labels.tolist()} if label >= 0)
     number = {label: place for place, label in enumerate(names)}
     rows = zip(store.keys, store.labels.tolist(), strict=True)
-    bare = Samples("", tuple(map(str, names)), tuple(_Row(key, number[label]) for key, label in rows), Path())
+    bare = Samples(
+        "", tuple(map(str, names)), tuple(_Row(key, number.get(label, -1)) for key, label in rows), Path()
+    )
     known = {}
     for name, folds in recorded.items():
         for samples in (train, bare):

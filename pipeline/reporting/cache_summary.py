@@ -24,11 +24,12 @@ def summarise(
         folds: of outputs whose teacher is cross-fitted: which fold each row is in, int [N].
 
     Returns:
-        `id`, `backend`, `views`, `samples`, `blocks`; `files` and `bytes` on disk, `bytes_per_view`; of each
-        array its bytes a view before compression (`arrays`); and for each output of logits (`outputs`), over
-        all cached views: `accuracy` and `accuracy_by_view` (percent), `confidence` (mean largest
-        probability), `entropy` (mean, nats), `calibration_error` (percent), `agreement` between the views of
-        a sample (percent, None for one view), `divergence` (stored to computed, see `Manifest.quality`),
+        `id`, `backend`, `views`, `samples` (`unlabelled` of them, where there are any), `blocks`; `files` and
+        `bytes` on disk, `bytes_per_view`; of each array its bytes a view before compression (`arrays`); and
+        for each output of logits (`outputs`), over all cached views: `accuracy` and `accuracy_by_view`
+        (percent, of samples with a label), `confidence` (mean largest probability), `entropy` (mean, nats),
+        `calibration_error` (percent, likewise), `agreement` between the views of a sample (percent, None for
+        one view), `divergence` (stored to computed, see `Manifest.quality`),
         `folds` (of each fold, accuracy to calibration error: by a model that was not fitted to it); of an
         output of features `kind`, `length` (mean Euclidean), `zeros` (views of which all are zero) and
         `divergence`.
@@ -45,6 +46,7 @@ def summarise(
         "backend": manifest.backend,
         "views": layout.views,
         "samples": layout.samples,
+        **({"unlabelled": unlabelled} if (unlabelled := int((store.labels < 0).sum())) else {}),
         "blocks": len(manifest.blocks),
         "files": files,
         "bytes": size,
@@ -89,23 +91,27 @@ class _Scores:
     """Adds up how well a teacher does on some of its views."""
 
     def __init__(self) -> None:
-        self.views, self.right, self.entropy, self.confidence = 0, 0, 0.0, 0.0
+        self.views, self.labelled, self.right, self.entropy, self.confidence = 0, 0, 0, 0.0, 0.0
         self.calibration = Calibration()
 
-    def add(self, entropy: np.ndarray, confidence: np.ndarray, right: np.ndarray) -> None:
-        """More views: float64 [n] nats, float64 [n] in (0, 1], bool [n]."""
+    def add(
+        self, entropy: np.ndarray, confidence: np.ndarray, right: np.ndarray, labelled: np.ndarray
+    ) -> None:
+        """More views: float64 [n] nats, float64 [n] in (0, 1], bool [n], and whether there is a label."""
         self.views += len(right)
+        self.labelled += int(labelled.sum())
         self.right += int(right.sum())
         self.entropy += float(entropy.sum())
         self.confidence += float(confidence.sum())
-        self.calibration.add(confidence, right)
+        self.calibration.add(confidence[labelled], right[labelled])
 
     def result(self, known: bool) -> dict[str, Any]:
-        """`accuracy` and `calibration_error` in percent (None where labels are not known), mean `confidence`
-        and `entropy` (nats).
+        """`accuracy` and `calibration_error` of views with a label in percent (None where there are none),
+        mean `confidence` and `entropy` (nats) of all.
         """
+        known = known and self.labelled > 0
         return {
-            "accuracy": round(100 * self.right / self.views, 4) if known else None,
+            "accuracy": round(100 * self.right / self.labelled, 4) if known else None,
             "confidence": round(self.confidence / self.views, 6),
             "entropy": round(self.entropy / self.views, 6),
             "calibration_error": round(self.calibration.result(), 4) if known else None,
@@ -115,7 +121,8 @@ class _Scores:
 def _logits(store: Store, output: str, progress: Progress, fold: np.ndarray | None = None) -> dict[str, Any]:
     layout, labels = store.layout, store.labels
     classes = int(store.manifest.identity["outputs"][output]["shape"][0])
-    known = bool(((labels >= 0) & (labels < classes)).all())
+    labelled = labels >= 0
+    known = bool((labels < classes).all() and labelled.any())
     rows = max(1, _VALUES // classes)
     right, scores = [], _Scores()
     by_fold = [] if fold is None else [_Scores() for _ in range(int(fold.max()) + 1)]
@@ -133,15 +140,16 @@ def _logits(store: Store, output: str, progress: Progress, fold: np.ndarray | No
             # the largest probability is exp(0) / total; -sum p log p = log(total) - sum p * part
             entropy = np.log(total) - (raised * part).sum(axis=1) / total
             hit = answer == labels[start : start + rows]
+            has = labelled[start : start + rows]
             hits += int(hit.sum())
-            scores.add(entropy, 1 / total, hit)
+            scores.add(entropy, 1 / total, hit, has)
             for number, one in enumerate(by_fold):
                 assert fold is not None
                 own = fold[start : start + rows] == number
-                one.add(entropy[own], 1 / total[own], hit[own])
+                one.add(entropy[own], 1 / total[own], hit[own], has[own])
             if view in compared:
                 answers[index, start : start + rows] = answer
-        right.append(100 * hits / layout.samples)
+        right.append(100 * hits / max(1, int(labelled.sum())))
         progress.advance()
     agreed = agreement(answers)
     return {

@@ -12,6 +12,8 @@ from stillroom.reporting.wording import (
     percent,
     share,
     size,
+    uneven,
+    without_label,
     word,
 )
 
@@ -47,6 +49,8 @@ def _families(results: dict[str, Any]) -> list[str]:
             lines.append('The teacher "on what students see" gets the same corruption of its own input.')
     if results.get("labelled", 1) < 1:
         lines.append(f"They were given the labels of {share(results['labelled'])}% of the training samples.")
+    if without_label(results):
+        lines.append(without_label(results))
     if method(results):
         lines.append(method(results))
     lines += [
@@ -108,16 +112,23 @@ def _levels(levels: dict[str, Any]) -> list[str]:
 
 
 def _students(results: dict[str, Any]) -> list[str]:
+    columns = {
+        "accuracy": "accuracy",
+        **({"balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"} if uneven(results) else {}),
+        "top5": "top-5",
+        "mAP": "mAP",
+        "calibration_error": "calibration error",
+        "agreement": "agreement with teacher",
+    }
     lines = [
         "",
         "## Every student",
         "",
-        "| family | arm | seed | accuracy | top-5 | mAP | calibration error | agreement with teacher |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
+        f"| family | arm | seed | {' | '.join(columns.values())} |",
+        f"|---|---|---:|{'---:|' * len(columns)}",
     ]
     for row in results["rows"]:
-        names = ("accuracy", "top5", "mAP", "calibration_error", "agreement")
-        scores = " | ".join(percent(row[name]) for name in names)
+        scores = " | ".join(percent(row.get(name)) for name in columns)
         lines.append(f"| {_cell(family_name(row['family']))} | {row['arm']} | {row['seed']} | {scores} |")
     return lines
 

@@ -115,7 +115,11 @@ def page(
         arms={row["arm"] for row in rows},
         losses=list(dict.fromkeys(name for line in results["summary"] for name in line["gains"])),
         method=wording.method(results).replace("`", ""),
-        columns=[(name, head) for name, head in _COLUMNS if any(row[name] is not None for row in rows)],
+        columns=[
+            (name, head)
+            for name, head in (*(_UNEVEN if wording.uneven(results) else ()), *_COLUMNS)
+            if any(row[name] is not None for row in rows)
+        ],
         several_seeds=len({row["seed"] for row in rows}) > 1,
         bytes_a_view=results["cache"]["bytes"] / (results["cache"]["views"] * results["cache"]["samples"]),
         dumbbells=[(name, Markup(figures.dumbbell(results, metric))) for name, metric in _METRICS],
@@ -133,6 +137,7 @@ def page(
             family: Markup(figures.level_curves(results["levels"], family, results["arm"]))
             for family in results.get("levels", {}).get("students", {})
         },
+        without_label=wording.without_label(results),
         corruption=wording.corruption(results["corruption"]) if "corruption" in results else None,
         teacher=teacher,
         manifest=manifest,
@@ -149,7 +154,8 @@ def page(
 
 
 _METRICS = (("Accuracy", "accuracy"), ("Mean average precision", "mAP"))
-# of the table of every student; a column that none has is left out
+# of the table of every student; a column that none has is left out, and some where classes are even
+_UNEVEN = (("balanced_accuracy", "Balanced accuracy, %"), ("macro_f1", "Macro F1, %"))
 _COLUMNS = (
     ("top5", "Top-5, %"),
     ("calibration_error", "Calibration error, %"),

@@ -24,6 +24,8 @@ class Metrics(Record):
     mAP: Percent
     top5: Percent
     calibration_error: Percent
+    balanced_accuracy: Percent | None = None  # the key came later, as the next
+    macro_f1: Percent | None = None
     train_seconds_per_image: float | None = None
 
 
@@ -108,8 +110,9 @@ class Student(Record):
     """`student.json`, with the `metrics.json` beside it.
 
     `per_class_ap`: average precision of each class in percent; a class without a test sample has none (None).
-    `seconds`: training time. `latency_ms`: by batch size. `cache_parts`: digests of what it took from the
-    cache: of `data`, and of each output by its name.
+    `unlabelled`: how many samples of its cache have no label. `seconds`: training time. `latency_ms`: by
+    batch size. `cache_parts`: digests of what it took from the cache: of `data`, and of each output by its
+    name.
     """
 
     format: Literal["stillroom-student/1"]
@@ -129,6 +132,7 @@ class Student(Record):
     config: dict[str, Any]
     history: list[Epoch]
     per_class_ap: dict[str, Percent | None]
+    unlabelled: Annotated[int, Field(ge=0)] = 0
     seconds: float
     metrics: Metrics
 
@@ -189,6 +193,11 @@ class Runs:
         """The share of training samples whose labels students were given, where it is the same for all."""
         shares = {student.config.get("train", {}).get("labelled", 1.0) for student in self.students}
         return shares.pop() if len(shares) == 1 else 1.0
+
+    @property
+    def unlabelled(self) -> int:
+        """How many samples of the cache have no label."""
+        return self.students[0].unlabelled if self.students else 0
 
 
 def folder_name(entry: Entry) -> str:

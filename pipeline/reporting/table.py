@@ -21,8 +21,9 @@ def summarise(runs: Runs) -> dict[str, Any]:
     `teacher`, `cache`, `rows` (one a student), `arm` (the one that `gain` is of: `kd`, or the first that is
     not `ce`), `corruption` (what students see worse than the teacher, whose scores on that are
     `teacher.corrupted`; without one neither is there), `labelled` (the share of training samples whose labels
-    students were given, where it is not all), `summary` (one a family), `mean_gain`,
-    `mean_mAP_gain` and their intervals, `bootstrap` (how many images and resamples the 95% intervals are of;
+    students were given, where it is not all), `cache.unlabelled` (how many of its samples have no label,
+    where some have none), `summary` (one a family), `mean_gain`, `mean_mAP_gain` and their intervals,
+    `bootstrap` (how many images and resamples the 95% intervals are of;
     None where predictions were not kept), `words` (what the modality calls its samples and inputs).
 
     A family's values are means over its seeds. Where an arm and `ce` have a seed in common only the common
@@ -48,6 +49,7 @@ def summarise(runs: Runs) -> dict[str, Any]:
             "views": runs.manifest.extents.views,
             "samples": runs.manifest.extents.samples,
             "bytes": runs.cache_bytes,
+            **({} if runs.unlabelled == 0 else {"unlabelled": runs.unlabelled}),
         },
         "rows": [_row(runs, student) for student in runs.students],
         "arm": main,
@@ -71,7 +73,8 @@ def _teacher(runs: Runs) -> dict[str, Any]:
     teacher = runs.teacher
     if teacher is None:
         origins = "; ".join(imported(runs.manifest.identity["outputs"]).values())
-        unknown = dict.fromkeys(("accuracy", "mAP", "top5", "calibration_error", "params", "flops"))
+        scores = ("accuracy", "mAP", "top5", "calibration_error", "balanced_accuracy", "macro_f1")
+        unknown = dict.fromkeys((*scores, "params", "flops"))
         return {"arch": f"imported: {origins}", **unknown}
     return {
         "arch": teacher.arch,
@@ -79,6 +82,8 @@ def _teacher(runs: Runs) -> dict[str, Any]:
         "mAP": teacher.metrics.mAP,
         "top5": teacher.metrics.top5,
         "calibration_error": teacher.metrics.calibration_error,
+        "balanced_accuracy": teacher.metrics.balanced_accuracy,
+        "macro_f1": teacher.metrics.macro_f1,
         "params": teacher.params,
         "flops": teacher.flops,
         **({} if runs.corrupted is None else {"corrupted": runs.corrupted}),
@@ -100,6 +105,8 @@ def _row(runs: Runs, student: Student) -> dict[str, Any]:
         "mAP": student.metrics.mAP,
         "top5": student.metrics.top5,
         "calibration_error": student.metrics.calibration_error,
+        "balanced_accuracy": student.metrics.balanced_accuracy,
+        "macro_f1": student.metrics.macro_f1,
         "agreement": agreed if agreed is None else round(agreed, 4),
         "params": student.params,
         "flops": student.flops,

@@ -108,6 +108,27 @@ def share(value: float) -> str:
     return f"{100 * value:g}"
 
 
+def without_label(results: dict[str, Any]) -> str:
+    """The sentence about samples that nobody knows the class of; empty: there are none."""
+    count, whole = results["cache"].get("unlabelled", 0), results["cache"]["samples"]
+    if not count:
+        return ""
+    noun = word(results, "samples")
+    return (
+        f"{count:,} of the {whole:,} {noun} that students see have no label: ce learns from the "
+        f"{whole - count:,} others alone, and the teacher was fitted to those."
+    )
+
+
+def uneven(results: dict[str, Any]) -> bool:
+    """Whether classes are of so different sizes on the test split that the mean over classes is another."""
+    return any(
+        abs(row["balanced_accuracy"] - row["accuracy"]) >= 0.01
+        for row in results["rows"]
+        if row.get("balanced_accuracy") is not None
+    )
+
+
 def _compact(value: Any) -> str:
     if isinstance(value, dict):
         inner = [f"{name} {_compact(one)}" for name, one in value.items() if name != "name"]

@@ -43,7 +43,7 @@ class Request:
 
     Attributes:
         params: all of the parameters.
-        train: the training samples.
+        train: the samples of the cache: of train, and the unlabelled.
         described: by output of `cache.folders`, what its `teacher.json` says.
         identity: of the cache.
         earlier: the cache that it would replace, where something of it is of use.
@@ -145,7 +145,7 @@ def ask(
     refuse_other_content(folder)
     modality = modalities.get(samples.modality)
     modality.check_asked(params.views, [one["input"] for one in described.values()])
-    request = Request(params, samples.in_splits("train"), described)
+    request = Request(params, samples.in_cache(), described)
     request.notes += check_students(params, samples, input_seen(described))
     for name, one in params.cache.folders.items():
         if Path(one) == own:
@@ -251,11 +251,13 @@ def make(
         sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
     )
     logits = [name for name in request.identity["outputs"] if name in store.teachers()]
-    scores = [f"{name} {accuracy(store.logits(0, name), store.labels):.2f}%" for name in logits]
+    known = labels >= 0
+    scores = [f"{name} {accuracy(store.logits(0, name)[known], labels[known]):.2f}%" for name in logits]
+    where = "" if known.all() else f", of the {known.sum():,} with a label"
     return (
         f"cache {store.manifest.id[:16]}: {count} views of {len(train)} samples, "
         f"{stored / 2**20:.2f} MiB, {stored / count / len(train):.1f} bytes a view; "
-        f"accuracy on view 0: {', '.join(scores)}"
+        f"accuracy on view 0{where}: {', '.join(scores)}"
     )
 
 

@@ -60,17 +60,53 @@ class Partition:
     world: int = 1
 
 
-def order(seed: int, epoch: int, count: int, batch_size: int) -> Iterator[np.ndarray]:
-    """Row numbers of each batch of an epoch: every row once, nearly equal batches of at most batch_size."""
-    rows = permutation(seed, "order", epoch, count).astype(
-        np.int32
-    )  # half the memory, for as long as an epoch
+def order(
+    seed: int, epoch: int, count: int, batch_size: int, rows: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """Row numbers of each batch of an epoch, nearly equal batches of at most batch_size.
+
+    Args:
+        rows: those that the epoch sees, int [count], in any order; None: every row once.
+    """
+    turned = permutation(seed, "order", epoch, count)
+    # half the memory, for as long as an epoch
+    rows = (turned if rows is None else rows[turned]).astype(np.int32)
     steps = -(-count // batch_size)
     size, longer = divmod(count, steps)
     stop = 0
     for step in range(steps):  # as `np.array_split` cuts
         start, stop = stop, stop + size + (step < longer)
         yield rows[start:stop].astype(np.int64)
+
+
+def balanced(seed: int, epoch: int, labels: np.ndarray) -> np.ndarray:
+    """The rows of an epoch that sees each class as often, give or take one: a pure function.
+
+    Those without a label are there once. The others are as many as ever: a sample of a rare class is there
+    several times, of a class with more than its share only some are, which are drawn for each epoch.
+
+    Args:
+        seed: of the order.
+        epoch: from 0.
+        labels: int [N], -1: none.
+
+    Returns:
+        int64 [N], sorted by class.
+    """
+    by_class = np.argsort(labels, kind="stable")
+    classes, starts = np.unique(labels[by_class], return_index=True)
+    groups = np.split(by_class, starts[1:])
+    parts = []
+    if len(classes) and classes[0] < 0:
+        parts.append(groups.pop(0))
+        classes = classes[1:]
+    share, left = divmod(len(labels) - sum(map(len, parts)), max(1, len(classes)))
+    one_more = {*permutation(seed, "classes", epoch, len(classes))[:left].tolist()}
+    for place, (label, own) in enumerate(zip(classes.tolist(), groups, strict=True)):
+        whole, some = divmod(share + (place in one_more), len(own))
+        drawn = permutation(seed, f"class {label}", epoch, len(own))[:some]
+        parts += [np.tile(own, whole), own[drawn]]
+    return np.concatenate(parts) if parts else by_class
 
 
 @dataclass(frozen=True)
@@ -99,13 +135,15 @@ class Batches(ABC):
         seed: int,
         partition: Partition,
         reduces: bool = False,
+        even: bool = False,
     ) -> None:
         """
         Args:
             reduces: see `Policy.reduces`.
+            even: whether an epoch sees each class as often (`balanced`).
         """
         self._samples, self._spec = samples, spec
-        self._batch_size, self._seed, self._partition = batch_size, seed, partition
+        self._batch_size, self._seed, self._partition, self._even = batch_size, seed, partition, even
         self.modality = modalities.get(samples.modality)
         # Content is read before workers are forked, where a good part of it can be kept and all is looked at
         budget, self._preloaded = None, None
@@ -135,7 +173,20 @@ class Batches(ABC):
 
     def order(self, epoch: int) -> Iterator[np.ndarray]:
         """Row numbers of each batch of an epoch."""
-        return order(self._seed, epoch, len(self._samples), self._batch_size)
+        rows = balanced(self._seed, epoch, self._labels) if self._even else None
+        return order(self._seed, epoch, len(self._samples), self._batch_size, rows)
+
+    def class_weights(self) -> torch.Tensor:
+        """What a sample of each class counts so that all classes weigh alike, float32 [C].
+
+        Scikit-learn's `balanced`, N / (C * N_c), over the samples whose labels are given and the classes that
+        they have: the mean over these samples is 1. A class without a sample has 1.
+        """
+        labels = self._labels[self._labels >= 0]
+        counts = np.bincount(labels, minlength=len(self._samples.classes))
+        there = counts > 0
+        weights = np.where(there, len(labels) / (there.sum() * np.maximum(counts, 1)), 1.0)
+        return torch.from_numpy(weights.astype(np.float32))
 
     @abstractmethod
     def _plane(self, epoch: int) -> Plane:
@@ -211,8 +262,9 @@ class FreshBatches(Batches):
         batch_size: int,
         seed: int,
         partition: Partition = Partition(),
+        even: bool = False,
     ) -> None:
-        super().__init__(samples, spec, batch_size, seed, partition, policy.reduces)
+        super().__init__(samples, spec, batch_size, seed, partition, policy.reduces, even)
         self._policy = policy
 
     def _plane(self, epoch: int) -> Plane:
@@ -242,6 +294,7 @@ class CachedBatches(Batches):
         labelled: share of each class's samples whose labels are given; the others' are -1 (all zero where
             views are mixed).
         epochs: how many will be asked for: while one is in use, what the next reads is fetched.
+        even: whether an epoch sees each class as often (`balanced`).
     """
 
     def __init__(
@@ -261,10 +314,11 @@ class CachedBatches(Batches):
         corruption: Corruption | None = None,
         labelled: float = 1.0,
         epochs: int = 0,
+        even: bool = False,
     ) -> None:
         recipe = store.manifest.identity["views"]["recipe"]
         reduces = modalities.get(samples.modality).policy(recipe, "manifest.json").reduces
-        super().__init__(samples, spec, batch_size, seed, partition, reduces)
+        super().__init__(samples, spec, batch_size, seed, partition, reduces, even)
         self._store, self._outputs, self._temperature = store, outputs, temperature
         self._features, self._corruption = features, corruption
         if labelled < 1:

@@ -27,12 +27,12 @@ UNSET = -1  # EPOCH, until somebody says one
 
 
 class CachedDataset(Dataset[dict[str, Any]]):
-    """A map-style data set: one view of each training sample, another one each epoch.
+    """A map-style data set: one view of each sample of the cache, another one each epoch.
 
     An item is a dict: the view as the modality calls it (images: `pixel_values`, float32 [3, S, S]; clips:
-    `keypoints`, float32 [M, T, J, channels]: persons, frames, joints), `labels` (int64; where the recipe
-    mixes views, float32 [C] of all of them), `teacher_logits` float32 [C] (`teacher_NAME` of another output)
-    and `key`.
+    `keypoints`, float32 [M, T, J, channels]: persons, frames, joints), `labels` (int64, -1 of an unlabelled
+    sample; where the recipe mixes views, float32 [C] of all of them), `teacher_logits` float32 [C]
+    (`teacher_NAME` of another output) and `key`.
 
     It may be pickled, and used in the workers of a loader however these start.
     """
@@ -66,7 +66,7 @@ class CachedDataset(Dataset[dict[str, Any]]):
         if output not in held:
             raise ParamsError(f"the cache has no output {output!r}", f"it holds {', '.join(sorted(held))}")
         table = modalities.load_samples(Path(data), root)
-        self._samples: Samples = table.in_splits("train")
+        self._samples: Samples = table.in_cache()
         check_samples(self._store.manifest, self._samples)
         self._modality = modalities.get(table.modality)
         self._spec = input_of(self._store.manifest)

@@ -131,7 +131,7 @@ def _read(file: Path) -> torch.Tensor | None:
 
 
 def fit_head(
-    model: Model, features: torch.Tensor, train: Samples, rows: np.ndarray, seed: int
+    model: Model, features: torch.Tensor, train: Samples, rows: np.ndarray, seed: int, even: bool = False
 ) -> dict[str, Any]:
     """Fit a model's head to some samples, in place.
 
@@ -140,6 +140,7 @@ def fit_head(
         train: the N training samples.
         rows: those that it is fitted to, ascending.
         seed: chooses what is set aside.
+        even: whether all classes weigh alike, whatever they have of samples.
 
     Returns:
         `penalty`, and of each one tried the `surprise`: the mean cross-entropy of what was set aside, nats.
@@ -149,13 +150,13 @@ def fit_head(
     """
     labels = torch.from_numpy(train.labels().copy())
     aside = set_aside(train, rows, seed)
-    chosen = _Fit(features, labels, rows[~aside], len(train.classes))
+    chosen = _Fit(features, labels, rows[~aside], len(train.classes), even)
     surprise = {
         penalty: chosen.solve(penalty).surprise(features[0, rows[aside]], labels[rows[aside]])
         for penalty in PENALTIES
     }
     penalty = min(surprise, key=lambda one: surprise[one])
-    fitted = _Fit(features, labels, rows, len(train.classes)).solve(penalty)
+    fitted = _Fit(features, labels, rows, len(train.classes), even).solve(penalty)
     head = model.head()
     weight, bias = fitted.plain()
     with torch.no_grad():
@@ -194,7 +195,10 @@ def set_aside(train: Samples, rows: np.ndarray, seed: int) -> np.ndarray:
 class _Fit:
     """A fit in standardised features, which `plain` undoes."""
 
-    def __init__(self, features: torch.Tensor, labels: torch.Tensor, rows: np.ndarray, classes: int) -> None:
+    def __init__(
+        self, features: torch.Tensor, labels: torch.Tensor, rows: np.ndarray, classes: int, even: bool
+    ) -> None:
+        self._classes, self._even = classes, even
         own = features[:, torch.from_numpy(rows)]
         self._mean, self._std = own[0].mean(0), own[0].std(0) + 1e-3
         self._x = ((own - self._mean) / self._std).flatten(0, 1)
@@ -208,7 +212,7 @@ class _Fit:
 
         def closure() -> torch.Tensor:
             solver.zero_grad()
-            loss = F.cross_entropy(self._x @ self._weight + self._bias, self._y)
+            loss = self._loss(self._x @ self._weight + self._bias, self._y)
             loss = loss + penalty / 2 * self._weight.square().sum()
             loss.backward()
             return loss
@@ -220,7 +224,14 @@ class _Fit:
         """The mean cross-entropy of other samples, in nats."""
         with torch.no_grad():
             x = (features - self._mean) / self._std
-            return float(F.cross_entropy(x @ self._weight + self._bias, labels))
+            return float(self._loss(x @ self._weight + self._bias, labels))
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The mean cross-entropy; where all classes weigh alike, the mean of their means."""
+        if not self._even:
+            return F.cross_entropy(logits, labels)
+        weight = 1.0 / torch.bincount(labels, minlength=self._classes).clamp(min=1)
+        return F.cross_entropy(logits, labels, weight)
 
     def plain(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight [C, D] and bias [C] for features as they are."""

@@ -150,7 +150,8 @@ def train_student(
         share = np.mean([accuracy(one, labels) for one in logits.reshape(-1, *logits.shape[-2:])])
         return {"val_accuracy": round(float(share), 4)}
 
-    terms = terms_of(chosen, config.label_smoothing, layer)
+    weights = source.class_weights() if config.class_weights == "balanced" else None
+    terms = terms_of(chosen, config.label_smoothing, layer, weights)
     take = [] if layer is None else [layer]
     validate = evaluate if len(val) else None
     with log() as on_epoch:
@@ -200,7 +201,7 @@ def _prepare(job: Job, chosen: losses.Loss, progress: Progress) -> tuple[Model, 
 
     What does not belong together is refused before a model is made.
     """
-    train, manifest = job.samples.in_splits("train"), job.store.manifest
+    train, manifest = job.samples.in_cache(), job.store.manifest
     config, modality = job.params.student.model, modalities.get(job.samples.modality)
     check_against_cache(manifest, train, job.params, chosen.outputs, chosen.features)
     architecture = modality.student(job.family, config, input_of(manifest))
@@ -256,13 +257,14 @@ def _record(job: Job, model: Model, chosen: losses.Loss) -> dict[str, Any]:
         "cache": manifest.id,
         "cache_parts": parts(manifest.identity, chosen.reads),
         **({"online": True} if job.online else {}),
+        **({"unlabelled": without} if (without := job.samples.unlabelled()) else {}),
         "views": manifest.layout.views,
     }
 
 
 def _batches(job: Job, model: Model, chosen: losses.Loss, ranks: Ranks) -> CachedBatches:
     """The views of the cache, with the outputs of the teachers, cached or computed now."""
-    config, train = job.train_config, job.samples.in_splits("train")
+    config, train = job.train_config, job.samples.in_cache()
     if job.online:
         recipe = job.store.manifest.identity["views"]["recipe"]
         policy = modalities.get(train.modality).policy(recipe, "manifest.json")
@@ -288,6 +290,7 @@ def _batches(job: Job, model: Model, chosen: losses.Loss, ranks: Ranks) -> Cache
         job.corruption,
         config.labelled,
         config.epochs,
+        config.order == "balanced",
     )
 
 
@@ -300,7 +303,7 @@ def _asked(job: Job, chosen: losses.Loss, ranks: Ranks) -> list[Asked]:
     for folder in dict.fromkeys(folders.values()):
         given = [name for name, one in folders.items() if one == folder]
         described = read_teacher(folder / "teacher.json")
-        teacher = load_teacher(folder, described, job.samples.in_splits("train")).to(device(ranks.local))
+        teacher = load_teacher(folder, described, job.samples.in_cache()).to(device(ranks.local))
         layer = source_of(held[chosen.features]) if chosen.features in given else None
         fold = None if teacher.folds is None else teacher.folds.of_row
         teachers.append(Asked(teacher.models, fold, any(name in chosen.outputs for name in given), layer))
@@ -320,11 +323,17 @@ def _layer(job: Job, chosen: losses.Loss, model: Model) -> str | None:
     return layer
 
 
-def terms_of(chosen: losses.Loss, label_smoothing: float, layer: str | None = None) -> Loss:
+def terms_of(
+    chosen: losses.Loss,
+    label_smoothing: float,
+    layer: str | None = None,
+    class_weights: torch.Tensor | None = None,
+) -> Loss:
     """A loss as the training loop calls it.
 
     Args:
         layer: what the model calls its `features`.
+        class_weights: float [C], of the cross-entropy with the labels; None: all classes weigh 1.
     """
 
     def terms(outputs: dict[str, torch.Tensor], batch: Batch, done: float) -> dict[str, torch.Tensor]:
@@ -332,7 +341,8 @@ def terms_of(chosen: losses.Loss, label_smoothing: float, layer: str | None = No
         on = next(iter(outputs.values())).device
         targets = {name: values.to(on, non_blocking=True) for name, values in batch.targets.items()}
         labels = batch.labels.to(on, non_blocking=True)
-        return chosen(outputs, labels, targets, done, label_smoothing)
+        weights = None if class_weights is None else class_weights.to(on, non_blocking=True)
+        return chosen(outputs, labels, targets, done, label_smoothing, weights)
 
     return terms
 

@@ -25,7 +25,7 @@ from stillroom.modalities.base import Architecture, Model
 from stillroom.modalities.weights import save_weights, weights_digest
 from stillroom.params import Params, TeacherTrain, brought
 from stillroom.progress import Progress
-from stillroom.provenance.ahead import check_k, check_students, late
+from stillroom.provenance.ahead import check_balance, check_k, check_students, late
 from stillroom.provenance.teacher import fold_file
 from stillroom.samples import Samples
 from stillroom.training.batches import Batch, FreshBatches, Partition
@@ -96,7 +96,7 @@ def train_teacher(
     """
     ranks = ranks or Ranks.alone()
     config, train = params.teacher, samples.in_splits("train")
-    folds = divide(train, config.folds, config.seed) if config.folds > 1 else None
+    folds = _folds(params, samples)
     run = _Run(params, samples, architecture, staging)
     fits = _fits(folds, config.folds_and_whole, len(train))
     if config.train.freeze == "none":  # a head alone is a matter of seconds
@@ -115,6 +115,15 @@ def train_teacher(
         *(one.checkpoint for one in fitted if one.checkpoint is not None),
         *run.kept,
     ]
+
+
+def _folds(params: Params, samples: Samples) -> Folds | None:
+    """The folds of the training samples: those without a label are divided too, and fitted by none."""
+    config = params.teacher
+    if config.folds == 1:
+        return None
+    cached = samples.in_cache()
+    return divide(cached, config.folds, config.seed).at(np.flatnonzero(cached.labels() >= 0))
 
 
 def _silent(record: dict[str, Any]) -> None:
@@ -172,12 +181,16 @@ class _Run:
         part = self.train.at(fit_.rows)
         batch_size, amp = config.train.batch_size, config.train.amp
         partition = Partition(config.train.accumulate)
-        source = FreshBatches(part, self.policy, model.spec, batch_size, config.seed, partition)
+        even, weighs = config.train.order == "balanced", config.train.class_weights == "balanced"
+        source = FreshBatches(part, self.policy, model.spec, batch_size, config.seed, partition, even)
+        weights = source.class_weights() if weighs else None
 
         def loss(outputs: dict[str, Any], batch: Batch, done: float) -> dict[str, Any]:
             logits = outputs["logits"]
             labels = batch.labels.to(logits.device, non_blocking=True)
-            return ce(logits, labels, label_smoothing=config.train.label_smoothing)
+            class_weights = None if weights is None else weights.to(logits.device, non_blocking=True)
+            smoothing = config.train.label_smoothing
+            return ce(logits, labels, label_smoothing=smoothing, class_weights=class_weights)
 
         def evaluate(model: Model) -> dict[str, Any]:
             logits = evaluation_logits(model, self.val, batch_size, amp, Progress(), "")
@@ -219,7 +232,8 @@ class _Run:
             )
             self.kept.append(self._features)
         model.net.cpu()
-        record = fit_head(model, self._features.values, self.train, fit_.rows, config.seed)
+        even = config.train.class_weights == "balanced" or config.train.order == "balanced"
+        record = fit_head(model, self._features.values, self.train, fit_.rows, config.seed, even)
         progress.note(f"{fit_.name.replace('.', ' ')}: a head with penalty {record['penalty']:g}")
         return _Fitted(model, {"epochs": 0, "history": [], "head": record}, None)
 
@@ -338,14 +352,14 @@ def check_ahead(params: Params, samples: Samples, architecture: Architecture) ->
     """
     check_k(params.cache, len(samples.classes))
     config = params.teacher
+    check_balance(config.train, "teacher.train")
     if config.folds > 1 and config.train.epochs == 0 and config.train.freeze == "none":
         raise ParamsError(
             f"teacher.folds = {config.folds}, and teacher.train.epochs = 0 adopts a model as it is",
             "what it was fitted to is not known here: every fold would have the same model",
             "set teacher.train.freeze to trunk or epochs to 1 or more, or teacher.folds to 1",
         )
-    train = samples.in_splits("train")
-    folds = divide(train, config.folds, config.seed) if config.folds > 1 else None
+    train, folds = samples.in_splits("train"), _folds(params, samples)
     if config.train.freeze == "trunk":
         for one in _fits(folds, config.folds_and_whole, len(train)):
             set_aside(train, one.rows, config.seed)

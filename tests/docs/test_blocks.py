@@ -206,7 +206,14 @@ def python(page: str) -> Block:
 def test_all_lines_of_python_are_run() -> None:
     """Here, or (docs/teacher.md, docs/students.md) in tests/docs/test_any_model.py."""
     assert {one.page for one in blocks("python")} == {
-        *("README.md", "docs/data.md", "docs/loop.md", "docs/results.md", "docs/students.md", "docs/teacher.md"),
+        *(
+            "README.md",
+            "docs/data.md",
+            "docs/loop.md",
+            "docs/results.md",
+            "docs/students.md",
+            "docs/teacher.md",
+        ),
     }
 
 

@@ -304,6 +304,65 @@ def test_gradients_are_those_of_the_values(drawn: tuple, name: str, settings: di
     )
 
 
+@pytest.mark.parametrize(("name", "settings"), [("ce", {}), ("soft", {}), *SETTINGS])
+@pytest.mark.parametrize("labelled", ["classes", "mixed"])
+@pytest.mark.parametrize("known", [0, 2])
+def test_gradients_are_those_of_the_values_where_labels_are_missing(
+    drawn: tuple, name: str, settings: dict, labelled: str, known: int
+) -> None:
+    student, labels, teacher = drawn
+    rows = torch.tensor(mixed(labels) if labelled == "mixed" else labels)
+    rows[known:] = 0 if labelled == "mixed" else -1
+    function = total(name)
+    logits = torch.tensor(student, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda s: function(s, rows, torch.tensor(teacher), label_smoothing=0.1, **settings), (logits,)
+    )
+
+
+def weighed(student: np.ndarray, labels: np.ndarray, smoothing: float, weights: np.ndarray) -> float:
+    """Each class's part of the target counts its weight; label smoothing spreads what is left of it."""
+    target = one_hot(labels) * (labels >= 0)[:, None] if labels.ndim == 1 else labels
+    target = target * weights
+    target = target * (1 - smoothing) + smoothing * target.sum(axis=1, keepdims=True) / CLASSES
+    return float(-(target * log_softmax(student)).sum(axis=1).mean())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("labelled", ["classes", "mixed", "some"])
+def test_classes_weigh_in_the_labels_part_alone(drawn: tuple, smoothing: float, labelled: str) -> None:
+    student, labels, teacher = drawn
+    rows = mixed(labels) if labelled == "mixed" else labels.copy()
+    if labelled == "some":
+        rows[[1, 4]] = -1
+    weights = np.linspace(0.2, 3.0, CLASSES)
+    given = {"label_smoothing": smoothing, "class_weights": torch.tensor(weights)}
+    expected = weighed(student, rows, smoothing, weights)
+    tensors = torch.tensor(student), torch.tensor(rows), torch.tensor(teacher)
+    assert float(total("ce")(*tensors, **given)) == pytest.approx(expected, rel=1e-9)
+    for name, settings in SETTINGS:
+        found = losses.load(name, settings)
+        assert found.weighs
+        terms = found(
+            {"logits": tensors[0]}, tensors[1], {"logits": tensors[2]}, 0.0, smoothing, given["class_weights"]
+        )
+        plain = found({"logits": tensors[0]}, tensors[1], {"logits": tensors[2]}, 0.0, smoothing)
+        assert float(terms["labels"]) == pytest.approx((1 - found.settings["alpha"]) * expected, rel=1e-9)
+        assert all(float(terms[one]) == float(plain[one]) for one in terms if one != "labels")
+
+
+def test_equal_weights_change_nothing_and_parts_of_a_batch_add_up(drawn: tuple) -> None:
+    student, labels, _ = drawn
+    logits, rows, weights = torch.tensor(student), torch.tensor(labels), torch.linspace(0.5, 2.0, CLASSES)
+    ones = total("ce")(logits, rows, class_weights=torch.ones(CLASSES))
+    assert float(ones) == pytest.approx(float(total("ce")(logits, rows)))
+    whole = total("ce")(logits, rows, class_weights=weights)
+    parts = [
+        total("ce")(logits[part], rows[part], class_weights=weights) for part in (slice(2), slice(2, BATCH))
+    ]
+    assert float(whole) == pytest.approx(float((2 * parts[0] + (BATCH - 2) * parts[1]) / BATCH))
+
+
 EXTREME = {
     "far apart": ([[6e4, -6e4, 0.0]], [[-6e4, 6e4, 0.0]]),
     "a certain teacher": ([[0.1, 0.2, 0.3]], [[6e4, -6e4, -6e4]]),

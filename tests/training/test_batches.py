@@ -3,12 +3,14 @@
 import hashlib
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.utils.class_weight import compute_class_weight
 
 from stillroom.cache.read import planes
 from stillroom.cache.read.backends import open_store
@@ -29,7 +31,15 @@ from stillroom.provenance.teacher import Teacher
 from stillroom.samples import Samples
 from stillroom.teaching.forward import Forward
 from stillroom.teaching.generate import array_specs, divide, generate
-from stillroom.training.batches import CachedBatches, FreshBatches, mixed_labels, order, unlabelled
+from stillroom.training.batches import (
+    CachedBatches,
+    FreshBatches,
+    Partition,
+    balanced,
+    mixed_labels,
+    order,
+    unlabelled,
+)
 from stillroom.training.loop import fit
 from stillroom.training.pairing import digests
 from stillroom.views.loader import Renderers
@@ -242,6 +252,64 @@ def test_labels_are_kept_back_by_key_even_in_each_class(samples: Samples, tmp_pa
     source = CachedBatches(samples, store, SPEC, 23, seed=9, labelled=0.3)
     batch = next(iter(source(0)))
     np.testing.assert_array_equal(batch.labels.numpy(), few[next(source.order(0))])
+
+
+def test_an_even_order_sees_each_class_as_often() -> None:
+    labels = np.repeat([0, 1, 2, -1], [50, 6, 1, 9])
+    np.random.default_rng(0).shuffle(labels)
+    epochs = [balanced(3, epoch, labels) for epoch in range(12)]
+    for rows in epochs:
+        assert len(rows) == len(labels) and sorted(rows[labels[rows] < 0]) == sorted(
+            np.flatnonzero(labels < 0)
+        )
+        counts = np.bincount(labels[rows][labels[rows] >= 0])
+        assert counts.tolist() == [19, 19, 19]
+        times = np.bincount(rows, minlength=len(labels))
+        assert (
+            set(times[labels == 0]) == {0, 1}
+            and set(times[labels == 1]) == {3, 4}
+            and times[labels == 2] == 19
+        )
+    assert len({*np.concatenate(epochs)[labels[np.concatenate(epochs)] == 0]}) == 50  # all, in the long run
+    np.testing.assert_array_equal(balanced(3, 5, labels), epochs[5])
+    assert (np.sort(epochs[0]) != np.sort(epochs[1])).any()
+    odd = np.array([0, 0, 0, 1])
+    assert np.bincount(odd[balanced(0, 0, odd)]).tolist() == [2, 2]
+    assert len(balanced(0, 0, np.full(4, -1))) == 4
+
+
+def test_an_even_order_is_the_same_for_whoever_looks(samples: Samples, tmp_path: Path) -> None:
+    """From any step on, on any rank; its pixels and logits are those of the rows that it names."""
+    rows = [replace(row, label=0 if number < 17 else row.label) for number, row in enumerate(samples.rows)]
+    samples = replace(samples, rows=tuple(rows))
+    store = cached(samples, tmp_path, "zarr")
+    given = {"seed": 9, "outputs": ["logits"], "even": True}
+    source = CachedBatches(samples, store, SPEC, 6, **given)
+    orders = [np.concatenate([*source.order(epoch)]) for epoch in range(2)]
+    assert len(orders[0]) == len(samples) and (orders[0] != orders[1]).any()
+    spread = [np.bincount(samples.labels()[rows]) for rows in orders]
+    assert all(one[one > 0].max() - one[one > 0].min() <= 1 for one in spread)
+    whole, late = [*source(1)], [*source(1, 2)]
+    assert all(torch.equal(a.inputs, b.inputs) for a, b in zip(whole[2:], late, strict=True))
+    ranks = [
+        CachedBatches(samples, store, SPEC, 6, partition=Partition(1, rank, 2), **given) for rank in (0, 1)
+    ]
+    for batch, one, two in zip(whole, ranks[0](1), ranks[1](1), strict=True):
+        assert torch.equal(batch.inputs, torch.cat([one.inputs, two.inputs]))
+        again = Projection()(to_input(batch.inputs, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)))
+        assert torch.allclose(again, batch.targets["logits"], rtol=2**-10, atol=2e-3)
+
+
+def test_class_weights_are_those_of_scikit_learn(samples: Samples, tmp_path: Path) -> None:
+    rows = [replace(row, label=min(row.label, 3)) for row in samples.rows]
+    rows[:2] = [replace(row, label=-1, split="unlabelled") for row in rows[:2]]
+    samples = replace(samples, rows=tuple(rows))
+    known = samples.labels()[samples.labels() >= 0]
+    source = CachedBatches(samples, cached(samples, tmp_path, "zarr"), SPEC, 6, seed=9)
+    expected = compute_class_weight("balanced", classes=np.unique(known), y=known)
+    weights = source.class_weights().numpy()
+    np.testing.assert_allclose(weights[:4], expected, rtol=1e-6)
+    assert weights[4:].tolist() == [1, 1] and weights[known].mean() == pytest.approx(1)
 
 
 def test_a_mixed_view_has_the_labels_that_are_known() -> None:

@@ -46,7 +46,7 @@ class Data(params.Data):
     split_file: Folder | None = None
     # all but stanford40 and sketch40: what the names of folders, shards or parts (or the words of a table)
     # mean, as {train: train, held_out: test}; none: the usual names
-    splits: dict[str, Literal["train", "val", "test"]] = {}
+    splits: dict[str, Literal["train", "val", "test", "unlabelled"]] = {}
     # folder: a class most of whose files are of no format that is read: stop, or go on without these files
     unread: Literal["refuse", "accept"] = "refuse"
     # folder, table: a text file with the names of the classes in label order, one a line; none: those that
@@ -56,6 +56,12 @@ class Data(params.Data):
     columns: dict[str, str] = {}
     # all but stanford40 and sketch40: go on where a class has no image in train, or none in test
     allow_missing_classes: bool = False
+    # so many training images of each class keep their label, drawn by `seed`; the others become the split
+    # `unlabelled`, of which nobody learns the class. None: all keep theirs
+    labels_per_class: Count | None = None
+    # images without a label: the teacher is asked of them, and students learn from what it says; or leave
+    # them out
+    unlabelled: Literal["use", "leave"] = "use"
     train_per_class: Count = 15  # sketch40 only
     test_per_class: Count = 10  # sketch40 only
     image_size: Annotated[int, Field(ge=32, le=1024)] = 96  # sketch40 only: short side of a picture in pixels

@@ -45,7 +45,7 @@ def contact_sheet(
         rendered: uint8 [S, S, 3] each, as the teacher saw them.
         probabilities: float [V, C], the teacher's for each view.
         classes: names, in label order.
-        label: of the sample, in [0, C).
+        label: of the sample, in [0, C); -1: it has none.
         title, subtitle: the lines on top.
     """
     views = views[:SHEET_VIEWS]
@@ -63,7 +63,14 @@ def contact_sheet(
     draw.text((MARGIN, MARGIN + 30), cut(draw, subtitle, 14, wide), MUTED, font(14))
     top = MARGIN + head
     sheet.paste(original, (MARGIN, top))
-    _legend(draw, MARGIN + original.width + 24, top, wide - original.width - 24, views, classes[label])
+    _legend(
+        draw,
+        MARGIN + original.width + 24,
+        top,
+        wide - original.width - 24,
+        views,
+        classes[label] if label >= 0 else "",
+    )
     top += original.height + 28
     for number, view in enumerate(views):
         x = MARGIN + number % columns * (card + GAP)
@@ -92,9 +99,12 @@ def _legend(draw: ImageDraw.ImageDraw, x: int, y: int, width: int, views: Sequen
     for number, (text, ink) in enumerate(lines):
         draw.text((x, y + number * 20), cut(draw, text, 14, width), ink, font(14))
     at = y + len(lines) * 20
-    draw.line((x, at + 9, x + 4, at + 13, x + 12, at + 3), ACCENT, 2)
-    draw.text((x + 20, at), cut(draw, true.replace("_", " "), 14, width - 20), ACCENT, font(14))
-    draw.text((x + 20, at + 20), "is the label", MUTED, font(14))
+    if true:
+        draw.line((x, at + 9, x + 4, at + 13, x + 12, at + 3), ACCENT, 2)
+        draw.text((x + 20, at), cut(draw, true.replace("_", " "), 14, width - 20), ACCENT, font(14))
+        draw.text((x + 20, at + 20), "is the label", MUTED, font(14))
+    else:
+        draw.text((x, at), "without a label", MUTED, font(14))
     mirrored = sum(view.flip for view in views)
     draw.text((x, at + 52), f"{len(views)} views, {mirrored} mirrored", MUTED, font(14))
 

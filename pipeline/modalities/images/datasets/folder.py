@@ -10,6 +10,8 @@ or, as Hugging Face's ImageFolder has it,
 
     path/train/metadata.csv and path/test/metadata.csv, with the columns file_name (from there) and label; or
     path/metadata.csv, with the split in a column or in the first folder of file_name; .jsonl and .parquet too
+
+Images without a label: any under path/unlabelled/, and files that the table gives the split unlabelled.
 """
 
 import csv
@@ -22,6 +24,7 @@ from pathlib import Path
 from stillroom.errors import DataError, ParamsError, listing
 from stillroom.modalities.entries import (
     MEANINGS,
+    WITHOUT_LABELS,
     composed,
     leave_out,
     one_form,
@@ -31,11 +34,11 @@ from stillroom.modalities.entries import (
     require_two_classes,
 )
 from stillroom.modalities.images.decode import SUFFIXES
-from stillroom.modalities.images.preparation import labelled
+from stillroom.modalities.images.preparation import labelled, unlabelled
 from stillroom.modalities.images.preparation.scan import Account, Entry, scan
 from stillroom.modalities.images.settings import MISSING, Data
 from stillroom.progress import Progress
-from stillroom.samples import Samples
+from stillroom.samples import UNLABELLED, Samples
 
 TAKES = ("skip", "split_file", "splits", "classes", "columns", "allow_missing_classes")  # of data's keys
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -69,7 +72,7 @@ class Options:
 
     def meaning(self, name: str) -> str | None:
         """The split that a name means."""
-        return self.splits.get(name) if self.splits else MEANINGS.get(name.casefold())
+        return self.splits.get(name) if self.splits else (MEANINGS | WITHOUT_LABELS).get(name.casefold())
 
 
 def read(
@@ -117,7 +120,8 @@ def read(
         else:
             entries, classes = found.entries, found.classes
     else:
-        folders = [] if options.split_file else list(_split_folders(root, options))
+        there = {} if options.split_file else _split_folders(root, options)
+        folders = [name for name, split in there.items() if split != UNLABELLED]
         if folders:
             raise DataError(
                 f"{root} has both split.csv and the folder {' and '.join(sorted(folders))}: "
@@ -212,7 +216,11 @@ def _by_folders(
     rows = []  # (split, class, path)
     unread: dict[str, list[Path]] = defaultdict(list)
     names = []
+    without: list[Entry] = []
     for name, split in folders.items():
+        if split == UNLABELLED:
+            without += unlabelled.in_folder(root, name, account)
+            continue
         _refuse_links(root, [root / name])
         inside = _listed(root / name)
         loose = [path.relative_to(root).as_posix() for path in inside if not path.is_dir()]
@@ -230,7 +238,8 @@ def _by_folders(
         for file in others:
             unread[composed(file.parent.name)].append(file)
     _account_unread(root, unread, Counter(composed(name) for _, name, _ in rows), options, account)
-    return _entries(rows, one_form(names), root, options)
+    entries, named = _entries(rows, one_form(names), root, options)
+    return entries + without, named
 
 
 def _by_metadata(root: Path, options: Options) -> labelled.Found | None:
@@ -338,7 +347,7 @@ def _no_split(root: Path, folders: dict[str, str], missing: list[str]) -> DataEr
 def _by_table(
     root: Path, table: Path, options: Options, account: Account
 ) -> tuple[list[Entry], tuple[str, ...]]:
-    rows = _rows(table, options)
+    rows, without = _rows(table, options)
     if not rows:
         raise DataError(
             f"{table} names no image", fix="give every image a line: CLASS/IMAGE,train or CLASS/IMAGE,test"
@@ -346,21 +355,29 @@ def _by_table(
     folders = [path for path in _listed(root) if path.is_dir()]
     named = {composed(name) for _, name, _ in rows}
     files, _ = _class_files(root, [path for path in folders if composed(path.name) in named])
-    there = {file.relative_to(root).as_posix() for file in files}
+    there = {file.relative_to(root).as_posix() for file in files} - {one.path for one in without}
     by_look = {composed(path): path for path in there}
     # the table and the file system may write an accent in two ways
     rows = [
         (split, name, path if (root / path).is_file() else by_look.get(composed(path), path))
         for split, name, path in rows
     ]
-    beside = [_counted(path) for path in folders if composed(path.name) not in named]
+    beside, others = [], {one.path.split("/")[0] for one in without}
+    for path in folders:
+        if options.meaning(path.name) == UNLABELLED and not options.split_file and path.name not in named:
+            listed = {one.path for one in without}
+            more = unlabelled.in_folder(root, path.name, account)
+            without += [one for one in more if one.path not in listed]
+        elif composed(path.name) not in named and path.name not in others:
+            beside.append(_counted(path))
     account.pass_over(f"not in {table.name}", [*(there - {path for _, _, path in rows}), *beside])
-    return _entries(rows, one_form([path.split("/")[0] for _, _, path in rows]), root, options)
+    entries, classes = _entries(rows, one_form([path.split("/")[0] for _, _, path in rows]), root, options)
+    return entries + without, classes
 
 
-def _rows(table: Path, options: Options) -> list[tuple[str, str, str]]:
-    """(split, class, path) of each line of a table."""
-    rows, faults = [], []
+def _rows(table: Path, options: Options) -> tuple[list[tuple[str, str, str]], list[Entry]]:
+    """(split, class, path) of each line of a table, and the entries of those without a label."""
+    rows, faults, without = [], [], []
     known = ", ".join(options.splits or ("train", "val", "test"))
     try:
         with table.open(encoding="utf-8-sig", newline="") as source:
@@ -374,7 +391,9 @@ def _rows(table: Path, options: Options) -> list[tuple[str, str, str]]:
             for row in reader:
                 path, word = row["file"] or "", row["split"] or ""
                 parts, split = path.split("/"), options.meaning(word)
-                if len(parts) != 2 or not all(parts) or parts[0].startswith(".") or "\\" in path:
+                if split == UNLABELLED and unlabelled.is_inside(path) and _is_image(Path(path)):
+                    without.append(unlabelled.entry(path))
+                elif len(parts) != 2 or not all(parts) or parts[0].startswith(".") or "\\" in path:
                     faults.append(f"line {reader.line_num}: {path!r} is not of the form CLASS/IMAGE")
                 elif not _is_image(Path(path)):
                     faults.append(f"line {reader.line_num}: {path!r} does not end in {', '.join(SUFFIXES)}")
@@ -391,7 +410,7 @@ def _rows(table: Path, options: Options) -> list[tuple[str, str, str]]:
             if any("unknown split" in fault for fault in faults)
             else "mend these lines",
         )
-    return rows
+    return rows, without
 
 
 def _entries(

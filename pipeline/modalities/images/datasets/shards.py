@@ -6,7 +6,8 @@
 A shard's members are samples, all members of one beside each other: `KEY.jpg` (or another image) and
 `KEY.cls` (the class, a number or a name) or `KEY.json` (`label`: a number; `class`: a name; perhaps `box` and
 `group`). As everywhere in WebDataset a key ends at the first dot of the file's name, and may have folders
-before it. A `dataset.json` beside the shards may name the classes in label order: {"classes": [...]}.
+before it. What lies in unlabelled-000000.tar has no class, whatever is beside it. A `dataset.json` beside the
+shards may name the classes in label order: {"classes": [...]}.
 
 `stillroom prepare --pack` writes such a folder.
 """
@@ -27,6 +28,7 @@ from stillroom.errors import AccessError, DataError, ParamsError, listing
 from stillroom.fetched import copies, is_address
 from stillroom.modalities.entries import (
     MEANINGS,
+    WITHOUT_LABELS,
     composed,
     one_form,
     plain,
@@ -42,7 +44,7 @@ from stillroom.modalities.images.settings import MISSING, Data
 from stillroom.modalities.remembered import stamp
 from stillroom.modalities.tar_members import PLAIN, Member, TarMembers
 from stillroom.progress import Progress
-from stillroom.samples import Samples
+from stillroom.samples import UNLABELLED, Samples
 
 TAKES = ("skip", "splits", "allow_missing_classes")  # of data's keys
 ADDRESSES = True  # `data.path` may be one
@@ -305,7 +307,7 @@ class Reader:
             self.missing.append(f"{shard.path}: {key}: several images, {' and '.join(sample.images[:3])}")
             return
         try:
-            label = self._label(sample, about)
+            label = None if split == UNLABELLED else self._label(sample, about)
             box, group = _box(about.get("box")), about.get("group") or ""
             if not isinstance(group, str) or not plain(group) or not plain(key):
                 raise ValueError(f"{key!a:.100}: control characters, or no text")
@@ -319,7 +321,7 @@ class Reader:
         if isinstance(found, str):
             self.unread.append(f"{shard.path}/{sample.images[0]}: {found}")
             return
-        number = self.found.setdefault(label, len(self.found))
+        number = -1 if label is None else self.found.setdefault(label, len(self.found))
         start, length = sample.place
         self.rows.add(
             Sample(
@@ -450,7 +452,8 @@ def _splits(
         if not path.lower().endswith(".tar"):
             continue
         words = _words(path)
-        means = {splits[word] if splits else MEANINGS[word] for word in words if word in (splits or MEANINGS)}
+        known = splits or MEANINGS | WITHOUT_LABELS
+        means = {known[word] for word in words if word in known}
         used |= {word for word in words if word in splits}
         if len(means) == 1:
             shards[shard] = means.pop()
@@ -576,7 +579,10 @@ def _labelled(reader: Reader, classes: tuple[str, ...] | None, shown: str) -> tu
             )
     table = np.array([label[one] for one in found], np.int64)
     rows = reader.rows.rows()
-    return rows.with_numbers("label", table[rows.numbers("label")] if len(rows) else table), classes
+    numbers = rows.numbers("label")
+    if len(table):
+        numbers = np.where(numbers < 0, -1, table[numbers])
+    return rows.with_numbers("label", numbers), classes
 
 
 def _order(found: list[Class], shown: str) -> tuple[tuple[str, ...], dict[Class, int]]:

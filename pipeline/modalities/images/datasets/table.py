@@ -14,6 +14,7 @@ from pathlib import Path
 from stillroom.errors import AccessError, DataError, ParamsError, listing
 from stillroom.modalities.entries import (
     MEANINGS,
+    WITHOUT_LABELS,
     composed,
     leave_out,
     require_every_class,
@@ -101,7 +102,7 @@ def gathered(data: Data) -> tuple[Path, labelled.Found]:
     splits = dict(data.splits)
 
     def meaning(word: str) -> str | None:
-        return splits.get(word) if splits else MEANINGS.get(word.casefold())
+        return splits.get(word) if splits else (MEANINGS | WITHOUT_LABELS).get(word.casefold())
 
     known = ", ".join(splits or ("train", "val", "test"))
     given = labelled.class_list(Path(data.classes)) if data.classes else None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from stillroom.errors import ParamsError
 from stillroom.modalities.duplicates import settle
+from stillroom.modalities.few_labels import few_labels, without_unlabelled
 from stillroom.modalities.groups import grouped
 from stillroom.modalities.holdout import hold_out
 from stillroom.modalities.images import datasets
@@ -15,7 +16,8 @@ from stillroom.progress import Progress
 
 
 def prepare(data: Data, folder: Path, progress: Progress, memory: Memory | None = None) -> Prepared:
-    """Find, check and read the data set that `data.name` asks for, and set its validation slice aside.
+    """Find, check and read the data set that `data.name` asks for, set its validation slice aside, and forget
+    the labels that `data.labels_per_class` does not leave.
 
     Args:
         data: the `data` section of the parameters.
@@ -38,5 +40,8 @@ def prepare(data: Data, folder: Path, progress: Progress, memory: Memory | None 
             fix="set data.val_fraction to 0",
         )
     samples = hold_out(samples, data.val_fraction, data.seed)
+    samples = few_labels(samples, data.labels_per_class, data.seed)
+    if data.unlabelled == "leave":
+        samples = without_unlabelled(samples)
     samples, duplicates = settle(samples, data.duplicates, data.name == "stanford40" and data.official)
     return Prepared(samples, account, duplicates)

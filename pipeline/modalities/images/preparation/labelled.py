@@ -24,6 +24,7 @@ from stillroom.errors import AccessError, DataError, ParamsError, listing
 from stillroom.modalities.entries import composed, one_form, plain
 from stillroom.modalities.images.decode import SUFFIXES
 from stillroom.modalities.images.preparation.scan import Entry
+from stillroom.samples import UNLABELLED
 
 # The usual names of columns, in small letters, by what they say
 USUAL = {
@@ -34,7 +35,7 @@ USUAL = {
     "box": ("box", "bbox"),
 }
 KINDS = (".csv", ".tsv", ".jsonl", ".parquet")
-UNLABELLED = ("unlabelled", "unlabeled", "unsupervised")  # words in the column of the split
+WITHOUT = (UNLABELLED, "unlabeled", "unsupervised")  # words in the column of the split
 LONGEST = 2**20  # bytes of a line
 Meaning = Callable[[str], str | None]  # the split that a word means; None: none
 NUMBER = re.compile(r"\d{1,9}(\.0+)?")  # a class as a number; pandas writes 3.0 where some lines have none
@@ -460,12 +461,11 @@ class Gathered:
         Raises:
             DataError: lines cannot be used: all are named, of a kind at once; or a column is lacking.
         """
-        for role in ("file", "label"):
+        for role in ("file",) if split == UNLABELLED else ("file", "label"):
             if not table.has(role):
                 raise table.lacks(role)
         self._tables.append((table, len(self._entries)))
         faults: list[str] = []
-        without: list[str] = []
         words = False
         for line in table.lines():
             try:
@@ -474,10 +474,9 @@ class Gathered:
                 if word is not None and not isinstance(word, str):
                     raise ValueError(f"the split {word!r:.40} is no word")
                 label = written(line.label)
-                if label is None or (word and word.casefold() in UNLABELLED):
-                    without.append(f"line {line.number}: {path}")
-                    continue
-                means = self._split(path, word, split, table)
+                means = self._unlabelled(path, word, split, table, label) or self._split(
+                    path, word, split, table
+                )
                 box = _box(line.box)
                 group = "" if line.group is None else str(line.group).strip()
                 if not plain(group):
@@ -486,7 +485,9 @@ class Gathered:
                 words = words or str(error).startswith("unknown split")
                 faults.append(f"line {line.number}: {error}")
                 continue
-            code = self._codes.setdefault(label, len(self._codes))
+            code = -1
+            if means != UNLABELLED and label is not None:
+                code = self._codes.setdefault(label, len(self._codes))
             self._entries.append(Entry(key_of(path), path, means, code, box))
             self._groups.append(group)
             self._numbers.append(line.number)
@@ -498,8 +499,6 @@ class Gathered:
                 if words
                 else "mend these lines",
             )
-        if without:
-            refuse_unlabelled(str(table.file), without)
 
     def found(self) -> Found:
         """All of them.
@@ -539,7 +538,8 @@ class Gathered:
                 "mend these lines, or add the classes",
             )
         for place, entry in enumerate(self._entries):
-            self._entries[place] = replace(entry, label=int(table[entry.label]))
+            if entry.label >= 0:
+                self._entries[place] = replace(entry, label=int(table[entry.label]))
         return Found(self._entries, classes, self._groups, self.line)
 
     def line(self, place: int) -> str:
@@ -572,6 +572,29 @@ class Gathered:
             raise ValueError(f"{file!r:.200} leads out of {self.root} by a link to a folder")
         return path
 
+    def _unlabelled(
+        self, path: str, word: str | None, split: str | None, table: Table, label: int | str | None
+    ) -> str | None:
+        """`unlabelled`, where a line has no label, or its split says so; None: it is like all others.
+
+        Raises:
+            ValueError: it is to be measured on, and has no label.
+        """
+        if word and (word.casefold() in WITHOUT or self.meaning(word) == UNLABELLED):
+            return UNLABELLED
+        if label is not None:
+            return UNLABELLED if split == UNLABELLED else None
+        if self.split_of is not None:
+            means = self.split_of.get(composed(path))
+        elif word:
+            means = self.meaning(word)
+        else:
+            within = path.split("/")[0] if "/" in path and not table.has("split") else ""
+            means = split or (self.meaning(within) if within else None)
+        if means in ("val", "test"):
+            raise ValueError(f"{path}: it has no label, and is of the split {means}")
+        return UNLABELLED
+
     def _split(self, path: str, word: str | None, split: str | None, table: Table) -> str:
         """The split of a line.
 
@@ -602,6 +625,10 @@ class Gathered:
         first: dict[str, int] = {}
         labels, splits = [], []
         names = list(self._codes)
+
+        def called(entry: Entry) -> int | str:
+            return names[entry.label] if entry.label >= 0 else UNLABELLED
+
         for place, entry in enumerate(self._entries):
             before = first.setdefault(composed(entry.path), place)
             if before == place:
@@ -609,7 +636,7 @@ class Gathered:
             other = self._entries[before]
             both = f"{self.line(before)} and {self.line(place)}: {entry.path}"
             if other.label != entry.label:
-                labels.append(f"{both} ({names[other.label]} and {names[entry.label]})")
+                labels.append(f"{both} ({called(other)} and {called(entry)})")
             else:
                 splits.append(f"{both} ({other.split} and {entry.split})")
         for what, lines in (("with two labels", labels), ("twice", splits)):

@@ -1,6 +1,6 @@
 """A data set of images as tar shards, in WebDataset's layout: the same table makes the same bytes.
 
-A sample is three members beside each other: `KEY.cls` (its label), `KEY.jpg` (the file as it was) and
+A sample is three members beside each other: `KEY.cls` (its label, if any), `KEY.jpg` (the file as it was) and
 `KEY.json` (what else the table has of it). `dataset.json` beside the shards names the classes in label order.
 """
 
@@ -62,7 +62,7 @@ def pack(samples: Samples, folder: Path, shard_bytes: int, progress: Progress) -
             rows = samples.in_splits(split).rows
             with Shards(unfinished, split, shard_bytes) as shards:
                 for row in rows:
-                    shards.add(row, content.bytes_of(row), samples.classes[row.label])
+                    shards.add(row, content.bytes_of(row), samples.class_of(row))
                     progress.advance()
             names += shards.names
         about = {
@@ -145,17 +145,18 @@ class Shards:
 
 def _add(archive: tarfile.TarFile, row: Sample, content: bytes, name: str) -> int:
     """Add the members of a sample; the first byte of its image."""
+    known = row.label >= 0
     about = {
         "key": row.key,
-        "label": row.label,
-        "class": name,
+        "label": row.label if known else None,
+        "class": name if known else None,
         "split": row.split,
         "box": row.box,
         "group": row.group,
     }
     key, place = member_key(row.key), 0
     for suffix, part in (
-        (".cls", str(row.label).encode()),
+        *([(".cls", str(row.label).encode())] if known else []),
         (_suffix(row, content), content),
         (".json", json.dumps(about, ensure_ascii=False).encode()),
     ):

@@ -215,7 +215,10 @@ BAD = {
     "a Windows path": ({"file_name": "train\\cat\\2.png"}, "expected / between folders"),
     "no file": ({"file_name": ""}, "line 3: it names no file"),
     "no split": ({"file_name": "cat/2.png", "label": "cat"}, "line 3: cat/2.png: nothing says its split"),
-    "no label": ({"label": ""}, "1 image without a class:\n    line 3: train/cat/2.png"),
+    "no label": (
+        {"file_name": "test/cat/2.png", "label": ""},
+        "line 3: test/cat/2.png: it has no label, and is of the split test",
+    ),
     "two labels": (
         {"file_name": "train/cat/1.png", "label": "dog"},
         "list.csv line 2 and list.csv line 3: train/cat/1.png (cat and dog)",
