@@ -92,7 +92,8 @@ class Part:
             else:
                 with pa.memory_map(str(self.file)) as mapped:
                     found = _arrow(mapped).schema
-            found.to_string()  # of a damaged file, names may be no text
+            for one in found:  # of a damaged file, names may be no text
+                _ = one.name, [inner.name for inner in one.type] if pa.types.is_struct(one.type) else ()
             return found
 
 
