@@ -1,5 +1,5 @@
-"""Mutated text files that a reader takes: split.csv, skip lists, the official splits and annotations,
-the older samples.json, report.json, manifest.json. Each is read, or refused with one message.
+"""Mutated text files that a reader takes: split.csv, skip lists, tables of labels, the official splits and
+annotations, the older samples.json, report.json, manifest.json. Each is read, or refused with one message.
 
 python -m tests.fuzz.tables --count 20000 --seed 1
 """
@@ -21,6 +21,7 @@ from stillroom.cache.format.manifest import _seal
 from stillroom.cache.read.backends import open_store
 from stillroom.errors import StillroomError
 from stillroom.modalities import load_samples
+from stillroom.modalities.images.datasets import table as table_data
 from stillroom.modalities.images.preparation import prepare, summary
 from stillroom.modalities.images.preparation.pack import pack
 from stillroom.modalities.images.settings import Data
@@ -178,6 +179,35 @@ def targets(folder: Path) -> list[Target]:
             for name, text in splits.items()
         ),
         Target("annotation", drawn / "XMLAnnotations" / "cat_001.xml", xml, make(published)),
+    ]
+    listed = [
+        (f"{kind}/{number}.png", kind, "train" if number else "test")
+        for kind in ("cat", "dog")
+        for number in range(4)
+    ]
+    lines = [f"{name},{kind},{split}," for name, kind, split in listed]
+    objects = [
+        json.dumps({"path": name, "class": kind, "split": split, "box": [1, 1, 4, 4]})
+        for name, kind, split in listed
+    ]
+    classes = folder / "classes.txt"
+    of_table = {"name": "table", "path": str(folded), "classes": str(classes)}
+
+    def by_list(file: Path) -> Callable[[], object]:
+        data = table_data.Data.model_validate(of_table | {"table": str(file)})
+        return lambda: sound(prepare(data, folder / "none", silent).samples)
+
+    found += [
+        Target(
+            "labels.csv",
+            folder / "labels.csv",
+            "\n".join(["file,label,split,box", *lines, ""]),
+            by_list(folder / "labels.csv"),
+        ),
+        Target(
+            "lines.jsonl", folder / "lines.jsonl", "\n".join([*objects, ""]), by_list(folder / "lines.jsonl")
+        ),
+        Target("classes.txt", classes, "cat\ndog\n", by_list(folder / "labels.csv")),
     ]
     for target in found:
         target.file.write_text(target.text, newline="")

@@ -74,7 +74,7 @@ class Part:
         with _reading(self.file):
             if self.file.suffix == ".parquet":
                 with parquet.ParquetFile(self.file, page_checksum_verification=True) as opened:
-                    labelled.require_sound(opened, self.file, names)
+                    labelled.require_sound(opened, self.file)
                     for batch in opened.iter_batches(rows, columns=names):
                         yield pa.record_batch([batch.column(name) for name in names], list(roles))
                 return
@@ -88,9 +88,13 @@ class Part:
         """What columns it has."""
         with _reading(self.file):
             if self.file.suffix == ".parquet":
-                return parquet.read_schema(self.file)
-            with pa.memory_map(str(self.file)) as mapped:
-                return _arrow(mapped).schema
+                found = parquet.read_schema(self.file)
+            else:
+                with pa.memory_map(str(self.file)) as mapped:
+                    found = _arrow(mapped).schema
+            for one in found:  # of a damaged file, names may be no text
+                _ = one.name, [inner.name for inner in one.type] if pa.types.is_struct(one.type) else ()
+            return found
 
 
 def load(data: Data, folder: Path, progress: Progress, account: Account) -> Samples:

@@ -37,6 +37,7 @@ USUAL = {
 KINDS = (".csv", ".tsv", ".jsonl", ".parquet")
 WITHOUT = (UNLABELLED, "unlabeled", "unsupervised")  # words in the column of the split
 LONGEST = 2**20  # bytes of a line
+FIRST = 1000  # lines of a .jsonl that are asked which keys there are
 Meaning = Callable[[str], str | None]  # the split that a word means; None: none
 NUMBER = re.compile(r"\d{1,9}(\.0+)?")  # a class as a number; pandas writes 3.0 where some lines have none
 SWELL, FREE = 200, 2**26  # times its own size, and bytes, that a Parquet file may become in memory
@@ -86,8 +87,6 @@ class Table:
             raise DataError(
                 f"{self._called} is no table", f"expected {', '.join(KINDS)}", "save it as one of these"
             )
-        self._names: dict[str, str] | None = None  # of a Parquet file's classes by number, perhaps
-        self.classes: tuple[str, ...] | None = None
         with self._read():
             self.header = self._header()
         self.columns = self._columns(columns)
@@ -112,13 +111,11 @@ class Table:
         if kind == ".parquet":
             from pyarrow import parquet
 
-            schema = parquet.read_schema(self.file)
-            self._schema = schema
-            return list(schema.names)
+            return list(parquet.read_schema(self.file).names)
         with closing(self._text()) as text:
             if kind == ".jsonl":
-                first = next((one for one in text if one[1].strip()), (0, "{}"))
-                return [*_object(*first)]
+                some = (_object(*one) for one in itertools.islice(text, FIRST) if one[1].strip())
+                return list(dict.fromkeys(key for one in some for key in one))
             reader = csv.reader((line for _, line in text), delimiter=self._delimiter, strict=True)
             header = next(reader, [])
         twice = sorted({name for name in header if header.count(name) > 1 and name})
@@ -208,7 +205,7 @@ class Table:
 
         wanted = list(self.columns.values())
         with parquet.ParquetFile(self.file, page_checksum_verification=True) as opened:
-            require_sound(opened, self.file, wanted)
+            require_sound(opened, self.file)
             names = class_names(opened.schema_arrow, self.columns.get("label", ""))
             number = 0
             for batch in opened.iter_batches(4096, columns=wanted):
@@ -264,8 +261,8 @@ def _named(number: int, names: Sequence[str], row: int) -> str | None:
     return names[number]
 
 
-def require_sound(opened: Any, file: Path, columns: Sequence[str]) -> None:
-    """Refuse a Parquet file that says of some columns that they become far more than it is itself.
+def require_sound(opened: Any, file: Path) -> None:
+    """Refuse a Parquet file that says that it becomes far more than it is itself.
 
     Args:
         opened: a `pyarrow.parquet.ParquetFile`.
@@ -273,15 +270,11 @@ def require_sound(opened: Any, file: Path, columns: Sequence[str]) -> None:
     Raises:
         ValueError: see above.
     """
-    about, swollen = opened.metadata, 0
-    for group in range(about.num_row_groups):
-        one = about.row_group(group)
-        for place in range(one.num_columns):
-            column = one.column(place)
-            if column.path_in_schema.split(".")[0] in columns:
-                swollen += column.total_uncompressed_size
-    if swollen > FREE + SWELL * file.stat().st_size:
-        raise ValueError(f"its {file.stat().st_size:,} bytes would become {swollen:,}")
+    about, size = opened.metadata, file.stat().st_size
+    # of a damaged file, asking for single columns would end the process
+    swollen = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
+    if swollen > FREE + SWELL * size:
+        raise ValueError(f"its {size:,} bytes would become {swollen:,}")
 
 
 def class_names(schema: Any, column: str) -> tuple[str, ...] | None:

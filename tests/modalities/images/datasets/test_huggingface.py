@@ -255,6 +255,12 @@ def test_files_that_are_none_or_do_not_fit_are_refused(root: Path, tmp_path: Pat
         file.write_bytes(content)
         message = refused(root, tmp_path / f"out{len(content)}")
         assert "cannot be read" in message and "test-00000" in message
+    for name, start in (("train", 0), ("test", 20)):
+        write(tmp_path / f"arrow/{name}-0.arrow", rows(start))
+    arrow = tmp_path / "arrow/test-0.arrow"
+    for word in (b"image", b"bytes", b"label"):
+        arrow.write_bytes(write(arrow, rows(20)).read_bytes().replace(word, b"\xfc" + word[1:]))
+        assert "test-0.arrow" in refused(tmp_path / "arrow", tmp_path / f"odd{word[0]}")
     write(file, rows(20), schema(["dog", "cat"]))
     assert "name other classes, or in another order" in refused(root, tmp_path / "order")
     write(file, rows(20), schema(["cat", "cat"]))
