@@ -53,7 +53,11 @@ DATA_SETS = {
     for file in ("data_sets", "images/datasets/__init__", "skeletons/datasets/__init__")
 }
 # What only other data sets need, which are not here: the stage depends on it all the same
-UNSEEN = {f"pipeline/modalities/{name}.py" for name in ("pickles", "tar_members", "unzip")}
+UNSEEN = {
+    *(f"pipeline/modalities/{name}.py" for name in ("pickles", "tar_members", "unzip")),
+    # nor what only models by other names than timm's need
+    *(f"pipeline/modalities/images/models/{name}.py" for name in ("entry", "timm_folder")),
+}
 # ... and of single stages
 OF_STAGES = {
     "prepare": NAMES

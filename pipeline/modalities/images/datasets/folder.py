@@ -118,7 +118,7 @@ def read(
         if found is None:
             entries, classes = _by_folders(root, _split_folders(root, options), options, account)
         else:
-            entries, classes = found.entries, found.classes
+            entries, classes = found.entries + _beside(root, found, options, account), found.classes
     else:
         there = {} if options.split_file else _split_folders(root, options)
         folders = [name for name, split in there.items() if split != UNLABELLED]
@@ -280,7 +280,9 @@ def _gathered(root: Path, there: list[Path], options: Options) -> labelled.Found
         )
     # where a column tells the split, data.splits is about its words
     folders = {} if root in places and telling[0].has("split") else _split_folders(root, options)
-    without = [name for name in folders if root / name not in places]
+    without = [
+        name for name, split in folders.items() if split != UNLABELLED and root / name not in places
+    ]
     if root not in places and without:
         raise DataError(
             f"{root} has {telling[0].file.relative_to(root)}, and none in {' and '.join(without)}",
@@ -295,11 +297,21 @@ def _gathered(root: Path, there: list[Path], options: Options) -> labelled.Found
     return gathered.found()
 
 
+def _beside(root: Path, found: labelled.Found, options: Options, account: Account) -> list[Entry]:
+    """The images of folders for unlabelled ones that metadata files do not name."""
+    listed = {entry.path for entry in found.entries}
+    folders = [one.name for one in _listed(root) if one.is_dir() and options.meaning(one.name) == UNLABELLED]
+    images = (one for name in folders for one in unlabelled.in_folder(root, name, account))
+    return [one for one in images if one.path not in listed]
+
+
 def _require_agreement(root: Path, found: labelled.Found) -> None:
     """Refuse a metadata file whose classes are others than those of the folders that the images lie in."""
     folder_of: dict[int, str] = {}
     label_of: dict[str, int] = {}
     for place, entry in enumerate(found.entries):
+        if entry.split == UNLABELLED:
+            continue
         parts = entry.path.split("/")
         name = composed(parts[1]) if len(parts) == 3 else ""
         same = folder_of.setdefault(entry.label, name) == name

@@ -61,7 +61,8 @@ class Model(base.Model):
     def layers(self) -> dict[str, tuple[torch.nn.Module, tuple[int, ...]]]:
         """`pooled`: what its classifier is given, [D]."""
         net: Any = self.net
-        head = net.get_classifier() if hasattr(net, "head_hidden_size") else None
+        timms = hasattr(net, "get_classifier") and hasattr(net, "head_hidden_size")
+        head = net.get_classifier() if timms else None
         return {"pooled": (head, (net.head_hidden_size,))} if isinstance(head, torch.nn.Module) else {}
 
     def per_core(self) -> int:

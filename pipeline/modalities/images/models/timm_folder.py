@@ -244,7 +244,11 @@ def from_hub(repository: str, file: str, revision: str | None, what: str, fix: s
     Raises:
         WeightsError: there is no network, no such repository, no access to it, or no such file in it.
     """
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
         # never the repository's pickled twin, which timm would fall back to
@@ -254,6 +258,8 @@ def from_hub(repository: str, file: str, revision: str | None, what: str, fix: s
             if file == WEIGHTS:
                 raise _no_weights(repository, []) from None
             raise WeightsError(f"{repository} is no repository of timm's", f"it has no {file}") from None
+        if isinstance(error, RepositoryNotFoundError):  # gated ones among them
+            fix = f"where it needs access, log in (`hf auth login`) or set HF_TOKEN; else {fix}"
         raise WeightsError(
             f"{what} cannot be had from the hub",
             f"{type(error).__name__}: {(str(error).splitlines() or ['no further word'])[0]}",

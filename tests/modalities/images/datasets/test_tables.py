@@ -90,6 +90,52 @@ LOOSE = [
 ]
 
 
+def splits_of(samples) -> dict[str, tuple[str, int]]:
+    return {row.key: (row.split, row.label) for row in samples.rows}
+
+
+WITHOUT = {
+    "no label": {"file_name": "train/cat2.png", "label": ""},
+    "no label, split train": {"file_name": "train/cat2.png", "label": "", "split": "train"},
+    "split unlabelled": {"file_name": "train/cat2.png", "label": "cat", "split": "unlabelled"},
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+def test_a_line_without_a_label_is_an_unlabelled_image(loose, tmp_path, name):
+    """Of all other lines split and class are as ever."""
+    rows = [row | {"split": row["file_name"].split("/")[0]} for row in LOOSE]
+    before = splits_of(of_table(write(tmp_path / "list.csv", rows), path=str(loose)))
+    rows[1] = rows[1] | {"split": ""} | WITHOUT[name]
+    after = splits_of(of_table(write(tmp_path / "list.csv", rows), path=str(loose)))
+    assert after == before | {"train/cat2": ("unlabelled", -1)}
+    write(loose / "metadata.csv", rows)
+    assert splits_of(read(loose)) == after
+
+
+@pytest.mark.parametrize("place", ["root", "splits"])
+def test_a_folder_of_unlabelled_images_beside_metadata_is_read(loose, picture, place):
+    picture(loose / "unlabelled/deep/9.png")
+    if place == "root":
+        write(loose / "metadata.csv", LOOSE)
+    else:
+        for split in ("train", "val", "test"):
+            write(loose / split / "metadata.csv", in_split(LOOSE, split))
+    found = splits_of(read(loose))
+    assert len(found) == 7 and found["unlabelled/deep/9"] == ("unlabelled", -1)
+
+
+def test_a_table_of_unlabelled_images_needs_no_column_of_labels(loose, picture, tmp_path):
+    picture(loose / "more/9.png")
+    tables = {
+        "train": write(tmp_path / "train.csv", [row for row in LOOSE if row["file_name"].startswith("train")]),
+        "test": write(tmp_path / "test.csv", [row for row in LOOSE if row["file_name"].startswith("test")]),
+        "unlabelled": write(tmp_path / "more.csv", [{"file_name": "more/9.png"}]),
+    }
+    found = splits_of(of_table({name: str(file) for name, file in tables.items()}, path=str(loose)))
+    assert len(found) == 6 and found["more/9"] == ("unlabelled", -1)
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 @pytest.mark.parametrize("place", ["root", "splits"])
 def test_metadata_tells_the_classes(loose, suffix, place):
