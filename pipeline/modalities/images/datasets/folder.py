@@ -280,9 +280,7 @@ def _gathered(root: Path, there: list[Path], options: Options) -> labelled.Found
         )
     # where a column tells the split, data.splits is about its words
     folders = {} if root in places and telling[0].has("split") else _split_folders(root, options)
-    without = [
-        name for name, split in folders.items() if split != UNLABELLED and root / name not in places
-    ]
+    without = [name for name, split in folders.items() if split != UNLABELLED and root / name not in places]
     if root not in places and without:
         raise DataError(
             f"{root} has {telling[0].file.relative_to(root)}, and none in {' and '.join(without)}",

@@ -128,7 +128,9 @@ def test_a_folder_of_unlabelled_images_beside_metadata_is_read(loose, picture, p
 def test_a_table_of_unlabelled_images_needs_no_column_of_labels(loose, picture, tmp_path):
     picture(loose / "more/9.png")
     tables = {
-        "train": write(tmp_path / "train.csv", [row for row in LOOSE if row["file_name"].startswith("train")]),
+        "train": write(
+            tmp_path / "train.csv", [row for row in LOOSE if row["file_name"].startswith("train")]
+        ),
         "test": write(tmp_path / "test.csv", [row for row in LOOSE if row["file_name"].startswith("test")]),
         "unlabelled": write(tmp_path / "more.csv", [{"file_name": "more/9.png"}]),
     }
