@@ -112,11 +112,12 @@ def import_logits(asked: Import, staging: Path, progress: Progress) -> str:
         scratch.unlink(missing_ok=True)  # of a run that was killed
         views, count = asked.params.views.count, len(asked.train.classes)
         keys = asked.train.rows.column("key")
-        given = open_logits(asked.file, keys, views, count, scratch, progress)
+        given = open_logits(asked.file, keys, views, count, scratch)
         try:
             _settle(asked, work, given)
             for line in work.notes:
                 progress.note(line)
+            given.place(progress)
             _write(asked, work, given, staging, progress)
         finally:
             given.close()

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from stillroom.errors import AccessError, DataError, listing
+from stillroom.errors import AccessError, DataError, StillroomError, listing
 from stillroom.progress import Progress
 
 SUFFIXES = (".npy", ".safetensors", ".parquet")
@@ -73,6 +73,14 @@ class Given(ABC):
     shape: tuple[int, int, int]
     classes: list[str] | None = None
 
+    def place(self, progress: Progress) -> None:  # noqa: B027  # most are in place
+        """Make it ready to be read.
+
+        Raises:
+            DataError: rows are lacking, foreign, there twice, or no logits of these classes.
+            StillroomError: there is no room for it.
+        """
+
     @abstractmethod
     def read(self, view: int, start: int, stop: int) -> np.ndarray:
         """The logits of a view of the samples start..stop-1 by key, of some float type, [stop - start, C]."""
@@ -81,8 +89,8 @@ class Given(ABC):
         """Give back what it holds."""
 
 
-def open_logits(file: Path, keys: Any, views: int, classes: int, scratch: Path, progress: Progress) -> Given:
-    """Open a file of logits, and check that it holds those of these views.
+def open_logits(file: Path, keys: Any, views: int, classes: int, scratch: Path) -> Given:
+    """Open a file of logits, and check its shape.
 
     Args:
         keys: of the samples in their order, an Arrow array of strings.
@@ -92,7 +100,7 @@ def open_logits(file: Path, keys: Any, views: int, classes: int, scratch: Path, 
             `Given.close`.
 
     Raises:
-        DataError: it cannot be read, or other logits are in it: all that is wrong is named.
+        DataError: it cannot be read, or has another shape.
         AccessError: this user may not read it.
     """
     suffix = file.suffix.lower()
@@ -104,7 +112,7 @@ def open_logits(file: Path, keys: Any, views: int, classes: int, scratch: Path, 
         elif suffix == ".safetensors":
             given = _Safetensors(file)
         elif suffix == ".parquet":
-            return _Parquet(file, keys, views, classes, scratch, progress)
+            return _Parquet(file, keys, views, classes, scratch)
         else:
             raise DataError(
                 f"{file} is no file of logits that can be read",
@@ -211,26 +219,19 @@ class _Safetensors(Given):
 class _Parquet(Given):
     """A row a view, in any order: put into place in a file of its own, and read from there."""
 
-    def __init__(
-        self, file: Path, keys: Any, views: int, classes: int, scratch: Path, progress: Progress
-    ) -> None:
+    def __init__(self, file: Path, keys: Any, views: int, classes: int, scratch: Path) -> None:
         self.shape = (views, len(keys), classes)
         self._keys, self._file, self._scratch = keys, file, scratch
         try:
-            opened = parquet.ParquetFile(file, page_checksum_verification=True)
-            schema = opened.schema_arrow
+            self._opened = parquet.ParquetFile(file, page_checksum_verification=True)
+            schema = self._opened.schema_arrow
             self.classes = _names((schema.metadata or {}).get(b"classes"), str(file))
             self._check_schema(schema)
         except (pa.ArrowException, OSError, ValueError) as error:
             if isinstance(error, PermissionError):
                 raise
             raise _unread(file, error) from None
-        try:
-            self._array: np.ndarray | None = self._room()
-            self._take(opened, progress)
-        except BaseException:
-            self.close()
-            raise
+        self._array: np.ndarray | None = None
 
     def _check_schema(self, schema: pa.Schema) -> None:
         lacking = [name for name in COLUMNS if name not in schema.names]
@@ -261,8 +262,6 @@ class _Parquet(Given):
 
     def _room(self) -> np.ndarray:
         """[V, N, C] on the disk, in full: a disk without room says so now."""
-        from stillroom.errors import StillroomError
-
         size = 4 * int(np.prod(self.shape))
         try:
             with self._scratch.open("wb") as stream:
@@ -278,15 +277,14 @@ class _Parquet(Given):
                 "free the disk, and import it again",
             ) from None
 
-    def _take(self, opened: parquet.ParquetFile, progress: Progress) -> None:
-        """Put every row into its place, and refuse the file if anything is amiss with them."""
+    def place(self, progress: Progress) -> None:
         views, samples, classes = self.shape
-        assert self._array is not None
+        self._array = self._room()
         flat = self._array.reshape(-1, classes)
         seen, faults = np.zeros(views * samples, bool), Faults()
-        progress.start("reading", opened.metadata.num_rows, "rows")
+        progress.start("reading", self._opened.metadata.num_rows, "rows")
         try:
-            for batch in opened.iter_batches(max(1, _FLOATS // classes), columns=list(COLUMNS)):
+            for batch in self._opened.iter_batches(max(1, _FLOATS // classes), columns=list(COLUMNS)):
                 places, logits = self._placed(batch, faults)
                 order = np.argsort(places, kind="stable")
                 twice = np.zeros(len(places), bool)
@@ -357,6 +355,7 @@ class _Parquet(Given):
 
     def close(self) -> None:
         self._array = None
+        self._opened.close()
         self._scratch.unlink(missing_ok=True)
 
 

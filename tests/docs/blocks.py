@@ -202,6 +202,8 @@ def _stillroom(words: list[str], params: str | None, folder: Path) -> None:
             context = command.make_context(command.name or "stillroom", words, parent=context)
             if not isinstance(command, click.Group):
                 break
+            if command.invoke_without_command and not [*context._protected_args, *context.args]:
+                break
             _, found, words = command.resolve_command(context, [*context._protected_args, *context.args])
             assert found is not None
             command = found

@@ -39,6 +39,7 @@ PARSED = {
     "--nnodes": "several machines: tests/stages/test_nodes.py and test_elastic.py run agents",
     "--engine ray": "tests/stages/test_ray.py runs nodes",
     "stillroom student --family swin --arm kd\n": "four processes: tests/stages/test_resume.py runs such",
+    "stillroom cache import logits.npy": "needs a teacher elsewhere: tests/stages/test_import.py has one",
     "resumed:": "goes on after a kill: tests/stages/test_resume.py kills",
     "s3://lab/photos": "needs a bucket: tests/stages/test_shards_elsewhere.py runs servers",
     "$ stillroom bench          # --json": "four minutes: tests/stages/test_bench.py runs a part",
