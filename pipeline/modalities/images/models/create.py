@@ -19,6 +19,7 @@ from timm.models import mvitv2
 from stillroom.errors import ParamsError, WeightsError
 from stillroom.modalities import base
 from stillroom.modalities.base import Loaded
+from stillroom.modalities.images.models.places import channels_first, last_stage, square
 from stillroom.modalities.images.render import to_input
 from stillroom.modalities.weights import fill_in, read_weights
 
@@ -58,6 +59,15 @@ class Model(base.Model):
         net: Any = self.net
         head = net.get_classifier()
         return {"pooled": (head, (net.head_hidden_size,))} if isinstance(head, torch.nn.Module) else {}
+
+    def last(self) -> str | None:
+        """The last stage, before its output is pooled: see `last_stage`."""
+        return last_stage(self.net)
+
+    def arranged(self, output: torch.Tensor, layer: str) -> torch.Tensor:
+        """Maps as [B, C, H, W], tokens as [B, D, N]; `last` is a map in any case."""
+        output = channels_first(output, self.net)
+        return square(output) if layer == base.LAST else output
 
     def per_core(self) -> int:
         """Images a forward pass on one core of a CPU; more of smaller ones."""
