@@ -55,9 +55,9 @@ class Model(base.Model):
         return torch.zeros(count, 3, self.size, self.size)
 
     def layers(self) -> dict[str, tuple[torch.nn.Module, tuple[int, ...]]]:
-        """`pooled`: what its classifier is given, [D]."""
+        """`pooled`: what its classifier is given, [D], where the network says which that is."""
         net: Any = self.net
-        head = net.get_classifier()
+        head = net.get_classifier() if hasattr(net, "get_classifier") else None
         return {"pooled": (head, (net.head_hidden_size,))} if isinstance(head, torch.nn.Module) else {}
 
     def last(self) -> str | None:
