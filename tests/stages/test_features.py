@@ -109,7 +109,7 @@ def test_maps_are_stored_and_the_spelling_is_no_part_of_a_cache(
     assert f"[{channels}, {height}, {width}], by stages.1" in " ".join(shown.split())
     run_in(mapped, "stillroom", "store", "verify")
     run_in(mapped, "stillroom", "store", "audit")
-    run_in(mapped, "stillroom", "store", "show")
+    run_in(mapped, "stillroom", "store", "show", item["key"])
     facts = json.loads(run_in(mapped, "stillroom", "plan", "--no-measure", "--json", *MAPS).stdout)
     count = facts["views"] * facts["samples"]
     assert facts["bytes_of_outputs"]["maps"] == 2 * channels * height * width * count
