@@ -243,10 +243,13 @@ class Teacher(Section):
 class Features(Section):
     """An entry of `cache.teachers` that is no folder: what else a teacher gives of each view, in the same
     forward pass as its logits; stored as float16.
+
+    `{from: FOLDER, layer: LAYER}` says the same: `from` is the folder of the output that `of` names.
     """
 
     of: str = "logits"  # the output of `cache.teachers` that is the teacher's logits
-    take: Annotated[str, Field(min_length=1)]  # which of the arrays that its model gives (images: pooled)
+    # which of the arrays that its model gives: pooled, last, or a module's output, by its name in the network
+    take: Annotated[str, Field(min_length=1, max_length=200)]
 
 
 TAGS = ("<folder>", "<features>")  # pydantic names them in the path of a fault
@@ -257,6 +260,35 @@ def _sort(value: Any) -> str:
 
 
 Taught = Annotated[Annotated[Folder, Tag(TAGS[0])] | Annotated[Features, Tag(TAGS[1])], Discriminator(_sort)]
+
+
+def _respelled(name: Any, entry: dict[str, Any], folders: dict[str, Any]) -> dict[str, Any]:
+    """An entry of features with `of` and `take` for `from` and `layer`.
+
+    Args:
+        folders: the output of each folder that `cache.teachers` names.
+    """
+    entry = dict(entry)
+    wrong = [key for key in ("from", "layer") if key in entry and not isinstance(entry[key], str)]
+    if wrong:
+        raise ValueError(f"{name}.{wrong[0]} must be text")
+    if "from" in entry and not {"layer", "take"} & entry.keys():
+        raise ValueError(f"{name}.layer is missing: which layer's output, as pooled")
+    for key, same in (("from", "of"), ("layer", "take")):
+        if key in entry and same in entry:
+            raise ValueError(f"{name} has both {key} and {same}, which say the same; leave one out")
+    if "layer" in entry:
+        entry["take"] = entry.pop("layer")
+    if "from" in entry:
+        folder = os.path.normpath(_expanded(entry.pop("from")))
+        if folder not in folders:
+            known = ", ".join(folders) or "none"
+            raise ValueError(
+                f"{name} is taken from {folder!r}, and the folders of the outputs are {known}; name one of "
+                "these, or add an output with this folder, for its logits"
+            )
+        entry["of"] = folders[folder]
+    return entry
 
 
 class Cache(Section):
@@ -274,8 +306,25 @@ class Cache(Section):
     batch_size: Count = 64
     amp: Literal["none", "bf16"] = "none"
     # output: the folder of its teacher, for its logits. More than one: each looks at the same views.
-    # output: {of: OUTPUT, take: LAYER}, for features of that output's teacher, from the same forward pass.
+    # output: {from: FOLDER, layer: LAYER}, for features of the teacher in a folder that another output names,
+    # from the same forward pass; or {of: OUTPUT, take: LAYER}, which names that output.
     teachers: Annotated[dict[str, Taught], Field(min_length=1)] = {"logits": "artifacts/teacher"}
+
+    @field_validator("teachers", mode="before")
+    @classmethod
+    def _spelled(cls, value: Any) -> Any:
+        """Features in one spelling, `of` and `take`: what is recorded does not depend on how it was said."""
+        if not isinstance(value, dict):
+            return value
+        folders = {
+            os.path.normpath(_expanded(one)): name
+            for name, one in reversed(value.items())
+            if isinstance(one, str)
+        }
+        return {
+            name: _respelled(name, one, folders) if isinstance(one, dict) else one
+            for name, one in value.items()
+        }
 
     @field_validator("teachers")
     @classmethod
@@ -414,6 +463,42 @@ class Skd(Distilled):
     revise: Literal["sum", "each", "none"] = OWN
 
 
+class Compared(Distilled):
+    """What every loss takes that compares features, beside logits or not."""
+
+    features: Annotated[str, Field(min_length=1)] = OWN  # which output of the cache
+    layer: Annotated[str, Field(min_length=1, max_length=200)] = (
+        OWN  # of the student: pooled, last, or a module
+    )
+    alpha: Alpha = OWN
+    weight: NonNegative = OWN
+    kd: NonNegative = OWN  # weight of the logits' divergence, beside the features
+    temperature: Temperature = OWN
+    # whose gradients are held against the labels': those of all other terms together, of each by itself, none
+    revise: Literal["sum", "each", "none"] = OWN
+
+
+class Fitnet(Compared):
+    """`student.losses.fitnet`: squared difference of the features, the student's through a learned map."""
+
+
+class Rkd(Distilled):
+    """`student.losses.rkd`: distances and angles between the samples of a batch."""
+
+    features: Annotated[str, Field(min_length=1)] = OWN
+    layer: Annotated[str, Field(min_length=1, max_length=200)] = OWN
+    alpha: Alpha = OWN
+    distances: NonNegative = OWN
+    angles: NonNegative = OWN
+    kd: NonNegative = OWN
+    temperature: Temperature = OWN
+    revise: Literal["sum", "each", "none"] = OWN
+
+
+class At(Compared):
+    """`student.losses.at`: where the two networks attend to."""
+
+
 class Losses(Section):
     """`student.losses`: what an arm's loss takes. A loss of the user (pipeline/losses/NAME.py) is one more
     entry, checked against its signature where it is used.
@@ -432,6 +517,9 @@ class Losses(Section):
     hard: Hard = Hard()
     gm: Gm = Gm()
     skd: Skd = Skd()
+    fitnet: Fitnet = Fitnet()
+    rkd: Rkd = Rkd()
+    at: At = At()
 
     def of(self, arm: str) -> dict[str, Any]:
         """The parameters given for an arm; its function has the defaults of all else."""

@@ -130,6 +130,7 @@ def plan(
             "labels": size.labels,
             "manifest": size.manifest,
         },
+        "bytes_of_outputs": _bytes_of_outputs(identity, views * samples),
         "bytes_at_most": size.bytes,
         "bytes_per_view_at_most": size.bytes_per_view,
         "student_epochs": epochs,
@@ -144,6 +145,17 @@ def plan(
         _show(facts, params)
         for line in notes:
             click.echo(line)
+
+
+def _bytes_of_outputs(identity: dict[str, Any], count: int) -> dict[str, int]:
+    """What the arrays of each output take before compression, of so many views."""
+    from stillroom.cache.encodings import encoding_for
+
+    return {
+        name: count
+        * sum(one.row_bytes for one in encoding_for(output).fields(name, tuple(output["shape"])).values())
+        for name, output in identity["outputs"].items()
+    }
 
 
 def _students(params: "Params") -> tuple[list[str], int]:
@@ -355,6 +367,9 @@ def _show(facts: dict[str, Any], params: "Params") -> None:
         ),
         ("  of these", ", ".join(f"{name} {_bytes(value)}" for name, value in raw.items())),
     ]
+    if len(facts["bytes_of_outputs"]) > 1:
+        each = [f"{name} {_bytes(value)}" for name, value in facts["bytes_of_outputs"].items()]
+        lines.append(("  outputs", ", ".join(each)))
     fitting = facts["fitting"]
     if fitting:
         models = "a model" if fitting["models"] == 1 else f"{fitting['models']} models"

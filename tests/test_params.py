@@ -342,3 +342,42 @@ def test_a_section_that_holds_itself_is_refused(tmp_path: Path, text: str) -> No
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(ParamsError, match="unknown key"):
         load_params(tmp_path / "params.yaml")
+
+
+SAME = [
+    {"of": "logits", "take": "pooled"},
+    {"take": "pooled"},
+    {"layer": "pooled"},
+    {"from": "artifacts/teacher", "layer": "pooled"},
+    {"from": "./artifacts//teacher/", "take": "pooled"},
+    {"of": "logits", "layer": "pooled"},
+]
+
+
+@pytest.mark.parametrize("entry", SAME, ids=str)
+def test_features_have_two_spellings_and_one_form(entry: dict) -> None:
+    found = check({"cache": {"teachers": {"features": entry, "logits": "artifacts/teacher"}}}, "x")
+    assert found.cache.features["features"].model_dump() == SAME[0]
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (
+            {"from": "nowhere", "layer": "pooled"},
+            "'nowhere', and the folders of the outputs are artifacts/teacher",
+        ),
+        ({"from": "artifacts/teacher"}, "features.layer is missing"),
+        ({"from": "artifacts/teacher", "of": "logits", "layer": "a"}, "has both from and of"),
+        ({"take": "pooled", "layer": "pooled"}, "has both layer and take"),
+        ({"from": 7, "layer": "pooled"}, "features.from must be text"),
+        ({"layer": ["pooled"]}, "features.layer must be text"),
+        ({"layer": ""}, "must not be empty"),
+        ({"layer": "pooled", "depth": 3}, "unknown key cache.teachers.features.depth"),
+    ],
+    ids=str,
+)
+def test_features_that_say_too_little_or_too_much_are_refused(entry: dict, words: str) -> None:
+    with pytest.raises(ParamsError) as caught:
+        check({"cache": {"teachers": {"features": entry, "logits": "artifacts/teacher"}}}, "x")
+    assert words in str(caught.value)

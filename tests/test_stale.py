@@ -100,6 +100,7 @@ OF_STAGES = {
 }
 # What is run, one after the other in a finished project, to see what each stage uses
 OTHER = ("views.seed=1", "views.recipe={name: crop, mixup: 0.5}", "cache.store=hdf5", "cache.encoding=topk")
+OTHER += ("cache.teachers={logits: artifacts/teacher, features: {from: artifacts/teacher, layer: last}}",)
 TRUNK = ("teacher.weights=given.safetensors", "teacher.train.freeze=trunk")
 SHORT = ("student.train.epochs=1", "student.train.warmup_epochs=0")
 WORSE = "student.corruption={name: occlusion, share: 0.2}"
@@ -110,6 +111,7 @@ RUNS = (
     ("report", "student.families=[vit]", "student.arms=[ce]", WORSE),
     ("cache", "--replace", *OTHER),
     ("student", "--family", "vit", "--arm", "kd", *SHORT, *OTHER),
+    ("student", "--family", "vit", "--arm", "at", *SHORT, *OTHER),
     ("report", "student.families=[vit]", "student.arms=[kd]", *OTHER),
     ("cache", "--replace"),
     ("teacher", *TRUNK),

@@ -5,16 +5,22 @@ A loss is called as `NAME(logits, labels, teacher, label_smoothing=..., **parame
 say. `NEEDS` beside it names the outputs of the teacher that it learns from; without it, these are the logits,
 or none where `teacher` has a default. A loss whose first parameter is called `student` gets all outputs by
 name, of the student and of the teacher, instead of the logits; only such a one may need `features`, of which
-`student.losses.NAME.features` says which output of the cache they are (`features`), and the student's own are
-taken from the same layer. One with the keyword `class_weights=None` is given what a sample of each class
-counts in the cross-entropy with the labels, where `student.train.class_weights` says so.
+`student.losses.NAME.features` says which output of the cache they are (`features`), and `layer` which layer
+of the student is compared with them: `LAYER` beside the function, else that of the teacher's name for it.
+
+`learned` beside it, called with the shapes of a sample's features, the student's and the teacher's, and a
+seed, makes a module that is trained beside the student and is no part of it: the loss is given what it makes
+of the student's features.
+
+One with the keyword `class_weights=None` is given what a sample of each class counts in the cross-entropy with
+the labels, where `student.train.class_weights` says so.
 
 `TASK` beside it names the term that the others' gradients must not oppose (`training.gradients`); a loss that
 has it takes the keyword `revise`, one of `REVISIONS`.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +63,8 @@ class Loss:
         settings: its keyword parameters, defaults filled in; `alpha` may be [at the start, at the end].
         outputs: which outputs of the cache are its teacher's logits; empty where it needs none.
         features: which output of the cache is its teacher's features; None where it needs none.
+        layer: which layer of the student is compared with them; None: that of the teacher's name for it.
+        learned: makes what is trained beside the student; None: nothing is.
         by_name: whether the function takes all outputs by name.
         task: the term that the gradients of the others must not oppose; None: all terms are simply added.
         weighs: whether the function takes `class_weights`.
@@ -69,6 +77,8 @@ class Loss:
     by_name: bool = False
     task: str | None = None
     weighs: bool = False
+    layer: str | None = None
+    learned: "Callable[[Sequence[int], Sequence[int], int], torch.nn.Module] | None" = None
 
     @property
     def revise(self) -> str:
@@ -144,7 +154,8 @@ class Loss:
             name: list(value) if isinstance(value, tuple) else value for name, value in self.settings.items()
         }
         kept |= {"outputs": list(self.outputs)} if self.outputs else {}
-        return kept | ({"features": self.features} if self.features is not None else {})
+        kept |= {"features": self.features} if self.features is not None else {}
+        return kept | ({"layer": self.layer} if self.layer is not None else {})
 
 
 _KINDS = {"float": float, "int": int, "bool": bool, "str": str}  # annotations that a value is held to
@@ -209,6 +220,9 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
     features = settings.pop("features", "features") if "features" in needs else None
     if not isinstance(features, str | None):
         raise ParamsError(f"student.losses.{name}.features = {features!r:.80} is no name of an output")
+    layer = settings.pop("layer", getattr(module, "LAYER", None)) if "features" in needs else None
+    if not isinstance(layer, str | None):
+        raise ParamsError(f"student.losses.{name}.layer = {layer!r:.80} is no name of a layer")
     registry.check_keys(settings, own, f"unknown key student.losses.{name}.")
     for key, value in settings.items():
         _check_kind(name, key, value, own[key].annotation)
@@ -227,4 +241,6 @@ def load(name: str, settings: dict[str, Any]) -> Loss:
         raise ParamsError(
             f"student.losses.{name}.revise = {settings['revise']!r:.80}", fix=f"valid: {', '.join(REVISIONS)}"
         )
-    return Loss(function, settings, outputs, features, by_name, task, "class_weights" in signature)
+    learned = getattr(module, "learned", None) if features is not None else None
+    weighs = "class_weights" in signature
+    return Loss(function, settings, outputs, features, by_name, task, weighs, layer, learned)

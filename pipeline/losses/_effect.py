@@ -72,15 +72,19 @@ def check_features(name: str, loss: Loss, own: Sequence[int], other: Sequence[in
     Raises:
         ParamsError: the loss's own.
     """
-    shapes = tuple(own), tuple(other)
     try:
+        if loss.learned is not None:
+            own = _through(loss.learned(own, other, 0), own)
+        shapes = tuple(own), tuple(other)
         _gradient(loss, *AMPLE, shapes=shapes)
         return [
             f"note: student.losses.{name}.{key} has no effect on features of the shape {list(other)}"
             for key, value in loss.settings.items()
             if isinstance(value, float)
             and key != "alpha"
-            and _of_setting(loss, key, *AMPLE, shapes) < LEAST * _of_setting(loss, key, *AMPLE)
+            # all of the gradient: of more values, each has less of it
+            and _of_setting(loss, key, *AMPLE, shapes, True)
+            < LEAST * _of_setting(loss, key, *AMPLE, whole=True)
         ]
     except ParamsError:
         raise
@@ -93,11 +97,21 @@ def _of_teacher(loss: Loss, classes: int, batch: int) -> float:
     return float((_gradient(loss, classes, batch) - _gradient(loss, classes, batch, -1.0)).abs().max())
 
 
-def _of_setting(loss: Loss, key: str, classes: int, batch: int, shapes: Shapes = MADE_UP) -> float:
-    """How far the gradient moves where a setting is halved."""
+def _through(learned: torch.nn.Module, own: Sequence[int]) -> tuple[int, ...]:
+    """The shape of what a module that is trained beside the student makes of its features."""
+    with torch.no_grad():
+        made: torch.Tensor = learned(torch.zeros(1, *own))
+    return tuple(made.shape[1:])
+
+
+def _of_setting(
+    loss: Loss, key: str, classes: int, batch: int, shapes: Shapes = MADE_UP, whole: bool = False
+) -> float:
+    """How far the gradient moves where a setting is halved: where it moves most, or as a `whole`."""
     other = replace(loss, settings=loss.settings | {key: loss.settings[key] / 2})
     before, after = (_gradient(one, classes, batch, shapes=shapes) for one in (loss, other))
-    return float((before - after).abs().max())
+    moved = (before - after).abs()
+    return float(moved.sum() if whole else moved.max())
 
 
 def _gradient(
@@ -110,12 +124,15 @@ def _gradient(
     """
     generator = torch.Generator().manual_seed(0)
     logits, teacher = torch.randn(2, batch, classes, generator=generator, dtype=torch.float64)
-    # distances between nodes do not see a sign, but which are whose
+    # distances between nodes, or samples, do not see a sign, but which are whose
     own, other = (torch.randn(batch, *one, generator=generator, dtype=torch.float64) for one in shapes)
     if len(shapes[0]) == 1:  # distances
         own, other = own.abs(), other.abs()
     student = {"logits": logits.requires_grad_(), "features": own.requires_grad_()}
-    taught = {"logits": 3 * sign * teacher, "features": sign * (other if sign > 0 else other.roll(1, 2))}
+    taught = {
+        "logits": 3 * sign * teacher,
+        "features": sign * (other if sign > 0 else other.roll((1, 1), (0, 2))),
+    }
     labels = torch.arange(batch) % classes
     terms = loss(student, labels, taught, 0.5, 0.0)
     given = list(student.values())

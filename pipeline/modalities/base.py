@@ -4,6 +4,7 @@ A modality is a folder beside this file, found by its name, whose package holds 
 subclass of `Modality`. Nothing outside that folder knows what its samples, views or inputs are made of.
 """
 
+import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 # Draws of a corruption that models are measured on are numbered from here: no epoch ever sees one of them
 EVALUATION_DRAWS = 2**40
+LAST = "last"  # a name of the last stage's module, which architectures call otherwise
+TRIED = 3  # inputs of the pass that finds shapes: what else begins with three is hardly there
 SHEET_VIEWS = 64  # drawn on a sheet; more would be none to look at
 SHEET_CLASSES = 5  # likeliest classes shown for each view
 # name -> (dtype, shape of one view's value)
@@ -363,9 +366,21 @@ class Model(ABC):
 
     def layers(self) -> "dict[str, tuple[torch.nn.Module, tuple[int, ...]]]":
         """What it can give beside its logits, by name: the module whose input it is, and the shape of one
-        view's.
+        view's. And it can give what any of its modules gives, by the module's name: see `shape_of`.
         """
         return {}
+
+    def last(self) -> str | None:
+        """The module whose output is the layer `last`: the last one that still has places; None: none is."""
+        return None
+
+    def arranged(self, output: "torch.Tensor", layer: str) -> "torch.Tensor":
+        """What a module gives of a batch, channels first: [B, D] or [B, D, places ...].
+
+        Args:
+            layer: what it was asked for as: `last`, or its name.
+        """
+        return output
 
     def __call__(
         self,
@@ -379,17 +394,26 @@ class Model(ABC):
 
         Args:
             net: what stands for the network: wrapped for several processes, or compiled; None: itself.
-            take: names of `layers`.
+            take: names of `layers`, or of modules; `shape_of` took them.
         """
         if not take:
             return {"logits": (net or self.net)(inputs)}
-        from stillroom.modalities.taps import given_to
+        from stillroom.modalities.taps import noted
 
         layers = self.layers()
-        with given_to([layers[name][0] for name in take]) as given:
+        inside = {name: self.net.get_submodule(self._module(name)) for name in take if name not in layers}
+        tapped = [(layers[name][0], False) if name in layers else (inside[name], True) for name in take]
+        with noted(tapped) as values:
             logits = (net or self.net)(inputs)
-        taken = {name: one.reshape(len(one), *layers[name][1]) for name, one in zip(take, given, strict=True)}
+        taken = {
+            name: self.arranged(one, name) if name in inside else one.reshape(len(one), *layers[name][1])
+            for name, one in zip(take, values, strict=True)
+        }
         return {"logits": logits, **taken}
+
+    def _module(self, layer: str) -> str:
+        """The module whose output a layer is, by its name in the network."""
+        return (self.last() or layer) if layer == LAST else layer
 
     def run(
         self,
@@ -411,17 +435,54 @@ class Model(ABC):
     def shape_of(self, layer: str, who: str) -> tuple[int, ...]:
         """The shape of what a layer gives of one view.
 
+        A layer is one of `layers`; `last`, what the last stage gives; or a module by its name in the network
+        (`stages.2`, `blocks.3.mlp`): its output (of several the first), channels first (`arranged`). The
+        shape of a module's is found by a pass of inputs that are all zero.
+
         Args:
             who: what asks for it of which model, for the message.
 
         Raises:
-            ParamsError: it has no such layer; names those that it has.
+            ParamsError: it has no such layer; names the nearest. Or the module does not give an array for
+                each input.
         """
         layers = self.layers()
-        if layer not in layers:
-            fix = f"it gives {', '.join(layers)}" if layers else "leave it out: it gives logits alone"
-            raise ParamsError(f"{who}: {self.arch} has no features {layer!r}", fix=fix)
-        return layers[layer][1]
+        if layer in layers:
+            return layers[layer][1]
+        known = self.__dict__.setdefault("_shapes", {})  # the same for copies, whose weights may be others
+        if layer not in known:
+            known[layer] = self._shape_of_module(layer, who)
+        found: tuple[int, ...] = known[layer]
+        return found
+
+    def _shape_of_module(self, layer: str, who: str) -> tuple[int, ...]:
+        import torch
+
+        from stillroom.modalities.taps import given_by_all
+
+        given = given_by_all(self.net, self.example(TRIED).to(next(self.net.parameters()).device))
+        names = {name for name, shape in given.items() if len(shape) > 1 and shape[0] == TRIED}
+        module = self._module(layer)
+        if module in names:
+            return tuple(self.arranged(torch.empty(given[module], device="meta"), layer).shape[1:])
+        own = [*self.layers(), *([LAST] if self.last() else [])]
+        why = ""
+        if module in given:
+            why = f"of {TRIED} inputs that module gives {list(given[module])}, not an array for each"
+        elif module in dict(self.net.named_modules()):
+            why = "a forward pass does not run that module by itself, or it gives no array"
+        near = difflib.get_close_matches(layer, [*own, *sorted(names)], n=3, cutoff=0.5)
+        inside = sorted(
+            (name for name in names if name.startswith(f"{layer}.")), key=lambda one: one.count(".")
+        )
+        near = near or inside[-3:]
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        gives = f"it gives {', '.join(own)}, and" if own else "it gives"
+        raise ParamsError(
+            f"{who}: {self.arch} has no features {layer!r}",
+            why,
+            f"{hint}{gives} what its modules give, by their names (as {next(iter(given), 'in the network')})",
+        )
 
     def head(self) -> "torch.nn.Linear":
         """The linear layer that makes logits of what the layer `pooled` is given.

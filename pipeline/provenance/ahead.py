@@ -88,7 +88,7 @@ def check_taught(
         model = modality.create(architecture, len(samples.classes))
         for arm, loss in wanted.items():
             output = outputs[str(loss.features)]
-            shape = model.shape_of(source_of(dict(output)), f"the loss {arm}")
+            shape = model.shape_of(loss.layer or source_of(dict(output)), f"the loss {arm}")
             check_features(arm, loss, shape, output["shape"])
 
 

@@ -1,7 +1,7 @@
 """How the gradients of a loss's terms are put together, over the parts of a batch and over processes.
 
-A way is made for a network; for each part of a batch its `part` is entered and its `add` is given the terms;
-`finish` leaves the gradients in `.grad`.
+A way is made for a network, and for what is trained beside it; for each part of a batch its `part` is entered
+and its `add` is given the terms; `finish` leaves the gradients in `.grad`.
 """
 
 from abc import ABC, abstractmethod
@@ -56,13 +56,13 @@ class Gradients(ABC):
 class Summed(Gradients):
     """One backward pass of the sum of all terms."""
 
-    def __init__(self, net: torch.nn.Module, ranks: Ranks) -> None:
+    def __init__(self, net: torch.nn.Module, ranks: Ranks, beside: torch.nn.Module | None = None) -> None:
         self.net = DistributedDataParallel(net) if ranks.world > 1 else net
-        self._several = ranks.world > 1
+        self._ranks, self._beside = ranks, [] if beside is None else list(beside.parameters())
 
     def part(self, last: bool) -> AbstractContextManager[Any]:
         found: AbstractContextManager[Any] = nullcontext()
-        return self.net.no_sync() if self._several and not last else found
+        return self.net.no_sync() if self._ranks.world > 1 and not last else found
 
     def add(self, terms: Mapping[str, torch.Tensor], scale: float) -> torch.Tensor:
         value = _sum(terms.values())
@@ -70,7 +70,11 @@ class Summed(Gradients):
         return value.detach()
 
     def finish(self) -> None:
-        """They are there."""
+        """They are there; torch's wrapper leaves to us what is beside the network."""
+        for one in self._beside if self._ranks.world > 1 else ():
+            if one.grad is not None:
+                distributed.all_reduce(one.grad)
+                one.grad /= self._ranks.world
 
 
 class Revised(Gradients):
@@ -89,21 +93,31 @@ class Revised(Gradients):
 
     Args:
         net: is not wrapped: in several processes all have to use the same way.
+        beside: what is trained beside it. The task says nothing of that, so it decides nothing.
         task: the name of its term.
         each: hold each other term against the task by itself; False: their sum.
     """
 
     looks = True
 
-    def __init__(self, net: torch.nn.Module, ranks: Ranks, task: str, each: bool) -> None:
+    def __init__(
+        self,
+        net: torch.nn.Module,
+        ranks: Ranks,
+        beside: torch.nn.Module | None = None,
+        *,
+        task: str,
+        each: bool,
+    ) -> None:
         self.net, self._ranks, self._task, self._each = net, ranks, task, each
-        self._parameters = [one for one in net.parameters() if one.requires_grad]
+        values = [*net.parameters(), *([] if beside is None else beside.parameters())]
+        self._parameters = [one for one in values if one.requires_grad]
         self._found: dict[str, list[torch.Tensor | None]] = {}
         self._begun = False
         # a compiled backward pass of a torch that reuses its inputs' memory refuses a second one of a graph
         config.donated_buffer = False
         if ranks.world > 1:  # as torch's wrapper does where it is made
-            _from_first([one.detach() for one in net.parameters()])
+            _from_first([one.detach() for one in values])
 
     def part(self, last: bool) -> AbstractContextManager[Any]:
         if not self._begun and self._ranks.world > 1:  # once a step, as torch's wrapper does

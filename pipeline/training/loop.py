@@ -28,8 +28,8 @@ from stillroom.training.optimizer import create_optimizer
 
 # (outputs by name, batch, how far training has come in [0, 1]) -> terms, scalars by name
 Loss = Callable[[dict[str, torch.Tensor], Batch, float], dict[str, torch.Tensor]]
-# (network, processes) -> how the gradients of these terms are put together
-MakeGradients = Callable[[torch.nn.Module, Ranks], Gradients]
+# (network, processes, what is trained beside it) -> how the gradients of these terms are put together
+MakeGradients = Callable[[torch.nn.Module, Ranks, torch.nn.Module | None], Gradients]
 
 
 @dataclass
@@ -60,6 +60,7 @@ def fit(
     checkpoint: Checkpoint | None = None,
     take: Sequence[str] = (),
     gradients: MakeGradients = Summed,
+    beside: torch.nn.Module | None = None,
 ) -> list[dict[str, Any]]:
     """Train a model in place.
 
@@ -79,6 +80,9 @@ def fit(
         checkpoint: where the run is kept, and taken up from; only the first process writes it.
         take: which of the model's layers the loss is given, beside its logits.
         gradients: how those of the loss's terms are put together.
+        beside: what is trained beside the model and is given each taken layer on its way to the loss, on the
+            model's device; it is in the checkpoint, and in no average. Its gradient is clipped by itself, so
+            that the model's steps are as long as without it. None: nothing is.
 
     Returns:
         one record an epoch: `epoch` (from 1), `loss` (mean over samples), `terms` (the same of each term,
@@ -92,7 +96,7 @@ def fit(
     """
     if config.epochs == 0:
         return []
-    run = _Run(model, source, loss, config, seed, ranks or Ranks.alone(), checkpoint, take, gradients)
+    run = _Run(model, source, loss, config, seed, ranks or Ranks.alone(), checkpoint, take, gradients, beside)
     for record in run.resume(progress):
         on_epoch(record)
     progress.start(what, config.epochs * source.steps, "steps")
@@ -129,12 +133,13 @@ class _Run:
         checkpoint: Checkpoint | None,
         take: Sequence[str],
         gradients: MakeGradients,
+        beside: torch.nn.Module | None,
     ) -> None:
         self._model, self._source, self._loss, self._config = model, source, loss, config
         self._seed, self.ranks, self._checkpoint, self._take = seed, ranks, checkpoint, take
-        self._make_gradients = gradients
+        self._make_gradients, self._beside = gradients, beside
         self._device = next(model.net.parameters()).device
-        self._optimizer, self._scheduler = create_optimizer(model.net, config, source.steps)
+        self._optimizer, self._scheduler = create_optimizer(model.net, config, source.steps, beside)
         self._average = ModelEmaV3(model.net, decay=config.ema, use_warmup=True) if config.ema else None
         self.cursor, self.mean = Cursor(), 0.0
         self.records: list[dict[str, Any]] = []
@@ -146,13 +151,15 @@ class _Run:
         if kept is not None:
             self.cursor, self.records = Cursor(**kept["place"]), kept["records"]
             self._model.net.load_state_dict(kept["model"])
+            if self._beside is not None:
+                self._beside.load_state_dict(kept["beside"])
             self._optimizer.load_state_dict(kept["optimizer"])
             if self._average is not None:
                 self._average.module.load_state_dict(kept["average"])
             steps = self._source.steps
             step = f" (step {self.cursor.step} of {steps})" if self.cursor.step else ""
             progress.note(f"resumed: {self.cursor.epoch} of {self._config.epochs} epochs{step}")
-        self._gradients = self._make_gradients(self._model.net, self.ranks)
+        self._gradients = self._make_gradients(self._model.net, self.ranks, self._beside)
         net: Any = self._gradients.net
         self._forward = torch.compile(net) if self._config.compile else net
         return self.records
@@ -213,6 +220,8 @@ class _Run:
             last = batch.last
             with self._gradients.part(last):
                 outputs = self._model.run(batch.inputs, config.amp, self._forward, self._take)
+                if self._beside is not None:
+                    outputs |= {name: self._beside(outputs[name].float()) for name in self._take}
                 whole = {name: together(values, batch, ranks) for name, values in outputs.items()}
                 if ranks.world > 1:
                     batch.targets = {name: all_rows(one, batch, ranks) for name, one in batch.targets.items()}
@@ -228,8 +237,9 @@ class _Run:
         if conflict is not None:
             self._conflicts += conflict
         net = self._model.net
-        if config.clip_grad:
-            torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip_grad)
+        for part in (net, self._beside):
+            if config.clip_grad and part is not None:
+                torch.nn.utils.clip_grad_norm_(part.parameters(), config.clip_grad)
         self._optimizer.step()
         if self._average is not None:
             self._average.update(net, step=update + 1)
@@ -250,6 +260,7 @@ class _Run:
             return
         state = {"place": vars(self.cursor), "records": self.records, "model": self._model.net.state_dict()}
         state |= {"optimizer": self._optimizer.state_dict()}
+        state |= {"beside": self._beside.state_dict()} if self._beside is not None else {}
         state |= {"average": self._average.module.state_dict()} if self._average is not None else {}
         self._checkpoint.save(state)
 

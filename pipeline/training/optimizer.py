@@ -31,8 +31,13 @@ def check_optimiser(name: str, key: str) -> None:
         )
 
 
-def create_optimizer(net: torch.nn.Module, config: Train, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+def create_optimizer(
+    net: torch.nn.Module, config: Train, steps: int, beside: torch.nn.Module | None = None
+) -> tuple[torch.optim.Optimizer, Any]:
     """timm's optimiser, and its schedule over all epochs of `steps` steps.
+
+    Args:
+        beside: what is trained beside the network: as its last layer is; None: nothing is.
 
     Raises:
         ParamsError: timm does not make it.
@@ -45,6 +50,8 @@ def create_optimizer(net: torch.nn.Module, config: Train, steps: int) -> tuple[t
             weight_decay=config.weight_decay,
             layer_decay=config.layer_decay if config.layer_decay < 1 else None,
         )
+        for values, decay in _by_decay(beside, config.weight_decay) if beside is not None else ():
+            optimizer.add_param_group({"params": values, "weight_decay": decay})
         scheduler, _ = create_scheduler_v2(
             optimizer,
             sched=config.sched,
@@ -60,6 +67,14 @@ def create_optimizer(net: torch.nn.Module, config: Train, steps: int) -> tuple[t
             f"timm cannot make the optimiser {config.opt!r} with the schedule {config.sched!r}", str(error)
         ) from None
     return optimizer, scheduler
+
+
+def _by_decay(module: torch.nn.Module, decay: float) -> list[tuple[list[torch.nn.Parameter], float]]:
+    """Its weights, and what timm lets no decay change: biases and scales."""
+    values = list(module.parameters())
+    matrices = [one for one in values if one.dim() > 1]
+    others = [one for one in values if one.dim() < 2]
+    return [(some, share) for some, share in ((matrices, decay), (others, 0.0)) if some]
 
 
 def _in_float32_on_cpu(update: torch.Tensor, *settings: Any, **more: Any) -> torch.Tensor:

@@ -118,6 +118,7 @@ def train_student(
     chosen = losses.load(job.arm, job.params.student.losses.of(job.arm))
     model, notes = _prepare(job, chosen, progress)
     layer = _layer(job, chosen, model)
+    beside = _beside(job, chosen, model, layer)
     source = _batches(job, model, chosen, ranks)
     evidence = digests(model.net, source.whole(), config.epochs)
     settings = {
@@ -133,6 +134,8 @@ def train_student(
     checkpoint = Checkpoint(staging, job.name, _digest(run))
     cost = {"params": parameters(model.net), "flops": flops(model)}
     model.net.to(device(ranks.local))
+    if beside is not None:
+        beside.to(device(ranks.local))
 
     def logits_of(
         model: Model, rows: Samples, shown: Progress, what: str, reader: Reader | None = None
@@ -169,6 +172,7 @@ def train_student(
             checkpoint,
             take,
             gradients_of(chosen),
+            beside,
         )
     logits = logits_of(model, test, progress, "test split")
     scores = summarise_draws(logits, test.labels(), job.samples.classes)
@@ -311,16 +315,24 @@ def _asked(job: Job, chosen: losses.Loss, ranks: Ranks) -> list[Asked]:
 
 
 def _layer(job: Job, chosen: losses.Loss, model: Model) -> str | None:
-    """The layer of the student whose features a loss is given: that of its teacher's.
+    """The layer of the student whose features a loss is given: its own choice, or that of its teacher's.
 
     Raises:
         ParamsError: the student has no such layer.
     """
     if chosen.features is None:
         return None
-    layer = source_of(job.store.manifest.identity["outputs"][chosen.features])
+    layer = chosen.layer or source_of(job.store.manifest.identity["outputs"][chosen.features])
     model.shape_of(layer, f"the loss {job.arm}")
     return layer
+
+
+def _beside(job: Job, chosen: losses.Loss, model: Model, layer: str | None) -> torch.nn.Module | None:
+    """What a loss has trained beside the student, on the CPU, fresh."""
+    if chosen.learned is None or chosen.features is None or layer is None:
+        return None
+    shape = job.store.manifest.identity["outputs"][chosen.features]["shape"]
+    return chosen.learned(model.shape_of(layer, f"the loss {job.arm}"), shape, job.seed)
 
 
 def terms_of(

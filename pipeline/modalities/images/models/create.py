@@ -19,6 +19,7 @@ from stillroom.errors import ParamsError, WeightsError, different
 from stillroom.modalities import base
 from stillroom.modalities.base import Architecture, Loaded, Start
 from stillroom.modalities.images.models import entry, timm_folder
+from stillroom.modalities.images.models.places import channels_first, last_stage, square
 from stillroom.modalities.images.render import to_input
 from stillroom.modalities.weights import fill_in, read_weights
 from stillroom.trust import check_trusted
@@ -59,11 +60,20 @@ class Model(base.Model):
         return timm_folder.config(self.net, self.arch, self.overrides, self.spec, classes)
 
     def layers(self) -> dict[str, tuple[torch.nn.Module, tuple[int, ...]]]:
-        """`pooled`: what its classifier is given, [D]."""
+        """`pooled`: what its classifier is given, [D], where the network says which that is."""
         net: Any = self.net
         timms = hasattr(net, "get_classifier") and hasattr(net, "head_hidden_size")
         head = net.get_classifier() if timms else None
         return {"pooled": (head, (net.head_hidden_size,))} if isinstance(head, torch.nn.Module) else {}
+
+    def last(self) -> str | None:
+        """The last stage, before its output is pooled: see `last_stage`."""
+        return last_stage(self.net)
+
+    def arranged(self, output: torch.Tensor, layer: str) -> torch.Tensor:
+        """Maps as [B, C, H, W], tokens as [B, D, N]; `last` is a map in any case."""
+        output = channels_first(output, self.net)
+        return square(output) if layer == base.LAST else output
 
     def per_core(self) -> int:
         """Images a forward pass on one core of a CPU; more of smaller ones."""
