@@ -67,10 +67,11 @@ def stage(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @wraps(command)
     def wrapped(params_file: Path, overrides: tuple[str, ...], **arguments: Any) -> Any:
+        from stillroom.fetched import masked
         from stillroom.modalities.params import load_params
 
         params = load_params(params_file, overrides)
-        check_choices(params, f"--set {' '.join(overrides)}" if overrides else str(params_file))
+        check_choices(params, f"--set {masked(' '.join(overrides))}" if overrides else str(params_file))
         check_inputs(params)
         return command(params=params, **arguments)
 

@@ -15,7 +15,7 @@ class Data(params.Data):
     """`data`: which images."""
 
     # stanford40, folder, shards: `path` is where the data set lies (stanford40 also reads its three zip files
-    # there; of shards it may be an address: s3://, ssh://, https://).
+    # there; of shards it may be an address: hf://, s3://, ssh://, https://).
     # Without one, stanford40 is downloaded to artifacts/downloads/stanford40.
     name: str = "sketch40"
     # stanford40: check counts, names and split digests against the published ones
