@@ -12,6 +12,7 @@ import re
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -327,3 +328,17 @@ class _Handler(_Base):
 
 def _is_large(content: bytes) -> bool:
     return len(content) >= LARGE or b"\0" in content
+
+
+def environment_of(hub: Hub, folder: Path, token: str | None = None) -> dict[str, str]:
+    """The environment that leads to a stand-in, and to no token of this machine."""
+    found = {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(folder / "hf_home"),
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "STILLROOM_FETCHED": str(folder / "fetched"),
+        "STILLROOM_FETCH_SECONDS": "4",
+    }
+    return found | ({"HF_TOKEN": token} if token else {})
