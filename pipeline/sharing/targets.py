@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from stillroom import hub
 from stillroom.errors import ParamsError, StillroomError
-from stillroom.fetched import Address, UnfetchedError, is_address, masked
+from stillroom.fetched import Address, Result, UnfetchedError, is_address, masked
 from stillroom.sharing.contents import CARD
 
 TOGETHER = 256, 2 * 2**30  # files, and bytes of them, of a commit on the Hub at most
@@ -166,6 +166,12 @@ class Repository(Target):
 class Folder(Target):
     """A folder at any address that fsspec can write to, on this machine too."""
 
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self._here = self.address.startswith("file:")
+        if self._here:
+            self.shown = self.address.removeprefix("file://")
+
     def held(self) -> dict[str, tuple[int, str]]:
         def look() -> dict[str, Any]:
             system, root = self._file_system(), self._root()
@@ -214,13 +220,26 @@ class Folder(Target):
 
     def _there(self, do: Callable[[], Any]) -> Any:
         try:
-            return do() if self.address.startswith("file:") else self._retried(do)
-        except OSError as error:  # a bucket that is not there; a disk of this machine
-            raise self.ERROR(
-                f"{self.shown} cannot be written",
-                masked(error.strerror or str(error))[:300],
-                "check the address, and that this machine may write there",
-            ) from None
+            return self._retried(do)
+        except FileNotFoundError as error:  # a bucket that is not there
+            raise self._unwritable(error) from None
+
+    def _retried(self, ask: Callable[[], Result]) -> Result:
+        if not self._here:
+            return super()._retried(ask)
+        try:
+            return ask()
+        except FileNotFoundError:
+            raise
+        except OSError as error:  # trying again does not mend a disk
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> StillroomError:
+        return self.ERROR(
+            f"{self.shown} cannot be written",
+            masked(error.strerror or str(error))[:300],
+            "check the address, and that this machine may write there",
+        )
 
     def _put(self, path: str, content: Path | bytes) -> None:
         system, target = self._file_system(), f"{self._root()}/{path}"
