@@ -146,7 +146,7 @@ cache = stillroom.open_cache("{address}")
 cache.keys, cache.labels      # of the samples
 cache.logits(0)               # float32 [{layout.samples}, {_classes(identity)}], of view 0
 cache.parameters(0)           # what view 0 is of each sample
-views = stillroom.CachedDataset(cache, data="artifacts/data")    # views and outputs, for any training loop
+stillroom.CachedDataset(cache, data="artifacts/data")     # for any training loop
 ```
 
 It has the samples' keys and labels, not the samples: to train, the data set must be at hand. It does hold
@@ -195,15 +195,12 @@ def _of_model(shared: Shared, address: str, around: Around) -> tuple[Any, str]:
         ],
         **more,
     )
-    made = (
-        f"A student: `{_cell(record['arch'])}`, distilled"
-        if student
-        else f"A teacher: `{_cell(record['arch'])}`, made"
-    )
+    made = "distilled" if student and record["arm"] != "ce" else "trained"
+    what = f"A {shared.kind}: `{_cell(record['arch'])}`, {made}"
     parameters = quantity(record.get("params"))
     body = f"""# {_cell(short)} on {_cell(name)}
 
-{made} with stillroom: {parameters} parameters, {len(record["classes"])} classes.
+{what} with stillroom: {parameters} parameters, {len(record["classes"])} classes.
 
 {_scores(shared, around)}
 ## Use

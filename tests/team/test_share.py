@@ -369,3 +369,26 @@ def test_dvc_looks_at_the_manifest_on_the_hub(
     params.write_text(text.replace("path: artifacts/cache", f"path: {CACHE}"))
     said = run_in(project, "dvc", "repro", "--single-item", "student@vit-kd-0", code=None)
     assert said.returncode != 0 and "Unsupported URL type hf://" in said.stderr
+
+
+def test_no_command_shows_a_secret_of_an_address(project: Path, hub: Hub) -> None:
+    """Nor does it keep one: what is written is looked at too."""
+    secret = "s3cr3tsigna7ure"
+    address = f"{hub.url.replace('//', f'//ada:{secret}@')}/x"
+    kinds = (
+        ("store", "info", address),
+        ("store", "verify", f"{hub.url}/x?token={secret}"),
+        ("student", "--family", "vit", "--arm", "kd", "--set", f"cache.path={address}"),
+        ("student", "--family", "vit", "--arm", "nothing", "--set", f"cache.path={address}"),
+        ("report", "--set", f"cache.path={address}", "--set", "views.cuont=1"),
+        ("share", "artifacts/cache", address),
+        ("prepare", "--set", "data={name: folder, path: " + f"'s3://KEY:{secret}@lab/x'" + "}"),
+    )
+    for command in kinds:
+        done = run_in(project, "stillroom", *command, code=None)
+        assert done.returncode in (1, 2), command
+        assert secret not in done.stdout + done.stderr, f"{command}\n{done.stdout}{done.stderr}"
+    written = [
+        file for name in ("fetched", "artifacts") for file in (project / name).rglob("*") if file.is_file()
+    ]
+    assert written and not any(secret.encode() in file.read_bytes() for file in written)
