@@ -1,6 +1,6 @@
 """stillroom: two-stage offline distillation with cached teacher outputs.
 
-    cache = stillroom.open_cache("artifacts/cache")            # a folder, or an address: s3://, ssh://, https://
+    cache = stillroom.open_cache("artifacts/cache")            # a folder, or an address: hf://, s3://, ssh://
     views = stillroom.CachedDataset(cache, data="artifacts/data")
     model = stillroom.load_model("artifacts/students/vit-kd-0")
     loss = stillroom.losses.load("kd", {"alpha": 0.9, "temperature": 2.0})

@@ -1,4 +1,4 @@
-"""Files that lie elsewhere (`s3://`, `ssh://`, `https://`, any address that fsspec knows).
+"""Files that lie elsewhere (`hf://`, `s3://`, `ssh://`, `https://`, any address that fsspec knows).
 
 A file is fetched when it is first read, once, into a local folder of bounded size. What lies in that folder
 is trusted no more than the address is: whoever reads it checks it.
@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, TypeVar
 
-from stillroom import spans
+from stillroom import hub, spans
 from stillroom.errors import DataError, StillroomError
 from stillroom.files import whole_file
 from stillroom.machine import FOLDER, local_folder
@@ -51,6 +51,14 @@ def is_address(location: object) -> bool:
     return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", str(location)))
 
 
+def masked(text: str) -> str:
+    """An address, or a text with addresses, for people: without passwords, tokens, and what follows a `?`."""
+    text = re.sub(r"(://[^/@\s:]*):[^/\s]*@", r"\1:***@", text)
+    text = re.sub(r"\b((?:https?|s3a?)://)[^/@\s]+@", r"\1***@", text)  # a user's name may be a token there
+    text = re.sub(r"(://[^\s'\"?]*)\?[^\s'\"]*", r"\1?***", text)
+    return re.sub(r"\bhf_[A-Za-z0-9]{16,}", "hf_***", text)
+
+
 class UnfetchedError(Exception):
     """A file at the address cannot be taken; the text says why."""
 
@@ -62,20 +70,29 @@ class Address:
 
     Attributes:
         address: as given, without a final slash.
-        shown: the same for messages: a password in it is left out.
+        shown: the same for messages, `masked`.
     """
 
     ERROR: ClassVar[type[StillroomError]] = DataError
     AGAIN: ClassVar[str] = "run the same command again: what was fetched is kept"  # when the network is back
     SUFFIX: ClassVar[str] = ""  # what an address may end in
+    VERB: ClassVar[tuple[str, str]] = ("read", "read")  # what is done with it, and what it refuses to be
 
     def __init__(self, address: str) -> None:
         """
         Raises:
-            StillroomError: the environment variables of this module are not numbers.
+            StillroomError: the environment variables of this module are not numbers; or it is an address of
+                the Hub that names no repository.
         """
         self.address = re.sub(r"(?<=[^:/])/+$", "", address).removesuffix(self.SUFFIX)
-        self.shown = re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", self.address)
+        self.shown = masked(self.address)
+        try:
+            self._hub = hub.place_of(self.address)
+        except ValueError as error:
+            raise self.ERROR(
+                f"{self.shown} is no address of the Hub", str(error), f"give {hub.FORM}"
+            ) from None
+        self._commit: str | None = None  # of the Hub: the one that is read from the first connection on
         self._parent = local_folder()
         self._room = int(_number(GIB, 8.0, self.ERROR) * 2**30)
         self._patience = _number(PATIENCE, 60.0, self.ERROR)
@@ -201,10 +218,12 @@ class Address:
                 ):
                     raise
                 self._connected = None
-                why = f"{type(error).__name__}: {error}".removesuffix(": ")[:300]
-                if _is_final(error):
+                why = masked(" ".join(f"{type(error).__name__}: {error}".removesuffix(": ").split()))[:300]
+                refused = hub.refused(error, self._hub, self.VERB[0]) if self._hub else None
+                if refused or _is_final(error):
                     fix = "check the address, and the credentials that this machine uses for it"
-                    raise self.ERROR(f"{self.shown} refuses to be read", why, fix) from None
+                    why, fix = refused or (why, fix)
+                    raise self.ERROR(f"{self.shown} refuses to be {self.VERB[1]}", why, fix) from None
                 waited = time.monotonic() - began
                 if waited + delay > self._patience:
                     raise self.ERROR(
@@ -218,6 +237,11 @@ class Address:
     def _file_system(self) -> Any:
         """The file system, connected in this very process."""
         if self._connected is None or self._connected[0] != os.getpid():
+            if self._hub:
+                files = hub.Files(self._hub, self._commit, **_options("https"))
+                self._commit = files.commit
+                self._connected = os.getpid(), files, self._hub.path
+                return files
             import fsspec
 
             protocol = self.address.partition(":")[0].lower()
@@ -226,11 +250,13 @@ class Address:
             except (ImportError, ValueError) as error:
                 if isinstance(error, ValueError) and "rotocol" not in str(error):
                     raise
-                fix = "use s3://, ssh://, https:// or dvc://"
+                fix = "use hf://, s3://, ssh://, https:// or dvc://"
                 if isinstance(error, ImportError):
                     extra = _NEEDED.get(protocol)
                     fix = f"pip install 'stillroom[{extra}]'" if extra else "install what it names"
-                raise self.ERROR(f"{self.shown} cannot be read", str(error)[:300], fix) from None
+                raise self.ERROR(
+                    f"{self.shown} cannot be {self.VERB[1]}", masked(str(error))[:300], fix
+                ) from None
             self._connected = os.getpid(), system, root.rstrip("/")
         return self._connected[1]
 
@@ -501,7 +527,9 @@ def _real_cause(error: Exception) -> Exception:
 def _is_final(error: Exception) -> bool:
     if type(error).__module__ == "builtins" and not isinstance(error, OSError):
         return True  # no connection's fault
-    if isinstance(error, PermissionError) or getattr(error, "status", None) in (400, 401, 403, 405, 410):
+    response = getattr(error, "response", None)
+    status = getattr(error, "status", None) or getattr(response, "status_code", None)
+    if isinstance(error, PermissionError) or status in (400, 401, 403, 405, 410, 413, 422):
         return True
     return any(kind.__name__ in _FINAL_ERRORS for kind in type(error).__mro__)
 

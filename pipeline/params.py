@@ -294,8 +294,9 @@ def _respelled(name: Any, entry: dict[str, Any], folders: dict[str, Any]) -> dic
 class Cache(Section):
     """`cache`: how the outputs of the teacher are stored, and which cache students learn from."""
 
-    # the cache that students and the report read: a folder, or an address (s3://, ssh://, https://) of one;
-    # (or its manifest.json, which is all that DVC then looks at). `stillroom cache` writes artifacts/cache.
+    # the cache that students and the report read: a folder, or an address (hf://, s3://, ssh://, https://) of
+    # one, or its manifest.json, which is all that DVC then looks at (it knows no hf://: docs/team.md).
+    # `stillroom cache` writes artifacts/cache.
     path: Annotated[PathText, AfterValidator(_cache_path)] = "artifacts/cache"
     store: str = "zarr"  # or hdf5: a file of pipeline/cache/stores
     # or int8, topk, packed, sampled: a file of pipeline/cache/encodings; {name: NAME, ...} with what it takes

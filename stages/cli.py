@@ -12,6 +12,7 @@ from stillroom_stages.predict import predict
 from stillroom_stages.prepare import prepare
 from stillroom_stages.preset import preset
 from stillroom_stages.report import report
+from stillroom_stages.share import share
 from stillroom_stages.store import store
 from stillroom_stages.student import student
 from stillroom_stages.teacher import teacher
@@ -39,6 +40,7 @@ for command in (
     bench,
     predict,
     export,
+    share,
     preset,
     doctor,
 ):

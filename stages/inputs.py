@@ -19,13 +19,14 @@ def cache_to_read(params: "Params") -> "Store":
     """
     from stillroom.cache.read.backends import open_store
     from stillroom.errors import CacheError
+    from stillroom.fetched import masked
 
     path = params.cache.path
     try:
         return open_store(path)
     except CacheError as error:
         if error.what.endswith("is not there"):
-            error.why = f"cache.path is {path}"
+            error.why = f"cache.path is {masked(path)}"
         raise
 
 

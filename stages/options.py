@@ -96,10 +96,11 @@ def read_parameters(params_file: Path, overrides: tuple[str, ...]) -> "Params":
     Raises:
         ParamsError: a key or value is wrong; names it, and the nearest valid one.
     """
+    from stillroom.fetched import masked
     from stillroom.modalities.params import load_params
 
     params = load_params(params_file, overrides)
-    check_choices(params, f"--set {' '.join(overrides)}" if overrides else str(params_file))
+    check_choices(params, f"--set {masked(' '.join(overrides))}" if overrides else str(params_file))
     check_inputs(params)
     return params
 

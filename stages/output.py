@@ -64,7 +64,9 @@ class Group(click.Group):
             return super().invoke(ctx)
         except StillroomError as error:
             stopping.over()
-            click.echo(f"error: {error}", err=True)
+            from stillroom.fetched import masked
+
+            click.echo(f"error: {masked(str(error))}", err=True)
             ctx.exit(error.exit_code)
         except PermissionError as error:
             stopping.over()

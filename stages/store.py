@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def store() -> None:
     """Look into a cache, check every byte of it, mend it.
 
-    PATH is artifacts/cache where it is left out; an address (s3://, ssh://, https://, dvc://) does too.
+    PATH is artifacts/cache where it is left out; an address (hf://, s3://, ssh://, https://, dvc://) does
+    too.
     """
 
 
@@ -79,7 +80,7 @@ def verify(ctx: click.Context, path: Path | str, as_json: bool) -> None:
     from stillroom.cache.read.checks import verify as check
     from stillroom.cache.read.damage import UNALLOWED
     from stillroom.errors import ALLOW, fetch_again
-    from stillroom.fetched import is_address
+    from stillroom.fetched import is_address, masked
 
     if as_json:
         damage = check(path)
@@ -95,7 +96,7 @@ def verify(ctx: click.Context, path: Path | str, as_json: bool) -> None:
             mend = "" if is_address(path) else f", or run `stillroom store repair {path}`"
             click.echo(f"  do:  {fetch_again(path)}{mend}")
         else:
-            click.echo(f"{path} is whole")
+            click.echo(f"{masked(str(path))} is whole")
     ctx.exit(1 if damage else 0)
 
 

@@ -16,9 +16,11 @@ def print_info(path: Path | str, facts: dict[str, Any], manifest: Any) -> None:
 
     from stillroom import modalities
     from stillroom.cache.format.outputs import origin_of
+    from stillroom.fetched import masked
     from stillroom.folds import well_formed
 
-    table = Table(show_header=False, title=f"cache {facts['id'][:16]} in {path}", title_justify="left")
+    title = f"cache {facts['id'][:16]} in {masked(str(path))}"
+    table = Table(show_header=False, title=title, title_justify="left")
     table.add_column()
     table.add_column(overflow="fold")
     identity = manifest.identity

@@ -16,7 +16,7 @@ FLOORS = [
     {"evaluation"},
     {"provenance"},
     {"teaching", "training", "reporting"},
-    {"benchmarks"},
+    {"benchmarks", "sharing"},
     {"stages"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -395,6 +395,7 @@ def _work(job: dict[str, Any], streams: list[int]) -> NoReturn:
         sys.stdout = open(1, "w", errors=errors or sys.stdout.errors, **text)  # noqa: SIM115
         sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", **text)  # noqa: SIM115
         os.chdir(job["folder"])
+        _read_again()
         exec(job["before"], {"os": os, **vars(confined)})
         _take_from_path()
         if used.LOG in os.environ:
@@ -432,6 +433,15 @@ def _work(job: dict[str, Any], streams: list[int]) -> NoReturn:
         code = 120
     # to tear down what the parent imported takes a second
     os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+def _read_again() -> None:
+    """Have huggingface_hub look at this environment: it did so when it was imported."""
+    import importlib
+
+    constants = sys.modules.get("huggingface_hub.constants")
+    if constants is not None:
+        importlib.reload(constants)
 
 
 def _take_from_path() -> None:

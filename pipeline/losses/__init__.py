@@ -12,8 +12,8 @@ of the student is compared with them: `LAYER` beside the function, else that of 
 seed, makes a module that is trained beside the student and is no part of it: the loss is given what it makes
 of the student's features.
 
-One with the keyword `class_weights=None` is given what a sample of each class counts in the cross-entropy with
-the labels, where `student.train.class_weights` says so.
+One with the keyword `class_weights=None` is given what a sample of each class counts in the cross-entropy
+with the labels, where `student.train.class_weights` says so.
 
 `TASK` beside it names the term that the others' gradients must not oppose (`training.gradients`); a loss that
 has it takes the keyword `revise`, one of `REVISIONS`.

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from stillroom import params, registry
 from stillroom.errors import ParamsError, StillroomError
-from stillroom.fetched import is_address
+from stillroom.fetched import is_address, masked
 
 Section = TypeVar("Section", bound=params.Data)
 Kind = TypeVar("Kind")
@@ -55,7 +55,7 @@ def load(
             )
     if data.path is not None and is_address(data.path) and not getattr(module, "ADDRESSES", False):
         raise ParamsError(
-            f"data.path = {data.path!r}, but data.name = {data.name!r} reads folders of this machine",
+            f"data.path = {masked(data.path)!r}, but data.name = {data.name!r} reads folders of this machine",
             fix="pack the data set (`stillroom prepare --pack`), put the shards there, and set data.name to "
             "shards",
         )

@@ -11,6 +11,7 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from stillroom import modalities, validation
 from stillroom.errors import ParamsError
+from stillroom.fetched import masked
 from stillroom.params import Params, Section
 from stillroom.validation import validated
 
@@ -48,7 +49,7 @@ def load_params(file: Path, overrides: tuple[str, ...] = ()) -> Params:
     check(tree, str(file))  # before --set, so that a fault is looked for where it is
     for override in overrides:
         set_value(tree, *parse_override(override))
-    return check(tree, f"--set {' '.join(overrides)}" if overrides else str(file))
+    return check(tree, f"--set {masked(' '.join(overrides))}" if overrides else str(file))
 
 
 def _yaml(text: str) -> Any:

@@ -24,7 +24,7 @@ def leftovers(folder: Path) -> list[str]:
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     done = subprocess.run([BIN / "stillroom", "--help"], capture_output=True, text=True, check=True)
-    for command in ("prepare", "teacher", "cache", "student", "report", "store", "preset"):
+    for command in ("prepare", "teacher", "cache", "student", "report", "store", "share", "preset"):
         assert f"\n  {command} " in done.stdout
     heavy = (
         "torch",
@@ -38,6 +38,8 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         "dvc",
         "dvclive",
         "pydantic",
+        "huggingface_hub",
+        "fsspec",
     )
     code = f"import sys, stages.cli; print([name for name in {heavy} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -83,6 +85,8 @@ def test_a_preset_is_printed_whole_and_can_be_used_at_once(tmp_path: Path, name:
         (["report", "--show"], 1, ["no report", "dvc repro"]),
         (["report"], 1, ["manifest.json"]),
         (["store", "info", "nowhere"], 1, ["nowhere"]),
+        (["share", "artifacts/cache"], 2, ["Missing argument 'ADDRESS'"]),
+        (["share", "artifacts/cache", "hf://datasets/lab/demo"], 1, ["artifacts/cache is no folder"]),
         (["frobnicate"], 2, ["frobnicate"]),
     ],
 )

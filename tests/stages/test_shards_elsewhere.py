@@ -15,6 +15,7 @@ from stillroom.modalities.images.pixels import Pixels
 from tests import tables
 from tests.conftest import run_in
 from tests.stages.test_prepare import FOLDER, photos, table  # noqa: F401
+from tests.team.hub import READER, Hub, environment_of
 from tests.team.servers import BUCKET, Web, s3_client, s3_server, ssh_server
 
 
@@ -203,3 +204,26 @@ def test_the_table_of_an_address_needs_one(packed: Path, web: Web) -> None:
     assert tables.read(packed / "artifacts/data")["root"] is None
     with pytest.raises(DataError, match=r"set data\.path"):
         load_samples(packed / "artifacts/data")
+
+
+def test_shards_on_the_hub_are_read_at_one_commit(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = table(packed)["samples"]
+    hub = Hub()
+    try:
+        for name, value in environment_of(hub, packed, READER).items():
+            monkeypatch.setenv(name, value)
+        files = {f"packed/{file.name}": file.read_bytes() for file in (packed / "packed").iterdir()}
+        repo = hub.repo("lab/photos", private=True)
+        repo.put(files | {"README.md": b"no shard", "packed/.gitattributes": b"neither"})
+        address = "hf://datasets/lab/photos/packed"
+        run_in(packed, "stillroom", "prepare", *at(address))
+        assert same(before, table(packed)["samples"]) and not hub.leaked
+        samples = load_samples(packed / "artifacts/data", address)
+        assert Pixels(samples)[samples.rows[0]].size
+        repo.put({path: b"something else" for path in files if path.endswith(".tar")})
+        assert Pixels(samples)[samples.rows[-1]].size  # fetched now, of the commit that was there at first
+        monkeypatch.delenv("HF_TOKEN")
+        said = run_in(packed, "stillroom", "prepare", *at(address), code=1).stderr
+        assert "needs a token" in said and "hf auth login" in said
+    finally:
+        hub.close()

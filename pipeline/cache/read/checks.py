@@ -13,6 +13,9 @@ from stillroom.errors import CacheError, fetch
 from stillroom.fetched import is_address
 from stillroom.progress import Progress
 
+SURPLUS = "belongs to no part of this cache"
+# What the Hub and `stillroom share` put beside a cache, and where `hf download` keeps its notes
+_ABOUT, _NOTES = {"README.md", ".gitattributes"}, ".cache/huggingface/"
 _WORTHWHILE = 2**22  # bytes of a plane from which on threads gain
 _TURN = 64  # planes handed to the threads at a time
 
@@ -77,9 +80,9 @@ def _surplus(store: Store) -> list[Damage]:
                 # A folder of the store may be a link, as its files may; another link is not followed.
                 if entry.is_dir(follow_symlinks=name in folders):
                     left.append(f"{name}/")
-                elif name not in known:
+                elif name not in known | _ABOUT and not name.startswith(_NOTES):
                     surplus.append(name)
-    return [Damage(None, name, "belongs to no part of this cache") for name in sorted(surplus)]
+    return [Damage(None, name, SURPLUS) for name in sorted(surplus)]
 
 
 def _entry(fault: Damage) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A cache that lies elsewhere (`s3://`, `ssh://`, `https://`, any address that fsspec knows), read in place.
+"""A cache at an address (`hf://`, `s3://`, `ssh://`, `https://`, any that fsspec knows), read in place.
 
 A file is fetched when it is first read, once, into a local folder of bounded size, and then read and checked
 there like any other cache's. What lies in that folder is trusted no more than the address is.

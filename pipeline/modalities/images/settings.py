@@ -37,7 +37,8 @@ class Data(params.Data):
     """`data`: which images."""
 
     # `path` is where the data set lies (stanford40 also reads its three zip files there; of shards it may be
-    # an address: s3://, ssh://, https://; of a table it is the folder that paths start from, if not its own).
+    # an address: hf://, s3://, ssh://, https://; of a table it is the folder that paths start from, if not
+    # its own).
     # Without one, stanford40 is downloaded to artifacts/downloads/stanford40.
     name: str = "sketch40"
     # stanford40: check counts, names and split digests against the published ones
