@@ -442,6 +442,13 @@ def _trainable(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _distinct(value: list[Any]) -> list[Any]:
+    twice = [one for number, one in enumerate(value) if one in value[:number]]
+    if twice:
+        raise ValueError(f"names an entry twice: {twice[0]}")
+    return value
+
+
 class Student(Section):
     """`student`: the matrix of students, and how each is trained."""
 
@@ -463,11 +470,8 @@ class Student(Section):
 
     @field_validator("families", "arms", "seeds")
     @classmethod
-    def _distinct(cls, value: list[Any]) -> list[Any]:
-        twice = [one for number, one in enumerate(value) if one in value[:number]]
-        if twice:
-            raise ValueError(f"names an entry twice: {twice[0]}")
-        return value
+    def _once(cls, value: list[Any]) -> list[Any]:
+        return _distinct(value)
 
 
 class Report(Section):
@@ -488,3 +492,11 @@ class Params(Section):
     cache: Cache = Cache()
     student: Student
     report: Report = Report()
+    # where the curves of training go beside the results, which are the same with or without: files of
+    # pipeline/trackers (dvclive, tensorboard, wandb, mlflow); no parameter of a stage for DVC
+    track: list[str] = ["dvclive"]
+
+    @field_validator("track")
+    @classmethod
+    def _once(cls, value: list[str]) -> list[str]:
+        return _distinct(value)

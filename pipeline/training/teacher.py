@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from stillroom import modalities
+from stillroom import modalities, trackers
 from stillroom.device import device, environment
 from stillroom.distributed import Ranks
 from stillroom.errors import ParamsError, WeightsError, listing
@@ -29,7 +29,7 @@ from stillroom.provenance.ahead import check_k, check_students, late
 from stillroom.provenance.teacher import fold_file
 from stillroom.samples import Samples
 from stillroom.training.batches import Batch, FreshBatches, Partition
-from stillroom.training.checkpoint import DIGITS, Checkpoint
+from stillroom.training.checkpoint import DIGITS, Attempt, Checkpoint
 from stillroom.training.head import VIEWS, Features, evaluation_features, features_of, fit_head, set_aside
 from stillroom.training.loop import fit
 from stillroom.training.results import described, tested, weights_lines, write_predictions
@@ -68,7 +68,7 @@ def train_teacher(
     folder: Path | None,
     staging: Path,
     progress: Progress,
-    log: Callable[[], AbstractContextManager[Log]],
+    log: Callable[[trackers.Run], AbstractContextManager[trackers.Following]],
     ranks: Ranks | None = None,
 ) -> tuple[dict[str, Any], list[Kept]]:
     """Fit the teacher, unless `teacher.train.epochs` is 0, and measure it on the test split.
@@ -82,8 +82,8 @@ def train_teacher(
         folder: where the models, their answers and `teacher.json` are written; None in all processes but the
             first.
         staging: an existing folder for the checkpoints.
-        log: opens what follows the records of a run: of the model that is fitted to all, or to all but the
-            first fold.
+        log: opens what follows the run: the records of the model that is fitted to all, or to all but the
+            first fold, and the scores.
         ranks: the processes that share the models among them; None: this one alone.
 
     Returns:
@@ -107,11 +107,15 @@ def train_teacher(
     if folder is None:
         return {}, []
     fitted = []
-    with log() as on_epoch:
+    attempt = run.attempt()
+    with log(trackers.Run(run.described(), attempt.id)) as following:
         for fit_ in fits:
-            shown = on_epoch if fit_ is fits[-1 if config.folds_and_whole else 0] else _silent
+            shown = following if fit_ is fits[-1 if config.folds_and_whole else 0] else _silent
             fitted.append(run.fit(fit_, progress, shown, ranks.local))
-    return _write(run, fitted, folds, folder, progress), [
+        scores = _write(run, fitted, folds, folder, progress)
+        following.end(scores)
+    return scores, [
+        attempt,
         *(one.checkpoint for one in fitted if one.checkpoint is not None),
         *run.kept,
     ]
@@ -147,6 +151,14 @@ class _Run:
         self._features: Features | None = None
         self._pooled: dict[str, torch.Tensor] = {}  # by key, of evaluation views
         self._weights_reported = False
+
+    def attempt(self) -> Attempt:
+        """At all that is fitted here."""
+        return Attempt(self.staging, "teacher", _digest([self.settings, self.train.digests()]))
+
+    def described(self) -> dict[str, Any]:
+        """What trackers say of it."""
+        return {**self.config.model_dump(), "arch": self.architecture.arch, "recipe": self.policy.describe()}
 
     def fit(self, fit_: _Fit, progress: Progress, on_epoch: Log, local: int) -> _Fitted:
         """Fit one, or take up what an earlier run has fitted of it."""
