@@ -31,6 +31,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Amp = Literal["none", "bf16", "fp16"]  # the precision of a model's passes
 
 
 def name_like(pattern: str, known: Callable[[], Sequence[str]]) -> Any:
@@ -187,7 +188,8 @@ class Train(Section):
     label_smoothing: Share = 0.0
     drop_path: Share = 0.0
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # each layer learns so much slower than the next
-    amp: Literal["none", "bf16"] = "none"  # bf16: autocast
+    # autocast; fp16, for GPUs without bfloat16, with a loss that is scaled so that small gradients are kept
+    amp: Amp = "none"
     compile: bool = False  # torch.compile: worth its minute of compilation in long runs on a GPU
 
 
@@ -245,7 +247,7 @@ class Cache(Section):
     block_samples: Annotated[int, Field(ge=1, le=1_048_576)] = 1024  # samples in a block (of one view)
     # of the teacher's forward pass on a GPU; a CPU takes fewer at a time, one pass a core
     batch_size: Count = 64
-    amp: Literal["none", "bf16"] = "none"
+    amp: Amp = "none"
     # output: the folder of its teacher, for its logits. More than one: each looks at the same views.
     # output: {of: OUTPUT, take: LAYER}, for features of that output's teacher, from the same forward pass.
     teachers: Annotated[dict[str, Taught], Field(min_length=1)] = {"logits": "artifacts/teacher"}

@@ -16,7 +16,7 @@ from stillroom import losses, modalities
 from stillroom.cache.encodings import encoding_for
 from stillroom.cache.format.outputs import source_of
 from stillroom.cache.read.store import Store
-from stillroom.device import device, environment
+from stillroom.device import about_precision, device, environment, moved
 from stillroom.distributed import Ranks
 from stillroom.evaluation.cost import flops, latency, parameters
 from stillroom.evaluation.forward import KEPT, evaluation_logits
@@ -211,7 +211,12 @@ def _prepare(job: Job, chosen: losses.Loss, progress: Progress) -> tuple[Model, 
         *late(job.train_config, "student.train"),
         *_drawn(job, chosen),
     ]
-    for line in (*notes, *ignored(manifest, job.params), check_probes(job.store, train)):
+    for line in (
+        *about_precision(job.train_config.amp, "student.train.amp"),
+        *notes,
+        *ignored(manifest, job.params),
+        check_probes(job.store, train),
+    ):
         if line:
             progress.note(line)
     model = modality.create(
@@ -339,8 +344,8 @@ def terms_of(chosen: losses.Loss, label_smoothing: float, layer: str | None = No
     def terms(outputs: dict[str, torch.Tensor], batch: Batch, done: float) -> dict[str, torch.Tensor]:
         outputs = outputs if layer is None else outputs | {"features": outputs[layer]}
         on = next(iter(outputs.values())).device
-        targets = {name: values.to(on, non_blocking=True) for name, values in batch.targets.items()}
-        labels = batch.labels.to(on, non_blocking=True)
+        targets = {name: moved(values, on) for name, values in batch.targets.items()}
+        labels = moved(batch.labels, on)
         return chosen(outputs, labels, targets, done, label_smoothing)
 
     return terms

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from stillroom import modalities, trackers
-from stillroom.device import device, environment
+from stillroom.device import about_precision, device, environment, moved
 from stillroom.distributed import Ranks
 from stillroom.errors import ParamsError, WeightsError, listing
 from stillroom.evaluation.cost import flops, parameters
@@ -98,6 +98,8 @@ def train_teacher(
     config, train = params.teacher, samples.in_splits("train")
     folds = divide(train, config.folds, config.seed) if config.folds > 1 else None
     run = _Run(params, samples, architecture, staging)
+    for line in about_precision(config.train.amp, "teacher.train.amp"):
+        progress.note(line)
     fits = _fits(folds, config.folds_and_whole, len(train))
     if config.train.freeze == "none":  # a head alone is a matter of seconds
         for number, fit_ in enumerate(fits):
@@ -186,7 +188,7 @@ class _Run:
 
         def loss(outputs: dict[str, Any], batch: Batch, done: float) -> dict[str, Any]:
             logits = outputs["logits"]
-            labels = batch.labels.to(logits.device, non_blocking=True)
+            labels = moved(batch.labels, logits.device)
             return ce(logits, labels, label_smoothing=config.train.label_smoothing)
 
         def evaluate(model: Model) -> dict[str, Any]:
