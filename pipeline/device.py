@@ -1,6 +1,7 @@
 """Which device computes here, and what is recorded of the machine beside results."""
 
 import ctypes
+import os
 import platform
 import sys
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,31 @@ if TYPE_CHECKING:
 
 
 def device(local: int = 0) -> "torch.device":
-    """The GPU of a machine's process number `local` (they share where there are fewer), else the CPU."""
+    """The GPU of a machine's process number `local` (they share where there are fewer), Apple's GPU (`mps`),
+    else the CPU.
+
+    Several processes that train as one take the CPU rather than `mps`: nothing there carries gradients from
+    one to another.
+    """
     import torch
 
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", local % torch.cuda.device_count())
+    if torch.cuda.is_available():
+        return torch.device("cuda", local % torch.cuda.device_count())
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    return torch.device("mps" if alone and torch.backends.mps.is_available() else "cpu")
+
+
+def widest(target: "torch.device") -> "torch.dtype":
+    """The most exact type that a device computes with: float64, but on `mps`, which has none, float32."""
+    import torch
+
+    return torch.float32 if target.type == "mps" else torch.float64
+
+
+def moved(values: "torch.Tensor", target: "torch.device") -> "torch.Tensor":
+    """A tensor on a device; where the copy is safe, nobody waits for it."""
+    # Elsewhere it may read what has been freed: docs.pytorch.org/tutorials/intermediate/pinmem_nonblock.html
+    return values.to(target, non_blocking=target.type == "cuda")
 
 
 def keep_memory() -> None:
@@ -50,10 +70,26 @@ def keep_to_quota() -> None:
 
 
 def autocast(target: "torch.device", amp: str) -> Any:
-    """A context: bfloat16 autocast if `amp` is "bf16", else none."""
+    """A context: autocast to bfloat16 if `amp` is "bf16", to float16 if it is "fp16", else none."""
     import torch
 
-    return torch.autocast(target.type, torch.bfloat16, enabled=amp == "bf16")
+    half = torch.float16 if amp == "fp16" else torch.bfloat16
+    return torch.autocast(target.type, half, enabled=amp != "none")
+
+
+def about_precision(amp: str, key: str) -> list[str]:
+    """What to say of a precision that this machine's GPU does not compute with.
+
+    Args:
+        amp: what is asked for.
+        key: the parameter that asks for it.
+    """
+    import torch
+
+    if amp != "bf16" or device().type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False):
+        return []
+    name = torch.cuda.get_device_name()
+    return [f"note: {key} = bf16, and {name} has no bfloat16: it is emulated, slowly; set {key} to fp16"]
 
 
 def environment(versions: dict[str, str]) -> dict[str, str]:
@@ -74,5 +110,5 @@ def environment(versions: dict[str, str]) -> dict[str, str]:
         "numpy": numpy.__version__,
         **versions,
         "machine": platform.machine(),
-        "device": torch.cuda.get_device_name(used) if used.type == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name(used) if used.type == "cuda" else used.type,
     }

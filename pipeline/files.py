@@ -222,7 +222,7 @@ def carry(old: Path, new: Path, ours: re.Pattern[str]) -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(source))
         try:
             os.link(source, target, follow_symlinks=False)
-        except OSError:  # a file system without hard links
+        except (OSError, NotImplementedError):  # a file system, or a system, without hard links
             shutil.copy2(source, target, follow_symlinks=False)
 
 

@@ -6,8 +6,10 @@ any of it. What looks at limits takes the `root` of the file tree to look into.
 """
 
 import ctypes
+import multiprocessing
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +19,9 @@ from stillroom.errors import ParamsError
 
 ROOT = Path("/")
 WORKERS = "STILLROOM_WORKERS"
+START = "STILLROOM_START_METHOD"
 MOST_WORKERS = 8
+_UNKNOWN = 2**32  # bytes of memory of a machine that does not tell
 # Where copies for this machine are kept; default: stillroom in the user's cache folder
 FOLDER = "STILLROOM_FETCHED"
 
@@ -72,18 +76,24 @@ def cores(root: Path = ROOT) -> Cores:
     """The cores, and what limits them: `taskset`, Slurm, a container's `--cpus`."""
     machine = os.cpu_count() or 1
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine
+    bound = min([bound, *(count for folder in _groups(root, "cpuset") for count in _sets(folder))])
     quotas = [quota for folder in _groups(root, "cpu") for quota in _quotas(folder)]
     return Cores(machine, bound, min(quotas, default=None))
 
 
 def memory(root: Path = ROOT) -> Memory:
     """The memory, and what limits it: a container's `--memory`, Slurm, systemd."""
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    machine = _UNKNOWN
+    with suppress(AttributeError, OSError, ValueError):  # a system that does not tell
+        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limits = []
     for folder in _groups(root, "memory"):
-        for name in ("memory.max", "memory.limit_in_bytes"):
+        for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):  # above `high` a process crawls
             with suppress(OSError, ValueError):  # not there, or "max"
                 limits.append(int((folder / name).read_text()))
+        with suppress(OSError):  # of groups above that a container of version 1 does not see
+            text = (folder / "memory.stat").read_text()
+            limits += map(int, re.findall(r"^hierarchical_memory_limit (\d+)$", text, re.MULTILINE))
     limit = min(limits, default=machine)
     return Memory(machine, limit if limit < machine else None)  # version 1 says "none" by a huge number
 
@@ -97,7 +107,7 @@ def room(root: Path = ROOT) -> int:
 
 def worker_count(root: Path = ROOT) -> int:
     """Processes that render: the environment variable STILLROOM_WORKERS, else the cores that two leave over,
-    up to 8.
+    up to 8; processes that torchrun started on one machine share its cores.
 
     A machine's setting, not a parameter: it changes no pixel.
 
@@ -106,10 +116,42 @@ def worker_count(root: Path = ROOT) -> int:
     """
     text = os.environ.get(WORKERS)
     if text is None:
-        return min(MOST_WORKERS, max(0, cores(root).used - 2))
+        share = cores(root).used // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return min(MOST_WORKERS, max(0, share - 2))
     if not text.isdecimal():
         raise ParamsError(f"{WORKERS}={text!r} is not a number of processes", fix="set it to 0 or more")
     return int(text)
+
+
+def start_method() -> str:
+    """How processes that render start: the environment variable STILLROOM_START_METHOD, `fork` or `spawn`;
+    else `fork` on Linux and `spawn` elsewhere.
+
+    macOS can fork, but its own libraries may crash in a child that does more than start another program:
+    https://docs.python.org/3/library/multiprocessing.html#contexts-and-start-methods.
+
+    A machine's setting, not a parameter: it changes no pixel. Forked processes share what their parent has
+    read; spawned ones each read their own, and take some seconds to start.
+
+    Raises:
+        ParamsError: it is neither, or this system has no such way.
+    """
+    has = multiprocessing.get_all_start_methods()
+    text = os.environ.get(START)
+    if text is None:
+        return "fork" if sys.platform == "linux" and "fork" in has else "spawn"
+    if text not in ("fork", "spawn") or text not in has:
+        both = " or ".join(one for one in ("fork", "spawn") if one in has)
+        raise ParamsError(f"{START}={text!r} is no way to start processes here", fix=f"set it to {both}")
+    return text
+
+
+def _sets(folder: Path) -> Iterator[int]:
+    """How many cores a control group is bound to, where it is: version 2, then version 1."""
+    for name in ("cpuset.cpus.effective", "cpuset.effective_cpus"):
+        with suppress(OSError, ValueError):  # not there, or empty
+            ranges = [one.split("-") for one in (folder / name).read_text().strip().split(",")]
+            yield sum(int(last[-1]) - int(last[0]) + 1 for last in ranges)
 
 
 def _quotas(folder: Path) -> Iterator[float]:

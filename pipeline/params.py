@@ -32,6 +32,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Amp = Literal["none", "bf16", "fp16"]  # the precision of a model's passes
 
 
 def name_like(pattern: str, known: Callable[[], Sequence[str]]) -> Any:
@@ -201,7 +202,8 @@ class Train(Section):
     label_smoothing: Share = 0.0
     drop_path: Share = 0.0
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # each layer learns so much slower than the next
-    amp: Literal["none", "bf16"] = "none"  # bf16: autocast
+    # autocast; fp16, for GPUs without bfloat16, with a loss that is scaled so that small gradients are kept
+    amp: Amp = "none"
     compile: bool = False  # torch.compile: worth its minute of compilation in long runs on a GPU
     # of the cross-entropy with the labels. balanced: samples of a rare class weigh more, as much as it is
     # rarer (scikit-learn's `balanced`), so that all classes weigh alike
@@ -305,7 +307,7 @@ class Cache(Section):
     block_samples: Annotated[int, Field(ge=1, le=1_048_576)] = 1024  # samples in a block (of one view)
     # of the teacher's forward pass on a GPU; a CPU takes fewer at a time, one pass a core
     batch_size: Count = 64
-    amp: Literal["none", "bf16"] = "none"
+    amp: Amp = "none"
     # output: the folder of its teacher, for its logits. More than one: each looks at the same views.
     # output: {from: FOLDER, layer: LAYER}, for features of the teacher in a folder that another output names,
     # from the same forward pass; or {of: OUTPUT, take: LAYER}, which names that output.
@@ -558,6 +560,13 @@ def _trainable(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _distinct(value: list[Any]) -> list[Any]:
+    twice = [one for number, one in enumerate(value) if one in value[:number]]
+    if twice:
+        raise ValueError(f"names an entry twice: {twice[0]}")
+    return value
+
+
 class Student(Section):
     """`student`: the matrix of students, and how each is trained."""
 
@@ -579,11 +588,8 @@ class Student(Section):
 
     @field_validator("families", "arms", "seeds")
     @classmethod
-    def _distinct(cls, value: list[Any]) -> list[Any]:
-        twice = [one for number, one in enumerate(value) if one in value[:number]]
-        if twice:
-            raise ValueError(f"names an entry twice: {twice[0]}")
-        return value
+    def _once(cls, value: list[Any]) -> list[Any]:
+        return _distinct(value)
 
 
 class Report(Section):
@@ -604,3 +610,11 @@ class Params(Section):
     cache: Cache = Cache()
     student: Student
     report: Report = Report()
+    # where the curves of training go beside the results, which are the same with or without: files of
+    # pipeline/trackers (dvclive, tensorboard, wandb, mlflow); no parameter of a stage for DVC
+    track: list[str] = ["dvclive"]
+
+    @field_validator("track")
+    @classmethod
+    def _once(cls, value: list[str]) -> list[str]:
+        return _distinct(value)

@@ -2,19 +2,17 @@
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from stillroom.errors import StillroomError
 from stillroom_stages.console import tell_locks
 
 if TYPE_CHECKING:
-    pass
+    from stillroom.trackers import Following, Run
 
 ARTIFACTS = Path("artifacts")
 DATA = ARTIFACTS / "data"
@@ -34,6 +32,8 @@ _MODEL_FILES = re.compile(
 _REPORT_FILES = re.compile(r"results\.(json|md)|index\.html|metrics\.json|plots/\w+\.csv")
 # No DVC output: DVC deletes outputs before it runs a stage, and committed blocks must outlive that.
 STAGING = ARTIFACTS / ".staging"
+# Curves of training runs, a folder a tracker: nobody's output and nobody's input
+RUNS = ARTIFACTS / "runs"
 
 
 @contextmanager
@@ -59,43 +59,23 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def epoch_log(folder: Path | None, name: str) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that logs an epoch's record with DVCLive: `plots/metrics/<what>.tsv` in `folder` in the end;
-    without a folder it logs nothing.
+def followed(
+    chosen: list[str], folder: Path | None, name: str, note: Callable[[str], None], run: "Run"
+) -> Iterator["Following"]:
+    """What follows a training run: the trackers that `track` names; nothing without a folder.
 
-    Until then they grow in `artifacts/.staging/live/<name>`, where `dvc plots show` can see them: a stage's
-    outputs must not be there before they are whole.
+    Args:
+        folder: the new one of the model.
+        name: of the run.
+        note: shows a line to people.
 
     Raises:
-        StillroomError: the project is a git repository without a commit.
+        StillroomError: a tracker that the run cannot begin with.
     """
+    from stillroom.trackers import Following, following
+
     if folder is None:
-        yield lambda record: None
+        yield Following()
         return
-    from dvclive import Live
-    from scmrepo.exceptions import SCMError
-
-    growing = STAGING / "live" / name
-    shutil.rmtree(growing, ignore_errors=True)  # of a run that was killed
-    try:
-        opened = Live(str(growing), save_dvc_exp=False, dvcyaml=None, report=None)
-    except SCMError as error:
-        raise StillroomError(
-            "the training log cannot be opened",
-            f"DVCLive asks git which commit this is ({error})",
-            "make a first commit: git commit --allow-empty -m start",
-        ) from None
-    with opened as live:
-
-        def log(record: dict[str, Any]) -> None:
-            for name in ("loss", "val_accuracy"):
-                if name in record:
-                    live.log_metric(name, record[name])
-            for name, value in record.get("terms", {}).items():
-                live.log_metric(f"loss_{name}", value)
-            live.next_step()
-
-        yield log
-    if (growing / "plots").exists():
-        shutil.copytree(growing / "plots", folder / "plots", dirs_exist_ok=True)
-    shutil.rmtree(growing, ignore_errors=True)
+    with following(chosen, name, run, RUNS, STAGING / "live" / name, folder, note) as one:
+        yield one

@@ -14,13 +14,13 @@ USUAL_OPTIMISERS = ("adam", "adamw", "lamb", "lion", "muon", "sgd")
 
 
 def check_choices(params: "Params", source: str) -> None:
-    """Refuse names of which there is no policy, loss, store, encoding, family, teacher or optimiser, and a
-    teacher of random weights.
+    """Refuse names of which there is no policy, loss, store, encoding, family, tracker, teacher or optimiser,
+    and a teacher of random weights.
 
     Raises:
         ParamsError: names the nearest valid one.
     """
-    from stillroom import losses, modalities
+    from stillroom import losses, modalities, trackers
     from stillroom.cache import encodings, stores
     from stillroom.errors import ParamsError
 
@@ -34,6 +34,8 @@ def check_choices(params: "Params", source: str) -> None:
         (name, f"student.losses.{name}") for name in own
     ]:
         losses.check(name, f"{source}: {key}")
+    for name in params.track:
+        trackers.check(name, f"{source}: track")
     stores.check(params.cache.store, f"{source}: cache.store")
     encodings.described(params.cache, source)
     opts = {"teacher.train.opt": params.teacher.train.opt, "student.train.opt": student.train.opt}

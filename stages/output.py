@@ -9,7 +9,12 @@ from typing import Any
 import click
 
 from stillroom import stopping
-from stillroom.errors import AccessError, StillroomError
+from stillroom.errors import AccessError, ParamsError, StillroomError
+
+WINDOWS = (
+    "stillroom runs on Linux and macOS; Windows lacks the file locks, links and signals that keep its work "
+    "whole: run it in WSL2 (https://learn.microsoft.com/windows/wsl/install)"
+)
 
 
 def _spelled(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -58,6 +63,9 @@ class Group(click.Group):
     """A group whose commands end with one message and the documented exit code, not with a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        if sys.platform == "win32":
+            click.echo(f"error: {WINDOWS}", err=True)
+            ctx.exit(ParamsError.exit_code)
         stopping.listen()
         sys.stdout = sturdy(sys.stdout)
         try:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stillroom_stages.artifacts import STAGING, STUDENTS, epoch_log, whole_folder
+from stillroom_stages.artifacts import STAGING, STUDENTS, followed, whole_folder
 from stillroom_stages.checks import check_family
 from stillroom_stages.console import shown
 from stillroom_stages.inputs import cache_to_read, samples_to_read
@@ -45,9 +45,10 @@ def student(params: "Params", family: str, arm: str, seed: int, online: bool) ->
     A stopped run goes on where it was. On several GPUs: torchrun --no-python --nproc-per-node 4 stillroom
     student ...
     """
-    from stillroom import losses
+    from stillroom import losses, trackers
 
     losses.check(arm, "--arm")  # what is wrong or missing is reported before torch is loaded
+    trackers.ready(params.track)
     params, family = check_family(params, family, "--family")
     samples = samples_to_read(params)
     store = cache_to_read(params)
@@ -62,7 +63,7 @@ def student(params: "Params", family: str, arm: str, seed: int, online: bool) ->
     with Ranks() as ranks, ExitStack() as stack:
         console = stack.enter_context(shown()) if ranks.first else Progress()
         folder = stack.enter_context(whole_folder(STUDENTS / job.name)) if ranks.first else None
-        log = partial(epoch_log, folder, job.name)
+        log = partial(followed, params.track, folder, job.name, console.note)
         _, checkpoint = train_student(job, folder, STAGING, console, log, ranks)
         if folder is None:
             return

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stillroom_stages.artifacts import STAGING, TEACHER, epoch_log, whole_folder
+from stillroom_stages.artifacts import STAGING, TEACHER, followed, whole_folder
 from stillroom_stages.console import shown
 from stillroom_stages.inputs import samples_to_read
 from stillroom_stages.options import about, stage
@@ -22,7 +22,9 @@ def teacher(params: "Params") -> None:
 
     Several folds (teacher.folds) side by side: torchrun --no-python --nproc-per-node 4 stillroom teacher
     """
-    from stillroom import modalities
+    from stillroom import modalities, trackers
+
+    trackers.ready(params.track)  # before torch is loaded
     from stillroom.device import settle
     from stillroom.distributed import Ranks
     from stillroom.progress import Progress
@@ -37,7 +39,7 @@ def teacher(params: "Params") -> None:
         folder = stack.enter_context(whole_folder(TEACHER)) if ranks.first else None
         for line in notes:
             console.note(line)
-        log = partial(epoch_log, folder, "teacher")
+        log = partial(followed, params.track, folder, "teacher", console.note)
         job = (params, samples, architecture, folder, STAGING)
         scores, kept = train_teacher(*job, console, log, ranks)
         if folder is None:

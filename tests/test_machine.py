@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,38 @@ def test_the_smallest_of_several_limits_counts(tmp_path: Path) -> None:
     files = {"sys/fs/cgroup/a/memory.max": str(2**27), "sys/fs/cgroup/a/b/memory.max": str(2**28)}
     root = tree(tmp_path, "0::/a/b\n", V2.format(top="/", place="/sys/fs/cgroup"), files)
     assert memory(root).limit == 2**27
+
+
+@pytest.mark.parametrize("level", ["", "/user.slice", "/user.slice/job"])
+def test_what_slows_a_process_down_counts_at_every_level(tmp_path: Path, level: str) -> None:
+    """`memory.high` of version 2: no more than that without a stall."""
+    place = "sys/fs/cgroup"
+    files = {f"{place}/user.slice/job/memory.max": str(2**28), f"{place}{level}/memory.high": str(2**26)}
+    root = tree(tmp_path, "0::/user.slice/job\n", V2.format(top="/", place=f"/{place}"), files)
+    assert memory(root).limit == 2**26 and room(root) == 2**24
+
+
+@pytest.mark.parametrize("level", ["", "/user.slice", "/user.slice/job"])
+def test_cores_of_a_set_count_at_every_level(tmp_path: Path, level: str, monkeypatch: Any) -> None:
+    """Where the system does not bind the process itself, as some sandboxes do."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    place = "sys/fs/cgroup"
+    files = {f"{place}/cpuset.cpus.effective": "0-63", f"{place}{level}/cpuset.cpus.effective": "0-3,8,10-11"}
+    root = tree(tmp_path / "2", "0::/user.slice/job\n", V2.format(top="/", place=f"/{place}"), files)
+    assert cores(root).bound == cores(root).used == 7
+    mounts = V1.format(top="/", place="/sys/fs/cgroup/cpuset", names="cpuset")
+    files = {"sys/fs/cgroup/cpuset/a/cpuset.effective_cpus": "2,5", "sys/fs/cgroup/cpuset/x": ""}
+    assert cores(tree(tmp_path / "1", "3:cpuset:/a\n", mounts, files)).used == 2
+
+
+def test_version_1_tells_of_limits_above_what_a_container_sees(tmp_path: Path) -> None:
+    mounts = V1.format(top="/docker/4f", place="/sys/fs/cgroup/memory", names="memory")
+    files = {
+        "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
+        "sys/fs/cgroup/memory/memory.stat": f"cache 0\nhierarchical_memory_limit {2**26}\nrss 1",
+    }
+    assert memory(tree(tmp_path, "5:memory:/docker/4f\n", mounts, files)).limit == 2**26
 
 
 def test_version_1_has_a_hierarchy_for_each(tmp_path: Path) -> None:
@@ -92,6 +125,10 @@ def test_workers_are_the_cores_that_two_leave_over(tmp_path: Path, monkeypatch: 
     for quota, workers in (("max 100000", 8), ("700000 100000", 5), ("250000 100000", 0), ("1000 100000", 0)):
         root = tree(tmp_path / quota, "0::/\n", V2.format(top="/", place="/sys/fs/cgroup"), {place: quota})
         assert worker_count(root) == workers
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")  # processes of torchrun on one machine
+    assert worker_count(tmp_path) == 8 and room(tmp_path) == memory(tmp_path).used // 16
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)), raising=False)
+    assert worker_count(tmp_path) == 2
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {7}, raising=False)
     assert worker_count(tmp_path) == 0
     monkeypatch.setenv("STILLROOM_WORKERS", "3")

@@ -11,7 +11,7 @@ PACKAGES = {"stillroom": ROOT / "pipeline", "stillroom_stages": ROOT / "stages"}
 # From the ground up; rooms on one floor do not know each other
 FLOORS = [
     {"ground"},
-    {"cache", "losses", "modalities"},
+    {"cache", "losses", "modalities", "trackers"},
     {"views"},
     {"evaluation"},
     {"provenance"},

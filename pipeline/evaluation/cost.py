@@ -43,6 +43,8 @@ def latency(model: Model, batch: int) -> float:
         net(inputs)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
         return time.perf_counter() - began
 
     with torch.inference_mode():

@@ -7,6 +7,7 @@ import torch
 
 from stillroom import modalities
 from stillroom.distributed import Ranks
+from stillroom.errors import StillroomError
 from stillroom.modalities.base import EVALUATION_DRAWS, Corruption, Modality, Model, Reader, ViewRequest
 from stillroom.progress import Progress
 from stillroom.samples import Samples
@@ -21,7 +22,7 @@ def outputs_of(model: Model, raw: torch.Tensor, amp: str, take: Sequence[str] = 
     Args:
         model: in eval mode, on its device.
         raw: rendered views, on any device.
-        amp: `none` or `bf16`.
+        amp: `none`, `bf16` or `fp16`.
         take: which layers' features, beside the logits.
 
     Returns:
@@ -81,13 +82,16 @@ def evaluation_logits(
         model: in any mode; it is put into eval mode.
         samples: the rows to look at.
         batch_size: samples a forward pass.
-        amp: `none` or `bf16`.
+        amp: `none`, `bf16` or `fp16`.
         ranks: the processes that share the work, each row by one of them; None: this one alone.
         corruption: what makes each view worse, in `draws` ways that are the same for every model; None: none.
         reader: of these samples; None: one of its own.
 
     Returns:
         float32 [N, C]; under a corruption [D, N, C], D its draws.
+
+    Raises:
+        StillroomError: with `fp16`, a logit is not finite.
     """
     modality = modalities.get(samples.modality)
     rows = samples.rows if ranks is None else samples.rows[ranks.rank :: ranks.world]
@@ -103,6 +107,12 @@ def evaluation_logits(
     outputs = outputs_of_all(model, modality, reader, requests, batch_size, amp, progress)
     progress.finish()
     logits = outputs.get("logits", np.zeros((0, len(samples.classes)), np.float32))
+    if amp == "fp16" and not np.isfinite(logits).all():
+        raise StillroomError(
+            f"the model's logits on the {what or 'validation split'} are not finite",
+            "amp = fp16 holds nothing above 65504, and it needs more",
+            "set amp to bf16 or none",
+        )
     each = logits.reshape(draws, len(rows), logits.shape[-1])
     whole = np.stack([one if ranks is None else ranks.interleave(one, len(samples)) for one in each])
     return whole[0] if corruption is None else whole

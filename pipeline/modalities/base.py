@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from stillroom import draw, params
-from stillroom.device import autocast
+from stillroom.device import autocast, moved
 from stillroom.errors import ParamsError
 from stillroom.modalities import named
 from stillroom.params import Data, Params, Section, Seed, StudentModel
@@ -425,12 +425,12 @@ class Model(ABC):
         """Outputs by name of a batch of rendered views, which may lie on another device.
 
         Args:
-            amp: `none` or `bf16`.
+            amp: `none`, `bf16` or `fp16`.
             net, take: as of `__call__`.
         """
         device = next(self.net.parameters()).device
         with autocast(device, amp):
-            return self(self.prepare(raw.to(device, non_blocking=True)), net, take)
+            return self(self.prepare(moved(raw, device)), net, take)
 
     def shape_of(self, layer: str, who: str) -> tuple[int, ...]:
         """The shape of what a layer gives of one view.
@@ -513,7 +513,7 @@ class Finished:
     Attributes:
         model: on the CPU, in eval mode.
         classes: names, in label order.
-        amp: the precision that it was measured with, `none` or `bf16`.
+        amp: the precision that it was measured with, `none`, `bf16` or `fp16`.
     """
 
     model: Model

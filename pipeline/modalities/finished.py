@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stillroom.errors import AccessError, DataError, WeightsError, listing
 from stillroom.modalities import LARGEST_RECORD
+from stillroom.params import Amp
 
 Kind = TypeVar("Kind", bound="Described")
 
@@ -22,7 +23,7 @@ class Part(BaseModel):
 class Train(Part):
     """How it was trained, as far as it concerns what the model answers."""
 
-    amp: Literal["none", "bf16"] = "none"
+    amp: Amp = "none"
 
 
 class Config(Part):

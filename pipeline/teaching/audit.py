@@ -19,8 +19,8 @@ from stillroom.teaching.forward import Asking
 from stillroom.views.planes import drawn
 
 # What another machine's arithmetic may change of a logit, as a share of its view's largest logit: float32
-# with sums in another order (or TensorFloat-32), and bfloat16 autocast.
-NOISE = {"none": 2e-3, "bf16": 5e-2}
+# with sums in another order (or TensorFloat-32), and autocast to bfloat16 or, of three more bits, float16.
+NOISE = {"none": 2e-3, "bf16": 5e-2, "fp16": 1e-2}
 
 
 @dataclass(frozen=True)

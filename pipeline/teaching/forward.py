@@ -31,7 +31,7 @@ class Forward:
         Args:
             model: the teacher, on its device; it is put into eval mode.
             batch_size: inputs a pass on a GPU; a CPU takes at most `Model.per_core()`.
-            amp: `none` or `bf16`.
+            amp: `none`, `bf16` or `fp16`.
             take: which layers' features, beside the logits.
         """
         self._model, self._amp, self._take = model, amp, take

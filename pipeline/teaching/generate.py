@@ -236,6 +236,7 @@ def _encode(
         raise CacheError(
             f"the teacher's {name} for {key}, view {block.view}, hold {error.value}",
             error.reason,
-            "look at the teacher: it diverged, or its weights are damaged; committed blocks are kept",
+            "look at the teacher: it diverged, its weights are damaged, or it is beyond cache.amp: fp16; "
+            "committed blocks are kept",
         ) from None
     return encoded, measure(output, values, codec.decode(name, values.shape[1:], encoded))

@@ -14,7 +14,7 @@ from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.store import Store
 from stillroom.cache.write.publish import publish, refuse_other_content
 from stillroom.cache.write.staging import Staging
-from stillroom.device import device, environment
+from stillroom.device import about_precision, device, environment
 from stillroom.distributed import Ranks
 from stillroom.errors import CacheError, fetch_again
 from stillroom.evaluation.metrics import accuracy
@@ -219,6 +219,8 @@ def make(
     modality = modalities.get(train.modality)
     keys, labels = train.packed_keys(), train.labels()
     groups = request.together()
+    for line in [] if engine else about_precision(params.cache.amp, "cache.amp"):
+        progress.note(line)
     with ExitStack() as stack:
         stagings: list[Staging] = []
         for turn in (True, False):  # the first process opens, the others join it

@@ -2,7 +2,10 @@
 
 import glob
 import os
+import re
 import time
+import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,38 @@ def seconds_between() -> float:
     return seconds
 
 
+class Attempt:
+    """A run, for as long as its result is not in its place: an id in a file beside the checkpoint, which a
+    stop or a kill leaves there.
+    """
+
+    def __init__(self, folder: Path, name: str, run: str) -> None:
+        """
+        Args:
+            folder, name, run: see `Checkpoint`.
+        """
+        self._file = folder / f"{name}.{run[:DIGITS]}.attempt"
+
+    def id(self) -> str:
+        """32 hexadecimal digits, the same until `remove`.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        with suppress(OSError, UnicodeDecodeError):
+            text = self._file.read_text(encoding="ascii")
+            if re.fullmatch("[0-9a-f]{32}", text):
+                return text
+        new = uuid.uuid4().hex
+        with whole_file(self._file, alone=True) as stream:
+            stream.write(new.encode())
+        return new
+
+    def remove(self) -> None:
+        """To be called when the run's result is published."""
+        self._file.unlink(missing_ok=True)
+
+
 class Checkpoint:
     """One file a run, `NAME.<its digest>.checkpoint`, replaced whole each time: runs of one name with other
     settings leave each other's alone.
@@ -50,6 +85,7 @@ class Checkpoint:
             run: a digest of all that decides the run's weights: a checkpoint of another run is not taken up.
         """
         self._folder, self._name, self._run = folder, name, run
+        self.attempt = Attempt(folder, name, run)
         self._file = folder / f"{name}.{run[:DIGITS]}.checkpoint"
         self._earlier = folder / f"{name}.checkpoint"  # as earlier versions called that of any run
         self._every, self._saved = seconds_between(), time.monotonic()
@@ -119,3 +155,4 @@ class Checkpoint:
         """To be called when the run's result is published."""
         for file in self._mine:
             file.unlink(missing_ok=True)
+        self.attempt.remove()

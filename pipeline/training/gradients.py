@@ -14,6 +14,7 @@ from torch import distributed
 from torch._functorch import config
 from torch.nn.parallel import DistributedDataParallel
 
+from stillroom.device import widest
 from stillroom.distributed import Ranks
 
 
@@ -33,12 +34,12 @@ class Gradients(ABC):
         """What a part's forward pass and its `add` happen in; `last`: of its batch."""
 
     @abstractmethod
-    def add(self, terms: Mapping[str, torch.Tensor], scale: float) -> torch.Tensor:
+    def add(self, terms: Mapping[str, torch.Tensor], scale: float | torch.Tensor) -> torch.Tensor:
         """Take in the terms of a part.
 
         Args:
             terms: scalars by name.
-            scale: what gradients are multiplied by.
+            scale: what gradients are multiplied by, a number or a scalar.
 
         Returns:
             their sum, detached.
@@ -64,7 +65,7 @@ class Summed(Gradients):
         found: AbstractContextManager[Any] = nullcontext()
         return self.net.no_sync() if self._ranks.world > 1 and not last else found
 
-    def add(self, terms: Mapping[str, torch.Tensor], scale: float) -> torch.Tensor:
+    def add(self, terms: Mapping[str, torch.Tensor], scale: float | torch.Tensor) -> torch.Tensor:
         value = _sum(terms.values())
         (value * scale).backward()
         return value.detach()
@@ -125,7 +126,7 @@ class Revised(Gradients):
         self._begun = True
         return nullcontext()
 
-    def add(self, terms: Mapping[str, torch.Tensor], scale: float) -> torch.Tensor:
+    def add(self, terms: Mapping[str, torch.Tensor], scale: float | torch.Tensor) -> torch.Tensor:
         others = {name: one for name, one in terms.items() if name != self._task}
         if not self._each and others:
             others = {"others": _sum(others.values())}
@@ -174,12 +175,12 @@ def revised(task: torch.Tensor | None, others: list[torch.Tensor]) -> tuple[torc
     """
     total = torch.zeros_like(others[0]) if task is None else task.clone()
     conflict = torch.zeros((), dtype=torch.bool, device=total.device)
-    exact = None if task is None else task.double()  # squares of small gradients are no float32
+    exact = None if task is None else task.to(widest(task.device))  # squares of small ones are no float32
     for one in others:
         if exact is None or task is None:
             total += one
             continue
-        along, size = torch.dot(one.double(), exact), torch.dot(exact, exact)
+        along, size = torch.dot(one.to(exact.dtype), exact), torch.dot(exact, exact)
         opposed = (along < 0) & (size > 0)
         # chosen on the device: to ask for it here would be to wait
         total += one - torch.where(opposed, along / size, 0.0).to(task.dtype) * task

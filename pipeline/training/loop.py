@@ -14,6 +14,7 @@ import torch
 from timm.utils import ModelEmaV3
 
 from stillroom import stopping
+from stillroom.device import widest
 from stillroom.distributed import Ranks
 from stillroom.draw import words
 from stillroom.errors import StillroomError
@@ -139,7 +140,10 @@ class _Run:
         self._seed, self.ranks, self._checkpoint, self._take = seed, ranks, checkpoint, take
         self._make_gradients, self._beside = gradients, beside
         self._device = next(model.net.parameters()).device
+        self._exact = widest(self._device)
         self._optimizer, self._scheduler = create_optimizer(model.net, config, source.steps, beside)
+        # float16 has no gradients below 6e-8: those of a loss that is so many times as large are kept
+        self._scaler = torch.amp.GradScaler(self._device.type) if config.amp == "fp16" else None
         self._average = ModelEmaV3(model.net, decay=config.ema, use_warmup=True) if config.ema else None
         self.cursor, self.mean = Cursor(), 0.0
         self.records: list[dict[str, Any]] = []
@@ -154,6 +158,8 @@ class _Run:
             if self._beside is not None:
                 self._beside.load_state_dict(kept["beside"])
             self._optimizer.load_state_dict(kept["optimizer"])
+            if self._scaler is not None:
+                self._scaler.load_state_dict(kept["scaler"])
             if self._average is not None:
                 self._average.module.load_state_dict(kept["average"])
             steps = self._source.steps
@@ -170,9 +176,9 @@ class _Run:
         self._model.net.train()
         self._began, self._before = time.perf_counter(), cursor.seconds
         # sums stay on the device: to read them would be to wait for them
-        self._total = torch.tensor(cursor.total, dtype=torch.float64, device=self._device)
+        self._total = torch.tensor(cursor.total, dtype=self._exact, device=self._device)
         self._terms = {
-            name: torch.tensor(value, dtype=torch.float64, device=self._device)
+            name: torch.tensor(value, dtype=self._exact, device=self._device)
             for name, value in cursor.terms.items()
         }
         self._conflicts = torch.tensor(cursor.conflicts, dtype=torch.int64, device=self._device)
@@ -189,11 +195,13 @@ class _Run:
                 raise KeyboardInterrupt
         self._note_sums()
         self.mean = cursor.total / cursor.seen
+        half = self._scaler is not None
         if not abs(self.mean) < float("inf"):
             raise StillroomError(
                 f"the loss of epoch {cursor.epoch + 1} is {self.mean}",
                 "training diverged",
-                "lower the learning rate (lr), or raise warmup_epochs",
+                "lower the learning rate (lr), or raise warmup_epochs"
+                + ("; or set amp to bf16 or none: fp16 holds nothing above 65504" if half else ""),
             )
         terms = {name: round(value / cursor.seen, 6) for name, value in cursor.terms.items()}
         cursor.seconds = round(cursor.seconds, 3)
@@ -227,23 +235,36 @@ class _Run:
                     batch.targets = {name: all_rows(one, batch, ranks) for name, one in batch.targets.items()}
                 terms = self._loss(whole, batch, done)
                 # processes' gradients are averaged, and each is that of its own rows alone
-                value = self._gradients.add(terms, batch.share * ranks.world)
+                value = self._gradients.add(terms, self._scaled(batch.share * ranks.world))
             count = len(batch.labels)
-            self._total += value.double() * count
+            self._total += value.to(self._exact) * count
             for name, term in terms.items():
-                self._terms[name] = self._terms.get(name, 0.0) + term.detach().double() * count
+                self._terms[name] = self._terms.get(name, 0.0) + term.detach().to(self._exact) * count
             cursor.seen += count
         conflict = self._gradients.finish()
         if conflict is not None:
             self._conflicts += conflict
         net = self._model.net
+        if self._scaler is not None:
+            self._scaler.unscale_(self._optimizer)
         for part in (net, self._beside):
             if config.clip_grad and part is not None:
                 torch.nn.utils.clip_grad_norm_(part.parameters(), config.clip_grad)
-        self._optimizer.step()
+        if self._scaler is None:
+            self._optimizer.step()
+        else:  # all processes have the same gradients, and so leave out a step together where one overflows
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
         if self._average is not None:
             self._average.update(net, step=update + 1)
         cursor.step += 1
+
+    def _scaled(self, scale: float) -> float | torch.Tensor:
+        """What gradients are multiplied by until they are complete."""
+        if self._scaler is None:
+            return scale
+        scaled: torch.Tensor = self._scaler.scale(torch.tensor(scale, device=self._device))
+        return scaled
 
     def _note_sums(self) -> None:
         self.cursor.total = float(self._total)
@@ -261,6 +282,7 @@ class _Run:
         state = {"place": vars(self.cursor), "records": self.records, "model": self._model.net.state_dict()}
         state |= {"optimizer": self._optimizer.state_dict()}
         state |= {"beside": self._beside.state_dict()} if self._beside is not None else {}
+        state |= {"scaler": self._scaler.state_dict()} if self._scaler is not None else {}
         state |= {"average": self._average.module.state_dict()} if self._average is not None else {}
         self._checkpoint.save(state)
 

@@ -16,7 +16,7 @@ from stillroom import losses, modalities
 from stillroom.cache.encodings import encoding_for
 from stillroom.cache.format.outputs import refuse_imported, source_of
 from stillroom.cache.read.store import Store
-from stillroom.device import device, environment
+from stillroom.device import about_precision, device, environment, moved
 from stillroom.distributed import Ranks
 from stillroom.evaluation.cost import flops, latency, parameters
 from stillroom.evaluation.forward import KEPT, evaluation_logits
@@ -33,6 +33,7 @@ from stillroom.provenance.identity import check_against_cache, ignored, input_of
 from stillroom.provenance.probes import check_probes
 from stillroom.provenance.teacher import folds_named, load_teacher, with_folds
 from stillroom.samples import Samples
+from stillroom.trackers import Following, Run
 from stillroom.training.batches import Batch, CachedBatches, Partition
 from stillroom.training.checkpoint import Checkpoint
 from stillroom.training.gradients import Revised, Summed
@@ -41,8 +42,8 @@ from stillroom.training.pairing import digests
 from stillroom.training.results import described, tested, weights_lines, write_config, write_predictions
 from stillroom.views.planes import Asked
 
-# What follows a run's records, epoch by epoch
-Log = Callable[[dict[str, Any]], None]
+# Opens what follows a run
+Follow = Callable[[Run], AbstractContextManager[Following]]
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def train_student(
     folder: Path | None,
     staging: Path,
     progress: Progress,
-    log: Callable[[], AbstractContextManager[Log]],
+    log: Follow,
     ranks: Ranks | None = None,
 ) -> tuple[dict[str, Any], Checkpoint]:
     """Train a student and measure it on the test split.
@@ -101,7 +102,7 @@ def train_student(
         folder: where the model, its answers and `student.json` are written; None: nowhere, which is what all
             processes but the first do.
         staging: an existing folder for the checkpoint.
-        log: opens what follows the run's records.
+        log: opens what follows the run, its records and scores.
         ranks: the processes that train together; None: this one alone.
 
     Returns:
@@ -157,7 +158,7 @@ def train_student(
     terms = terms_of(chosen, config.label_smoothing, layer, weights)
     take = [] if layer is None else [layer]
     validate = evaluate if len(val) else None
-    with log() as on_epoch:
+    with log(Run({**_of(job, model), **settings}, checkpoint.attempt.id)) as following:
         history = fit(
             model,
             source,
@@ -165,7 +166,7 @@ def train_student(
             config,
             progress,
             title,
-            on_epoch,
+            following,
             validate,
             job.seed,
             ranks,
@@ -174,8 +175,9 @@ def train_student(
             gradients_of(chosen),
             beside,
         )
-    logits = logits_of(model, test, progress, "test split")
-    scores = summarise_draws(logits, test.labels(), job.samples.classes)
+        logits = logits_of(model, test, progress, "test split")
+        scores = summarise_draws(logits, test.labels(), job.samples.classes)
+        following.end(scores)
     if folder is None:
         return scores, checkpoint
     save_weights(model.net, folder / "model.safetensors")
@@ -215,7 +217,12 @@ def _prepare(job: Job, chosen: losses.Loss, progress: Progress) -> tuple[Model, 
         *late(job.train_config, "student.train"),
         *_drawn(job, chosen),
     ]
-    for line in (*notes, *ignored(manifest, job.params), check_probes(job.store, train)):
+    for line in (
+        *about_precision(job.train_config.amp, "student.train.amp"),
+        *notes,
+        *ignored(manifest, job.params),
+        check_probes(job.store, train),
+    ):
         if line:
             progress.note(line)
     model = modality.create(
@@ -249,14 +256,23 @@ def _drawn(job: Job, chosen: losses.Loss) -> list[str]:
     ]
 
 
+def _named(job: Job) -> dict[str, Any]:
+    return {"family": job.family, "arm": job.arm, "seed": job.seed}
+
+
+def _of(job: Job, model: Model) -> dict[str, Any]:
+    """What trackers say of a student before its settings."""
+    manifest = job.store.manifest
+    online = {"online": True} if job.online else {}
+    return {**_named(job), "arch": model.arch, "cache": manifest.id, "views": manifest.layout.views, **online}
+
+
 def _record(job: Job, model: Model, chosen: losses.Loss) -> dict[str, Any]:
     """What `student.json` records of the student itself and of its cache."""
     manifest = job.store.manifest
     return {
         "format": "stillroom-student/1",
-        "family": job.family,
-        "arm": job.arm,
-        "seed": job.seed,
+        **_named(job),
         **described(model, job.samples),
         "cache": manifest.id,
         "cache_parts": parts(manifest.identity, chosen.reads),
@@ -351,9 +367,9 @@ def terms_of(
     def terms(outputs: dict[str, torch.Tensor], batch: Batch, done: float) -> dict[str, torch.Tensor]:
         outputs = outputs if layer is None else outputs | {"features": outputs[layer]}
         on = next(iter(outputs.values())).device
-        targets = {name: values.to(on, non_blocking=True) for name, values in batch.targets.items()}
-        labels = batch.labels.to(on, non_blocking=True)
-        weights = None if class_weights is None else class_weights.to(on, non_blocking=True)
+        targets = {name: moved(values, on) for name, values in batch.targets.items()}
+        labels = moved(batch.labels, on)
+        weights = None if class_weights is None else moved(class_weights, on)
         return chosen(outputs, labels, targets, done, label_smoothing, weights)
 
     return terms

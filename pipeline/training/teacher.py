@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from stillroom import modalities
-from stillroom.device import device, environment
+from stillroom import modalities, trackers
+from stillroom.device import about_precision, device, environment, moved
 from stillroom.distributed import Ranks
 from stillroom.errors import ParamsError, WeightsError, different, listing
 from stillroom.evaluation.cost import flops, parameters
@@ -29,7 +29,7 @@ from stillroom.provenance.ahead import check_balance, check_k, check_students, l
 from stillroom.provenance.teacher import fold_file
 from stillroom.samples import Samples
 from stillroom.training.batches import Batch, FreshBatches, Partition
-from stillroom.training.checkpoint import DIGITS, Checkpoint
+from stillroom.training.checkpoint import DIGITS, Attempt, Checkpoint
 from stillroom.training.head import VIEWS, Features, evaluation_features, features_of, fit_head, set_aside
 from stillroom.training.loop import fit
 from stillroom.training.results import described, tested, weights_lines, write_config, write_predictions
@@ -68,7 +68,7 @@ def train_teacher(
     folder: Path | None,
     staging: Path,
     progress: Progress,
-    log: Callable[[], AbstractContextManager[Log]],
+    log: Callable[[trackers.Run], AbstractContextManager[trackers.Following]],
     ranks: Ranks | None = None,
 ) -> tuple[dict[str, Any], list[Kept]]:
     """Fit the teacher, unless `teacher.train.epochs` is 0, and measure it on the test split.
@@ -82,8 +82,8 @@ def train_teacher(
         folder: where the models, their answers and `teacher.json` are written; None in all processes but the
             first.
         staging: an existing folder for the checkpoints.
-        log: opens what follows the records of a run: of the model that is fitted to all, or to all but the
-            first fold.
+        log: opens what follows the run: the records of the model that is fitted to all, or to all but the
+            first fold, and the scores.
         ranks: the processes that share the models among them; None: this one alone.
 
     Returns:
@@ -98,6 +98,8 @@ def train_teacher(
     config, train = params.teacher, samples.in_splits("train")
     folds = _folds(params, samples)
     run = _Run(params, samples, architecture, staging)
+    for line in about_precision(config.train.amp, "teacher.train.amp"):
+        progress.note(line)
     fits = _fits(folds, config.folds_and_whole, len(train))
     if config.train.freeze == "none":  # a head alone is a matter of seconds
         for number, fit_ in enumerate(fits):
@@ -107,11 +109,15 @@ def train_teacher(
     if folder is None:
         return {}, []
     fitted = []
-    with log() as on_epoch:
+    attempt = run.attempt()
+    with log(trackers.Run(run.described(), attempt.id)) as following:
         for fit_ in fits:
-            shown = on_epoch if fit_ is fits[-1 if config.folds_and_whole else 0] else _silent
+            shown = following if fit_ is fits[-1 if config.folds_and_whole else 0] else _silent
             fitted.append(run.fit(fit_, progress, shown, ranks.local))
-    return _write(run, fitted, folds, folder, progress), [
+        scores = _write(run, fitted, folds, folder, progress)
+        following.end(scores)
+    return scores, [
+        attempt,
         *(one.checkpoint for one in fitted if one.checkpoint is not None),
         *run.kept,
     ]
@@ -159,6 +165,14 @@ class _Run:
         self._pooled: dict[str, torch.Tensor] = {}  # by key, of evaluation views
         self._weights_reported = False
 
+    def attempt(self) -> Attempt:
+        """At all that is fitted here."""
+        return Attempt(self.staging, "teacher", _digest([self.settings, self.train.digests()]))
+
+    def described(self) -> dict[str, Any]:
+        """What trackers say of it."""
+        return {**self.config.model_dump(), "arch": self.architecture.arch, "recipe": self.policy.describe()}
+
     def fit(self, fit_: _Fit, progress: Progress, on_epoch: Log, local: int) -> _Fitted:
         """Fit one, or take up what an earlier run has fitted of it."""
         config = self.config
@@ -187,8 +201,8 @@ class _Run:
 
         def loss(outputs: dict[str, Any], batch: Batch, done: float) -> dict[str, Any]:
             logits = outputs["logits"]
-            labels = batch.labels.to(logits.device, non_blocking=True)
-            class_weights = None if weights is None else weights.to(logits.device, non_blocking=True)
+            labels = moved(batch.labels, logits.device)
+            class_weights = None if weights is None else moved(weights, logits.device)
             smoothing = config.train.label_smoothing
             return ce(logits, labels, label_smoothing=smoothing, class_weights=class_weights)
 

@@ -14,6 +14,7 @@ import traceback
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import torch
 
 from stillroom import stopping
 from stillroom.errors import StillroomError
-from stillroom.machine import worker_count
+from stillroom.machine import start_method, worker_count
 from stillroom.modalities.base import Listed, Modality, Part, Reader, Spec, ViewRequest
 from stillroom.samples import Samples
 
@@ -72,7 +73,7 @@ class Renderers:
         samples: the table that parts are of.
         spec: what the model sees.
         workers: processes; None: `worker_count()`. They start with the first batch that is asked for.
-        method: how workers start; None: `fork` where the system has it, else `spawn`.
+        method: how workers start, `fork` or `spawn`; None: `start_method()`.
         seen: samples that are read before workers are forked; None: those of the table.
     """
 
@@ -89,7 +90,7 @@ class Renderers:
         self._started: list[_Worker] = []
         self._context = (modality, reader, samples, spec)
         self._count = worker_count() if workers is None else workers
-        self._method = method or ("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
+        self._method = method or start_method()
         self._seen = samples.rows if seen is None else seen
 
     @property
@@ -201,6 +202,8 @@ class _Worker:
     def __init__(self, context: _Context, method: str, size: int) -> None:
         self._parent, self._turns = os.getpid(), itertools.cycle(range(AHEAD))
         processes: Any = multiprocessing.get_context(method)
+        if method == "spawn":  # where this begins to run later, it lets the signals through that are blocked
+            resource_tracker.ensure_running()
         try:
             self._line, theirs = processes.Pipe()
             forked = self._line if method == "fork" else None

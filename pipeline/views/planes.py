@@ -182,7 +182,7 @@ class Online(Plane):
             teachers: none for an arm without teacher.
             together: makes one of the logits of all of them.
             seen: what the student sees, and what else is rendered for a teacher that sees other inputs.
-            amp: the teachers' precision, `none` or `bf16`.
+            amp: the teachers' precision, `none`, `bf16` or `fp16`.
             worse: whether the student sees its views corrupted; teachers never do.
         """
         super().__init__(views)

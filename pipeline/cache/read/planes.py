@@ -68,7 +68,7 @@ class Answers:
 def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An array of zeros; a large one is mapped."""
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    if size >= LARGE:
+    if size >= LARGE and hasattr(os, "posix_fallocate"):  # macOS has none
         with suppress(OSError):  # no space, or no such folder: in memory
             folder = local_folder() / "planes"
             folder.mkdir(parents=True, exist_ok=True)
@@ -84,5 +84,5 @@ def let_go(array: np.ndarray) -> None:
     while isinstance(base, np.ndarray):
         base = base.base
     mapped = base.obj if isinstance(base, memoryview) else base
-    if isinstance(mapped, mmap.mmap):
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)

@@ -1,0 +1,87 @@
+"""What trackers are given: numbers by name, and parameters without secrets."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stillroom.trackers import Following, Place, Run, Tracker, curves, following, hidden
+
+
+def test_addresses_lose_what_is_secret() -> None:
+    parameters: dict[str, Any] = {
+        "data": {"path": "https://ada:pass@host/set?X-Amz-Signature=abc", "sizes": [1, 2], "none": None},
+        "cache": ["s3://key:secret@bucket/cache"],
+        "lr": 0.1,
+        "flag": True,
+    }
+    place = Place("vit-kd-0", Path(), Path(), Path(), Run(parameters, str))
+    assert place.parameters == {
+        "data.path": "https://***@host/set",
+        "data.sizes": "[1, 2]",
+        "data.none": "null",
+        "cache": '["s3://***@bucket/cache',
+        "lr": 0.1,
+        "flag": True,
+    } | {"cache": place.parameters["cache"]}
+    assert "secret" not in str(place.parameters) and "abc" not in str(place.parameters)
+    assert hidden("http://127.0.0.1:5000/a b") == "http://127.0.0.1:5000/a b"
+
+
+def test_a_record_is_numbers_by_name() -> None:
+    record = {"epoch": 3, "loss": 1.5, "terms": {"labels": 1, "teacher": 0.5}, "lr": 0.1, "what": "text"}
+    assert curves(record) == {"loss": 1.5, "loss_labels": 1.0, "loss_teacher": 0.5, "lr": 0.1}
+
+
+class Noting(Tracker):
+    """Notes what it is told, and fails where it is to."""
+
+    PACKAGES = ()
+
+    def __init__(self, fail: str = "") -> None:
+        self.told: list[Any] = []
+        self._fail = fail
+
+    def _note(self, what: str, *rest: Any) -> None:
+        self.told.append((what, *rest))
+        if what == self._fail:
+            raise OSError("no space left on device")
+
+    def epoch(self, number: int, values: dict[str, float]) -> None:
+        self._note("epoch", number, values)
+
+    def scores(self, values: dict[str, float]) -> None:
+        self._note("scores", values)
+
+    def close(self, end: str) -> None:
+        self._note("close", end)
+
+
+@pytest.mark.parametrize("fail", ["epoch", "scores", "close"])
+def test_one_that_fails_is_left_out_and_the_others_go_on(fail: str) -> None:
+    bad, good, lines = Noting(fail), Noting(), []
+    followed = Following({"bad": bad, "good": good}, lines.append)
+    for number in (1, 2):
+        followed({"epoch": number, "loss": 1.0})
+    followed.end({"accuracy": 50.0, "per_class": {}})
+    followed.close("finished")
+    assert [one[0] for one in good.told] == ["epoch", "epoch", "scores", "close"]
+    assert good.told[2:] == [("scores", {"test_accuracy": 50.0}), ("close", "finished")]
+    assert len(lines) == 1 and "bad cannot be written to (no space left on device)" in lines[0]
+    assert [one[0] for one in bad.told].count(fail) <= 2  # it is let go once
+
+
+def test_how_a_run_ends_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Noting] = []
+
+    class Fresh(Noting):
+        def __init__(self, place: Place) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr("stillroom.trackers._kind", lambda name: Fresh)
+    arguments = (["one"], "vit-kd-0", Run({}, str), tmp_path, tmp_path, tmp_path, print)
+    for error, end in ((KeyboardInterrupt, "stopped"), (RuntimeError, "failed")):
+        with pytest.raises(error), following(*arguments):
+            raise error
+        assert made[-1].told == [("close", end)]
