@@ -31,6 +31,8 @@ HARMLESS = {
     "pipeline/provenance/ahead.py": "refuses sooner what another stage would refuse",
     "pipeline/registry.py": "finds a file by its name",
     "pipeline/stopping.py": "signals",
+    "pipeline/trackers/__init__.py": "where curves go beside the results",
+    "pipeline/trackers/dvclive.py": "the history once more, for `dvc plots`",
     "pipeline/validation.py": "wording",
     "stages/artifacts.py": "where things are",
     "stages/checks.py": "refuses names that are not there",
