@@ -186,6 +186,9 @@ MAY_BE_NULL = {
 }
 
 
+MAY_BE_EMPTY = {"track"}
+
+
 def default(key: str) -> object:
     if key.startswith("student.losses."):  # their defaults are those of the losses' functions
         others = {"outputs": ["logits"], "features": "features", "layer": "pooled", "revise": "sum"}
@@ -212,9 +215,7 @@ def shown(value: object) -> str:
 def test_every_wrong_value_is_refused_by_its_key_in_plain_words(key: str) -> None:
     wrong = next(values for fits, values in TYPES if fits(default(key)))
     for value in wrong:
-        if (value is None and key in MAY_BE_NULL) or (
-            value == [] and key == "track"
-        ):  # nothing follows a run
+        if (value is None and key in MAY_BE_NULL) or (value == [] and key in MAY_BE_EMPTY):
             continue
         tree: dict = {} if kind_of(key) == "images" else {"data": {"name": "sketch_skeletons"}}
         inner = tree

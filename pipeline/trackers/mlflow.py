@@ -2,7 +2,7 @@
 MLFLOW_EXPERIMENT_NAME.
 
 At MLFLOW_TRACKING_URI; without it in `artifacts/runs/mlflow/mlflow.db`, which `mlflow ui --backend-store-uri
-sqlite:///artifacts/runs/mlflow/mlflow.db` shows.
+sqlite:///artifacts/runs/mlflow/mlflow.db` of the whole package shows: the extra brings the client alone.
 """
 
 import logging

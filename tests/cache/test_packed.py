@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -91,15 +91,19 @@ def test_the_classes_kept_are_those_of_topk(values: np.ndarray, k: int) -> None:
         assert others.size == 0 or row[kept].min() >= others.max()
 
 
+@example(values=np.array([[-57, 57, 0, 0, 0, 0, 0]] * 5, np.float32), bits=7)
 @given(values=arrays(np.float32, (5, 7), elements=st.floats(-60, 60, width=32)), bits=st.integers(2, 8))
 def test_kept_logits_are_within_two_steps_and_the_largest_is_zero(values: np.ndarray, bits: int) -> None:
     decoded = again(values, 7, bits)
     depth = values.max(axis=1, keepdims=True) - values
     assert (decoded.max(axis=1) == 0).all()
-    # the widest step, where levels are bent, is half as wide again; a scale up to half as large is tried too
+    # the widest step, where levels are bent, is half as wide again; a scale up to half as large is tried too,
+    # and none reaches further than is needed for a depth of 64
     span = np.maximum(depth.max(axis=1, keepdims=True), (2**bits - 1) / 128)
-    allowed = np.where(depth <= span / 2, 1.2 * span / (2**bits - 1) + 1e-6, span)
+    reached = np.minimum(span, 64)
+    allowed = np.where(depth <= reached / 2, 1.2 * reached / (2**bits - 1) + 1e-6, span)
     assert (np.abs(decoded + depth) <= allowed).all()
+    assert (decoded[depth > 64] <= -40).all()
 
 
 @pytest.mark.parametrize("k", [1, 4, 16, 39])

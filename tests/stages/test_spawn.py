@@ -38,16 +38,17 @@ def workers(process: warm.Process) -> list[psutil.Process]:
     return [one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())]
 
 
-def test_ctrl_c_in_a_terminal_stops_the_run_and_not_its_workers_first(project: Path) -> None:
+@pytest.mark.parametrize("begun", [False, True], ids=["at once", "mid-run"])
+def test_ctrl_c_in_a_terminal_stops_the_run_and_not_its_workers_first(project: Path, begun: bool) -> None:
     """It reaches all processes of the group, also one that is still importing what it needs."""
-    changed = {**environment(), **SPAWN}
+    changed = {**environment(), **SPAWN, "STILLROOM_CHECKPOINT_SECONDS": "0"}
     process = warm.start(("stillroom", *KD, *LONG), project, changed)
-    until(lambda: workers(process), process)
+    until(lambda: checkpoints(project, "vit-kd-0") if begun else workers(process), process)
     os.killpg(process.pid, signal.SIGINT)
     process.wait()
     assert process.returncode == 75, process.stderr
     assert "Traceback" not in process.stderr and "error:" not in process.stderr
-    assert checkpoints(project, "vit-kd-0")
+    assert not begun or checkpoints(project, "vit-kd-0")
 
 
 def test_a_killed_run_leaves_no_worker_and_no_lock(project: Path) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,24 +54,38 @@ def recorded(uri: str, name: str) -> tuple[Curves, dict[str, str]]:
     return curves, run.data.params
 
 
-def stored(file: Path) -> tuple[Curves, dict[str, float]]:
-    """What wandb's own reader finds in the file of an offline run: curves and final scores."""
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
+def records(file: Path) -> Iterator[bytes]:
+    """Those of a file of wandb: 7 bytes, then LevelDB's log format (whose reader is no Python any more)."""
+    data, at, whole = file.read_bytes(), 7, b""
+    while at + 7 <= len(data):
+        if 2**15 - at % 2**15 < 7:  # a block ends in zeros
+            at += 2**15 - at % 2**15
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or its last part
+            yield whole
+            whole = b""
 
-    data, curves, scores = DataStore(), {}, {}
-    data.open_for_scan(str(file))
-    while (raw := data.scan_data()) is not None:
+
+def stored(file: Path) -> tuple[Curves, dict[str, float]]:
+    """What an offline run of wandb holds: curves and final scores."""
+    from wandb.proto import wandb_internal_pb2
+
+    curves, scores = {}, {}
+    for raw in records(file):
         record = wandb_internal_pb2.Record.FromString(raw)
         if record.WhichOneof("record_type") == "history":
-            values = {one.key or one.nested_key[0]: json.loads(one.value_json) for one in record.history.item}
+            items = record.history.item
+            values = {one.key or ".".join(one.nested_key): json.loads(one.value_json) for one in items}
             for name, value in values.items():
                 points = curves.setdefault(name, {})
-                assert values["_step"] not in points, f"a step of {name} is there twice"
-                points[values["_step"]] = value
+                assert values["epoch"] not in points, f"a step of {name} is there twice"
+                points[values["epoch"]] = value
         elif record.WhichOneof("record_type") == "summary":
             for one in record.summary.update:
-                scores[one.key or one.nested_key[0]] = json.loads(one.value_json)
+                scores[one.key or ".".join(one.nested_key)] = json.loads(one.value_json)
     return curves, scores
 
 
