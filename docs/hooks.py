@@ -17,7 +17,7 @@ REFERENCE = {
         "The library",
         [
             *("stillroom.open_cache", "stillroom.cache.read.store.Store"),
-            *("stillroom.CachedDataset", "stillroom.load_model"),
+            *("stillroom.CachedDataset", "stillroom.BatchOrder", "stillroom.load_model"),
             *("stillroom.losses.load", "stillroom.losses.Loss", "stillroom.errors"),
         ],
     ),
