@@ -113,6 +113,13 @@ def test_a_cache_of_something_else_is_refused_in_these_words(project: Path) -> N
     run(command, project)
 
 
+def test_a_layer_that_is_not_there_is_met_with_these_words(project: Path) -> None:
+    (block,) = [one for one in RUN if "stags.3" in one.text]
+    (command,) = block.commands
+    assert len(command.expected) == 2
+    run(command, project)
+
+
 def test_the_cache_in_one_process_and_in_four(project: Path) -> None:
     (block,) = [one for one in RUN if one.page == "docs/cache.md" and "torchrun" in one.text]
     for command in block.commands:
@@ -153,7 +160,7 @@ def test_what_is_timed_runs() -> None:
 
 def test_every_block_is_run_or_parsed_for_a_reason() -> None:
     """A new block that no test above runs fails here, until one does or `PARSED` says why not."""
-    known = [SINGLE, "predict photo.jpg", "views.seed=1", "--nproc-per-node 4 stillroom cache   "]
+    known = [SINGLE, "predict photo.jpg", "views.seed=1", "stags.3", "--nproc-per-node 4 stillroom cache   "]
     known += ["preset folder", "timeit"]
     left = [str(block) for block in RUN if not any(mark in block.text for mark in known)]
     assert not left
