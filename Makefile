@@ -20,9 +20,11 @@ demo: install
 	dvc repro
 	@stillroom report --show
 
-# Most tests start real processes; a file's tests share what they set up, so each file stays in one worker
+# Most tests wait for real processes, so there are two workers a core; a file's tests share what they set up, so each
+# file stays in one worker
+WORKERS = $(shell $(PYTHON) -c 'import os; print(min(8, 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4))')
 test: install
-	python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # What one runs before each commit: two minutes
 check: lint types
