@@ -5,10 +5,24 @@ import time
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import confusion_matrix, top_k_accuracy_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    recall_score,
+    top_k_accuracy_score,
+)
 
 from stillroom.evaluation.cost import flops, latency, parameters
-from stillroom.evaluation.metrics import accuracy, average_precisions, confusion, softmax, summarise
+from stillroom.evaluation.metrics import (
+    accuracy,
+    average_precisions,
+    balanced_accuracy,
+    confusion,
+    macro_f1,
+    softmax,
+    summarise,
+)
 from stillroom.modalities.images.models.create import Loaded, Model
 
 
@@ -36,6 +50,25 @@ def test_a_class_without_samples_does_not_count() -> None:
     logits = np.array([[1.0, 0, 0], [0, 1.0, 0]])
     scores = summarise(logits, np.array([0, 1]), ("a", "b", "c"))
     assert scores["mAP"] == 100.0 and scores["per_class_ap"] == {"a": 100.0, "b": 100.0}
+
+
+def test_scores_over_classes_are_those_of_scikit_learn() -> None:
+    """With classes that have no sample, and such that are said or not, of very uneven sizes."""
+    random = np.random.default_rng(0)
+    labels = random.choice(6, 200, p=[0.7, 0.2, 0.06, 0.04, 0.0, 0.0])
+    logits = random.normal(0, 1, (200, 6)) + 1.5 * np.eye(6)[labels]
+    logits[:, 5] -= 9
+    said, there = logits.argmax(1), np.unique(labels)
+    scores = summarise(logits, labels, tuple("abcdef"))
+    recalls = recall_score(labels, said, labels=there, average="macro")
+    assert scores["balanced_accuracy"] == pytest.approx(100 * recalls, abs=1e-4)
+    f1 = f1_score(labels, said, labels=there, average="macro", zero_division=0)
+    assert scores["macro_f1"] == pytest.approx(100 * f1, abs=1e-4)
+    only = said != 4
+    assert balanced_accuracy(logits[only], labels[only]) == pytest.approx(
+        100 * balanced_accuracy_score(labels[only], said[only])
+    )
+    assert macro_f1(np.eye(3)[[1, 1]], np.array([0, 0])) == 0
 
 
 def model(net: torch.nn.Module) -> Model:
