@@ -268,7 +268,8 @@ class Samples:
             base = folder / (stored or "") if inside else root or stored
             if base is None:
                 raise DataError(
-                    f"{file} does not say where its {modality} lie", fix="set data.path to their folder"
+                    f"{file} does not say where its {modality} lie: outside the project",
+                    fix="set data.path to their folder; in Python: root=FOLDER, the same",
                 )
             return cls(str(head["dataset"]), classes, rows, Path(base), modality)
 

@@ -87,7 +87,7 @@ def _export(params: "Params", folder: Path, kind: str, first: int, shard_bytes: 
     settle()
     tell_locks()
     modality = modalities.get(samples.modality)
-    spec = modality.teacher(params).spec
+    spec = modality.teacher_of(params, train.classes).spec
     with shown() as console:
         shards = write(train, params, spec, folder, _workplace(folder), first, kind, shard_bytes, console)
         console.note(

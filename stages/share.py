@@ -26,12 +26,14 @@ def share(folder: Path, address: str, licence: str | None, replace: bool, dry_ru
     from stillroom.reporting.wording import size
     from stillroom.sharing.card import card, look_around
     from stillroom.sharing.contents import examine
+    from stillroom.sharing.share import check_place
     from stillroom.sharing.share import share as upload
     from stillroom.sharing.targets import target_of
 
     with shown() as console:
         shared = examine(folder, console)
         target = target_of(address, shared.kind)
+        check_place(shared, target)
         around = look_around(shared, DATA, REPORT / "results.json", CACHE)
         text = card(shared, address, around, licence)
         if shared.left:

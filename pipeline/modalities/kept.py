@@ -90,7 +90,7 @@ class Kept(ABC):
             raise DataError(
                 f"{file}: the {self.ONE} of {row.key} cannot be read",
                 error.strerror or str(error),
-                f"put it back, or set data.path to where the {self.MANY} lie",
+                f"put it back, or set data.path (in Python: root=) to where the {self.MANY} lie",
             ) from None
         if digest != row.sha256:
             raise DataError(

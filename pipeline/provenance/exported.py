@@ -15,6 +15,7 @@ from stillroom.modalities.base import Spec
 from stillroom.params import Params
 from stillroom.provenance.identity import of_data
 from stillroom.provenance.probes import make_probes
+from stillroom.provenance.probes import read as read_probe
 from stillroom.samples import Samples
 
 NAME = "views.json"
@@ -66,7 +67,7 @@ class Exported(_Record):
     classes: list[str]
     files: dict[str, Any]
     probes: Annotated[list[dict[str, Any]], Field(max_length=MOST_PROBES)]
-    environment: dict[str, Any]
+    environment: Annotated[dict[str, Annotated[str, Field(max_length=1000)]], Field(max_length=100)]
 
 
 def describe(train: Samples, params: Params, spec: Spec, first: int, files: dict[str, Any]) -> Exported:
@@ -163,6 +164,19 @@ def check(exported: Exported, train: Samples, params: Params, where: Path) -> No
             "put back the data and parameters that the views were written with, or write the views again and "
             "ask the teacher of those",
         )
+    again = "write the views again (`stillroom cache export-views`)"
+    if tuple(exported.classes) != train.classes:
+        raise DataError(
+            f"{where} names other classes than the samples have, or in another order",
+            f"there {', '.join(exported.classes[:3])!r:.80}, here {', '.join(train.classes[:3])!r:.80}",
+            again,
+        )
+    for index, probe in enumerate(exported.probes):
+        try:
+            read_probe(probe, train)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            why = f"{type(error).__name__}: {error}"[:200]
+            raise DataError(f"{where}: probe {index} of {NAME} is damaged", why, again) from None
     modality.check_seen(train, exported.input)
     asked = modality.asked(params.views)
     differ = [name for name, value in asked.items() if exported.input.get(name) != value]

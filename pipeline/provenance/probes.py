@@ -15,7 +15,7 @@ from stillroom.cache.read.store import Store
 from stillroom.errors import CacheError, fetch_again
 from stillroom.modalities.base import Modality, Spec, ViewRequest
 from stillroom.params import Views
-from stillroom.samples import Samples
+from stillroom.samples import Sample, Samples
 
 PROBES = 4  # samples, spread over the keys, of whose view 0 a digest and an excerpt are kept
 
@@ -60,6 +60,32 @@ def make_probes(samples: Samples, views: Views, spec: Spec) -> list[dict[str, An
     return probes
 
 
+def read(
+    probe: dict[str, Any], samples: Samples
+) -> tuple[Sample, str, Spec, np.ndarray, dict[str, np.ndarray]]:
+    """What a probe of a manifest says: its sample, its digest, what it was rendered for, a few of its
+    numbers, and the parameters of its view, in arrays of one row.
+
+    Raises:
+        KeyError, TypeError, ValueError, OverflowError: it is not sound.
+    """
+    modality = modalities.get(samples.modality)
+    sample, digest = samples.rows[samples.row_of(probe["key"])], probe["sha256"]
+    if not isinstance(digest, str):
+        raise ValueError(f"sha256 = {digest!r:.80}")
+    spec = modality.rendering(probe)
+    dtype, shape = modality.rendered(spec)
+    blank = modality.excerpt(np.zeros(shape, dtype))
+    kept = np.frombuffer(base64.b64decode(probe["grid"], validate=True), blank.dtype).reshape(blank.shape)
+    drawn = {
+        name: np.array(probe["parameters"][name], kind).reshape(1, *form)
+        for name, (kind, form) in modality.FIELDS.items()
+        if name in probe["parameters"]
+    }
+    modality.unpack(drawn, 0)
+    return sample, digest, spec, kept, drawn
+
+
 def difference(store: Store, samples: Samples) -> Difference:
     """Render a cache's probes here, from the parameters that they keep, and compare.
 
@@ -70,17 +96,7 @@ def difference(store: Store, samples: Samples) -> Difference:
     differing, largest, mean = 0, 0.0, 0.0
     for index, probe in enumerate(store.manifest.probes):
         try:
-            sample, digest = samples.rows[samples.row_of(probe["key"])], str(probe["sha256"])
-            spec = modality.rendering(probe)
-            dtype, shape = modality.rendered(spec)
-            blank = modality.excerpt(np.zeros(shape, dtype))
-            kept = np.frombuffer(base64.b64decode(probe["grid"], validate=True), blank.dtype)
-            kept = kept.reshape(blank.shape)
-            drawn = {
-                name: np.array(probe["parameters"][name], kind).reshape(1, *form)
-                for name, (kind, form) in modality.FIELDS.items()
-                if name in probe["parameters"]
-            }
+            sample, digest, spec, kept, drawn = read(probe, samples)
             rendered = _rendered(modality, samples, sample, modality.unpack(drawn, 0), spec)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CacheError(

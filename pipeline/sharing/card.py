@@ -18,6 +18,13 @@ from stillroom.fetched import masked
 from stillroom.reporting.wording import between, family_name, method, percent, quantity, size
 from stillroom.sharing.contents import Shared
 
+_LAYOUTS = (
+    "folder",
+    "huggingface",
+    "shards",
+    "table",
+    "torchvision",
+)  # how images lie, and no data set's name
 MARK = "<!-- Written by `stillroom share`, which writes it anew; without this line it is left as it is. -->"
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
 _SCORES = {
@@ -53,11 +60,11 @@ def look_around(shared: Shared, data: Path, report: Path, cache: Path) -> Around
     dataset = results = manifest = None
     with suppress(StillroomError):
         samples = modalities.load_samples(data, Path())
-        split, told = ("train", "samples") if shared.manifest else ("test", "test")
+        told = "samples" if shared.manifest else "test"
         recorded = shared.manifest.identity.get(told) if shared.manifest else shared.record.get(told)
-        digests = samples.in_splits(split).digests()
+        digests = (samples.in_cache() if shared.manifest else samples.in_splits("test")).digests()
         if isinstance(recorded, dict) and recorded.get("keys") == digests["keys"]:
-            dataset = samples.dataset
+            dataset = None if samples.dataset in _LAYOUTS else samples.dataset
     with suppress(OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError):
         found = json.loads(report.read_text(encoding="utf-8"))
         mine = {name: shared.record.get(name) for name in ("family", "arm", "seed")}
@@ -269,8 +276,9 @@ def _use(shared: Shared, address: str, images: bool) -> str:
         if place.path:
             folder = f"{folder}/{place.path}"
             timm = f"local-dir:{folder}"
-    lines = []
-    if images and "config.json" in shared.files:
+    whole = images and "config.json" in shared.files
+    lines = [fetch, ""] if place is None or not whole else []
+    if whole:
         lines += [
             "```python",
             "import timm",
@@ -279,9 +287,9 @@ def _use(shared: Shared, address: str, images: bool) -> str:
             "```",
             "",
         ]
+    if place is not None and whole:
+        lines += [fetch, ""]
     lines += [
-        fetch,
-        "",
         "```python",
         "import stillroom",
         "",

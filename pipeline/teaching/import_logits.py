@@ -27,6 +27,7 @@ from stillroom.errors import AccessError, CacheError, DataError, ParamsError, fe
 from stillroom.evaluation.metrics import accuracy
 from stillroom.lock import Lock
 from stillroom.modalities.base import Policy
+from stillroom.modalities.entries import plain
 from stillroom.params import Params
 from stillroom.progress import Progress
 from stillroom.provenance import exported
@@ -135,6 +136,10 @@ def _begin(asked: Import, progress: Progress) -> _Work:
             f"--origin has {len(asked.text)} characters",
             f"expected 1 to {LONGEST_TEXT}",
             "say where they come from",
+        )
+    if asked.text is not None and not plain(asked.text):
+        raise ParamsError(
+            "--origin has control characters, or is no text", fix="say in one line where they come from"
         )
     views = exported.read(asked.views)
     exported.check(views, train, params, asked.views)

@@ -6,6 +6,7 @@ it is read a piece at a time.
 
 import json
 import os
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -162,10 +163,11 @@ class _Npy(Given):
 
     def __init__(self, file: Path) -> None:
         try:
-            array = np.load(file, mmap_mode="r", allow_pickle=False)
+            with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+                array = np.load(file, mmap_mode="r", allow_pickle=False)
         except PermissionError:
             raise
-        except (OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError) as error:
+        except Exception as error:  # whatever Python's own tokenizer and parser make of a damaged header
             why = " ".join(str(error).split())[:200]
             raise DataError(f"{file} is damaged, or no array of numpy.save", why, _AGAIN) from None
         if not isinstance(array, np.ndarray):  # of numpy.savez
@@ -234,6 +236,9 @@ class _Parquet(Given):
         self._array: np.ndarray | None = None
 
     def _check_schema(self, schema: pa.Schema) -> None:
+        twice = [name for name in COLUMNS if schema.names.count(name) > 1]
+        if twice:
+            raise DataError(f"{self._file} has the column {twice[0]} twice", fix="take one of them out")
         lacking = [name for name in COLUMNS if name not in schema.names]
         if lacking:
             raise DataError(

@@ -61,6 +61,8 @@ def test_a_function_is_a_teacher_in_every_command(own: Path, monkeypatch: pytest
     assert (record["arch"], record["overrides"], record["epochs"]) == ("own_nets:teacher", {"width": 12}, 1)
     assert len(record["source"]) == 64 and not (teacher / "config.json").exists()
     run_in(own, "stillroom", "cache", "--replace", *given)
+    run_in(own, "stillroom", "cache", "export-views", *given)
+    assert read(own / "artifacts/views/views.json")["input"]["size"] == 32
     manifest = read(own / "artifacts/cache/manifest.json")
     assert manifest["identity"]["outputs"]["logits"]["teacher"]["source"] == record["source"]
     assert (

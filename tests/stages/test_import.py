@@ -248,6 +248,54 @@ def test_what_is_wrong_with_rows_is_named_all_at_once(given: Path) -> None:
     assert not (given / "artifacts/imported").exists()
 
 
+def damaged_header(text: str) -> bytes:
+    """The beginning of an array of NumPy with a header of somebody's."""
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["{'descr': '<f4', 'fortran_order': False, 'shape': (2,20,4", 3000 * "(", "'''", f"{9000 * '-'}1", "{}"],
+)
+def test_a_damaged_header_is_one_message(given: Path, header: str) -> None:
+    (given / "odd.npy").write_bytes(damaged_header(header))
+    said = run_in(given, *IMPORT, "odd.npy", *ELSEWHERE, code=1).stderr
+    assert "odd.npy is damaged" in said and said.count("error:") == 1 and "Warning" not in said
+
+
+def test_a_column_that_is_there_twice_is_refused(given: Path) -> None:
+    held = parquet.read_table(table(given))
+    parquet.write_table(held.append_column("key", held.column("key")), given / "twice.parquet")
+    said = run_in(given, *IMPORT, "twice.parquet", *ELSEWHERE, code=1).stderr
+    assert "has the column key twice" in said
+
+
+FORGED = {
+    "classes": (lambda one: one | {"classes": one["classes"][::-1]}, "names other classes"),
+    "no classes": (lambda one: one | {"classes": []}, "names other classes"),
+    "mean": (lambda one: one | {"input": one["input"] | {"mean": "xxx"}}, "input.mean = 'xxx'"),
+    "std": (lambda one: one | {"input": one["input"] | {"std": [0, 0, 0]}}, "input.std = [0, 0, 0]"),
+    "empty probe": (lambda one: one | {"probes": [{}]}, "probe 0 of views.json is damaged"),
+    "digest": (lambda one: one | {"probes": [one["probes"][0] | {"sha256": 5}]}, "probe 0 of views.json"),
+    "grid": (lambda one: one | {"probes": [one["probes"][0] | {"grid": "!!!"}]}, "probe 0 of views.json"),
+    "environment": (lambda one: one | {"environment": {"x": 2000 * "y"}}, "environment"),
+}
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_what_views_json_says_is_checked_before_it_becomes_part_of_a_cache(given: Path, kind: str) -> None:
+    change, words = FORGED[kind]
+    (given / "artifacts/views/views.json").write_text(json.dumps(change(about(given))))
+    said = run_in(given, *IMPORT, "logits.npy", *ELSEWHERE, code=1).stderr
+    assert words in said and said.count("error:") == 1, said
+    assert not (given / "artifacts/imported").exists()
+
+
+def test_an_origin_is_a_line_of_text(given: Path) -> None:
+    options = ("--origin", "\x1b[31m\n# x", *ELSEWHERE)
+    assert "control characters" in run_in(given, *IMPORT, "logits.npy", *options, code=2).stderr
+
+
 def test_columns_go_by_name_and_another_name_is_another_cache(given: Path) -> None:
     _, classes, logits = rows(given)
     order = np.random.default_rng(1).permutation(len(classes))

@@ -231,7 +231,7 @@ def test_what_is_no_part_of_a_cache_stays_here(project: Path, hub: Hub) -> None:
             ["there is no hf://datasets/lab/nothing", "hf repos create lab/nothing --repo-type dataset"],
         ),
         ("artifacts/cache", "artifacts/cache/inside", WRITER, 2, ["lie in each other"]),
-        ("artifacts/cache", "params.yaml", WRITER, 1, ["params.yaml cannot be written"]),
+        ("artifacts/cache", "params.yaml", WRITER, 2, ["params.yaml is a file"]),
     ],
 )
 def test_what_cannot_be_is_said_in_one_message(
@@ -245,6 +245,9 @@ def test_what_cannot_be_is_said_in_one_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("HF_TOKEN") if token is None else monkeypatch.setenv("HF_TOKEN", token)
+    if code == 2:  # what is wrong here is seen before anybody is asked
+        dry = run_in(project, "stillroom", "share", folder, address, "--dry-run", code=code)
+        assert all(word in dry.stderr for word in words), dry.stderr
     done = run_in(project, "stillroom", "share", folder, address, code=code)
     assert all(word in done.stderr for word in words), done.stderr
     assert done.stderr.count("error:") == 1 and without_secrets(done.stdout, done.stderr)

@@ -351,7 +351,14 @@ class Images(Modality):
 
     def check_spec(self, spec: Any) -> str:
         size = spec.get("size") if isinstance(spec, dict) else None
-        return "" if type(size) is int and size in SIDES else f"input.size = {size!r:.80}"
+        if not (type(size) is int and size in SIDES):
+            return f"input.size = {size!r:.80}"
+        for name in ("mean", "std"):
+            values = spec.get(name)
+            sound = isinstance(values, list | tuple) and len(values) == 3 and all(map(_finite, values))
+            if not sound or (name == "std" and min(values) <= 0):
+                return f"input.{name} = {values!r:.80}"
+        return ""
 
     def shown(self, spec: Spec) -> str:
         return f"{spec.get('size', '?')} pixels"
@@ -414,3 +421,7 @@ class Images(Modality):
 
 
 MODALITY = Images()
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

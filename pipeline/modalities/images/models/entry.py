@@ -88,7 +88,7 @@ def make(
         returned = function(classes=list(classes), **overrides)
     except StillroomError:
         raise
-    except Exception as error:  # whatever somebody's function runs into
+    except (Exception, SystemExit) as error:  # whatever somebody's function runs into
         raise ParamsError(
             f"{arch} fails", _said(error), "mend it; teacher.overrides are its arguments"
         ) from error

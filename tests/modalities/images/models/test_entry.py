@@ -52,6 +52,10 @@ def turned(classes):
     return Net(len(classes)), {SPEC}, "classes": classes[::-1]}}
 
 
+def leaves(classes):
+    raise SystemExit(3)
+
+
 def strict(classes):
     return Strict(len(classes)), {SPEC}}}
 
@@ -151,6 +155,7 @@ def test_logits_come_in_the_order_of_the_data_by_name() -> None:
         ("subprocess:run", {}, "takes no `classes`"),
         ("own_models:good", {"extar": 1}, "'extar'.*teacher.overrides"),
         ("own_models:fails", {}, "fails.*RuntimeError: no licence"),
+        ("own_models:leaves", {}, "fails.*SystemExit: 3"),
         ("own_models:number", {}, "returns int"),
         ("own_models:bare", {}, "returns Net.*dictionary.*size, mean, std"),
         ("own_models:typo", {}, "sizes: Extra inputs.*size, mean, std"),
