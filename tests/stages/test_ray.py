@@ -145,7 +145,8 @@ def test_a_stopped_driver_keeps_its_blocks_and_ends_its_cluster(bare: Path, numb
     started = processes(process.pid)[1:]
     assert any("raylet" in one.name() for one in started)
     process.send_signal(number)
-    assert process.wait() == EXIT_CODE and process.stderr.startswith("stopped; finished work is kept")
+    assert process.wait() == EXIT_CODE, process.stderr
+    assert process.stderr.startswith("stopped; finished work is kept")
     _, alive = psutil.wait_procs(started, timeout=60)
     assert not alive and len(blocks(bare)) > 3
 
