@@ -118,6 +118,8 @@ class Cluster:
             run.to_the_end()
         except BaseException:
             run.cancel()
+            if stopping.asked():  # in the middle of a call of Ray's it may have become an error of Ray's
+                raise KeyboardInterrupt from None
             raise
         finally:
             self.devices |= run.devices
@@ -219,7 +221,8 @@ class _Run:
     def cancel(self) -> None:
         """What runs, and what waits to run."""
         for reference in self._open:
-            self._ray.cancel(reference, force=True)
+            with suppress(self._ray.exceptions.RayError):  # the cluster may be gone
+                self._ray.cancel(reference, force=True)
 
     def _slots(self) -> int:
         """Tasks that the nodes of now can run at a time."""
