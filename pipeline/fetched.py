@@ -10,9 +10,9 @@ import io
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, TypeVar
@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, ClassVar, TypeVar
 from stillroom import hub, spans
 from stillroom.errors import DataError, StillroomError
 from stillroom.files import whole_file
+from stillroom.lock import in_turn
 from stillroom.machine import FOLDER, local_folder
 
 GIB = "STILLROOM_FETCHED_GIB"  # how much they may take
@@ -120,7 +121,8 @@ class Address:
         if not absent:
             return {}
         try:
-            with self._exclusively():  # another process may be fetching the same
+            # another process may be fetching the same; without locks each puts a whole one in its place
+            with in_turn(self._folder / ".lock"):
                 absent = [file for file in absent if not self._touch(file)]
                 with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
                     faults = list(pool.map(lambda file: self._fetch(file, files[file]), absent))
@@ -264,16 +266,6 @@ class Address:
         self._file_system()
         assert self._connected is not None
         return self._connected[2]
-
-    @contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        with (self._folder / ".lock").open("w") as file:
-            # without locks two may fetch the same file, and each puts a whole one in its place
-            with suppress(OSError, ImportError):
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
     def _shrink(self, fetched: list[str]) -> None:
         """Delete what was not used for longest, of every cache here, but nothing that is in use."""

@@ -142,7 +142,8 @@ def well_formed(recorded: Any) -> bool:
 
 
 def _check_classes(train: Samples, count: int) -> None:
-    sizes = Counter(train.labels().tolist())  # a class may be without any: there is nothing to divide
+    # a class may be without any: there is nothing to divide; and those without a label make none
+    sizes = Counter(label for label in train.labels().tolist() if label >= 0)
     small = [f"{train.classes[label]}: {size}" for label, size in sorted(sizes.items()) if size < count]
     if small:
         raise ParamsError(

@@ -5,6 +5,8 @@ Some network and cluster file systems have no such locks. STILLROOM_LOCKS=off do
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stillroom.errors import CacheError, ParamsError, StillroomError
@@ -42,6 +44,18 @@ def locks_off() -> bool:
     if text not in ("on", "off"):
         raise ParamsError(f"{SWITCH}={text!r} is neither on nor off", fix="set it to off, or leave it out")
     return text == "off"
+
+
+@contextmanager
+def in_turn(file: Path) -> Iterator[None]:
+    """Waits until nobody else is in the block with this file, as far as the system has such locks: the work
+    must be right without them too.
+    """
+    with file.open("w") as stream:
+        if fcntl is not None:
+            with suppress(OSError):
+                fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def claim(descriptor: int, file: Path, shared: bool = False) -> None:

@@ -133,6 +133,7 @@ Range = Annotated[tuple[float, float], BeforeValidator(_range)]
 Alpha = Annotated[float | tuple[float, float], BeforeValidator(_alpha)]
 Temperature = Annotated[float, Field(gt=0, le=100)]
 Outputs = Annotated[list[str], Field(min_length=1)]
+Layer = Annotated[str, Field(min_length=1, max_length=200)]
 Levels = Annotated[list[float | int], Field(min_length=1, max_length=20)]
 PathText = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 Folder = Annotated[PathText, AfterValidator(_expanded)]
@@ -449,6 +450,7 @@ class Gm(Given):
     """`student.losses.gm`: nodes and edges of the features as of a graph."""
 
     features: Annotated[str, Field(min_length=1)] = OWN  # which output of the cache
+    layer: Layer = OWN  # of the student; not given: the one that the teacher's are of
     alpha: Alpha = OWN
     nodes: NonNegative = OWN
     edges: NonNegative = OWN
@@ -458,6 +460,7 @@ class Skd(Distilled):
     """`student.losses.skd`: `kd` and `gm`, with revised gradients."""
 
     features: Annotated[str, Field(min_length=1)] = OWN
+    layer: Layer = OWN
     alpha: Alpha = OWN
     temperature: Temperature = OWN
     nodes: NonNegative = OWN
@@ -470,11 +473,8 @@ class Compared(Distilled):
     """What every loss takes that compares features, beside logits or not."""
 
     features: Annotated[str, Field(min_length=1)] = OWN  # which output of the cache
-    layer: Annotated[str, Field(min_length=1, max_length=200)] = (
-        OWN  # of the student: pooled, last, or a module
-    )
+    layer: Layer = OWN  # of the student: pooled, last, or a module
     alpha: Alpha = OWN
-    weight: NonNegative = OWN
     kd: NonNegative = OWN  # weight of the logits' divergence, beside the features
     temperature: Temperature = OWN
     # whose gradients are held against the labels': those of all other terms together, of each by itself, none
@@ -484,22 +484,20 @@ class Compared(Distilled):
 class Fitnet(Compared):
     """`student.losses.fitnet`: squared difference of the features, the student's through a learned map."""
 
+    weight: NonNegative = OWN
 
-class Rkd(Distilled):
+
+class Rkd(Compared):
     """`student.losses.rkd`: distances and angles between the samples of a batch."""
 
-    features: Annotated[str, Field(min_length=1)] = OWN
-    layer: Annotated[str, Field(min_length=1, max_length=200)] = OWN
-    alpha: Alpha = OWN
     distances: NonNegative = OWN
     angles: NonNegative = OWN
-    kd: NonNegative = OWN
-    temperature: Temperature = OWN
-    revise: Literal["sum", "each", "none"] = OWN
 
 
 class At(Compared):
     """`student.losses.at`: where the two networks attend to."""
+
+    weight: NonNegative = OWN
 
 
 class Losses(Section):

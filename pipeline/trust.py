@@ -16,18 +16,15 @@ def trust(*names: str) -> None:
     os.environ[VARIABLE] = ",".join(dict.fromkeys([*_trusted(), *names]))
 
 
-def check_trusted(name: str, file: object) -> None:
+def check_trusted(name: str) -> None:
     """Refuse a function that nobody here has named.
-
-    Args:
-        file: what names it, for the message.
 
     Raises:
         ParamsError: see above.
     """
     if name not in _trusted():
         raise ParamsError(
-            f"{file} names the function {name} as its model, and it is not called on a file's word",
+            f"a teacher.json names the function {name} as its model, and it is not called on a file's word",
             "importing a module and calling a function runs whatever is in them",
             f"if you trust it, say so: --trust {name}, or {VARIABLE}={name} in the environment (in Python: "
             f'load_model(FOLDER, trust="{name}"))',

@@ -59,8 +59,9 @@ def export_views(
 ) -> None:
     """Write the views as files, for a teacher elsewhere.
 
-    Those of all training samples, bit for bit what a teacher of ours would see: PNG (clips: .npy). In a tar
-    shard a sample is KEY.json, KEY.0.png, KEY.1.png, ...; in Parquet a row has key, view, image, label.
+    Those of all samples of train, and of those without a label, bit for bit what a teacher of ours would see:
+    PNG (clips: .npy). In a tar shard a sample is KEY.json, KEY.0.png, KEY.1.png, ...; in Parquet a row has
+    key, view, image, label.
     views.json says which views they are; `stillroom cache import` wants it back with the logits.
     """
     more = () if size is None else (f"views.size={size}",)

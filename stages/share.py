@@ -6,7 +6,7 @@ import click
 
 from stillroom_stages.artifacts import CACHE, DATA, REPORT
 from stillroom_stages.console import shown
-from stillroom_stages.options import about
+from stillroom_stages.options import about, trusting
 
 
 @click.command(epilog=about("stillroom share artifacts/cache hf://datasets/USER/REPO/cache"))
@@ -15,6 +15,7 @@ from stillroom_stages.options import about
 @click.option("--license", "licence", metavar="ID", help="For the card, such as apache-2.0.")
 @click.option("--replace", is_flag=True, help="Also where another cache or model lies there.")
 @click.option("--dry-run", is_flag=True, help="Check it and show files and card; ask and send nothing.")
+@trusting
 def share(folder: Path, address: str, licence: str | None, replace: bool, dry_run: bool) -> None:
     """Upload a cache or a finished model, with a card.
 
@@ -25,15 +26,15 @@ def share(folder: Path, address: str, licence: str | None, replace: bool, dry_ru
     """
     from stillroom.reporting.wording import size
     from stillroom.sharing.card import card, look_around
-    from stillroom.sharing.contents import examine
+    from stillroom.sharing.contents import examine, kind_in
     from stillroom.sharing.share import check_place
     from stillroom.sharing.share import share as upload
     from stillroom.sharing.targets import target_of
 
     with shown() as console:
+        target = target_of(address, kind_in(folder))  # before every byte of a large cache is read
+        check_place(folder, target)
         shared = examine(folder, console)
-        target = target_of(address, shared.kind)
-        check_place(shared, target)
         around = look_around(shared, DATA, REPORT / "results.json", CACHE)
         text = card(shared, address, around, licence)
         if shared.left:

@@ -173,7 +173,7 @@ def audit(
     than float arithmetic and the encoding explain.
     """
     from stillroom import modalities
-    from stillroom.cache.format.outputs import origin_of, refuse_imported
+    from stillroom.cache.format.outputs import refuse_imported
     from stillroom.cache.read.backends import open_store
     from stillroom.device import device, settle
     from stillroom.errors import CacheError
@@ -187,9 +187,8 @@ def audit(
     train = modalities.load_samples(DATA, data_root(params)).in_cache()
     check_against_cache(opened.manifest, train, params)
     outputs = opened.manifest.identity["outputs"]
-    if all(origin_of(one) is not None for one in outputs.values()):
-        refuse_imported(outputs, outputs, "an audit runs one again")
-    folders = {name: params.cache.folder_of(name) for name, one in outputs.items() if origin_of(one) is None}
+    refuse_imported(outputs, outputs, "an audit runs one again")
+    folders = {name: params.cache.folder_of(name) for name in outputs}
     here = {name: folder for name, folder in folders.items() if folder and (folder / "teacher.json").exists()}
     if not here:
         raise CacheError(

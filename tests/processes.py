@@ -1,12 +1,35 @@
-"""Ends of processes: all at once, as by a power cut."""
+"""Processes: several that work together, and their end, all at once, as by a power cut."""
 
 import contextlib
+import os
 import subprocess
+import sys
 import time
 
 import psutil
 
 from tests import warm
+from tests.team.servers import free_port
+
+
+def run_ranks(script: str, count: int, *arguments: object) -> None:
+    """Run a script as so many processes that find each other as under torchrun; all have to end well."""
+    port = str(free_port())
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, *map(str, arguments)],
+            cwd=warm.ROOT,
+            env=os.environ
+            | {"RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            | {"LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
+            | {"CUDA_VISIBLE_DEVICES": ""},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    said = [one.communicate()[1] for one in started]
+    assert not any(one.returncode for one in started), said
 
 
 def kill_all(process: subprocess.Popen | warm.Process) -> None:

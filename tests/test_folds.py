@@ -83,6 +83,13 @@ def test_more_folds_than_the_smallest_class_has_samples_are_refused() -> None:
     assert "class0" not in said and "teacher.folds to 3 or less" in said
 
 
+def test_fewer_samples_without_a_label_than_folds_are_no_class() -> None:
+    known = table([4, 4])
+    alone = Sample("z", "z.jpg", "unlabelled", -1, None, (8, 8), "f" * 64)
+    samples = Samples("folder", known.classes, (*known.rows, alone), Path())
+    assert sorted(np.bincount(divide(samples, 2, 0).of_row).tolist()) == [4, 5]
+
+
 def test_a_group_larger_than_a_fold_is_refused() -> None:
     groups = {f"0_{number:03}": "all of them" for number in range(8)}
     with pytest.raises(ParamsError) as caught:

@@ -23,7 +23,7 @@ class Figure:
         goal: what the ratio (or, without one, the value) is to be: `>= 10`, `<= 1.02`; empty: there is none.
         spread: the lowest and highest ratio (or value) among the repeats.
         note: with what it was measured.
-        more: further numbers that `comparison` tells in words.
+        more: further numbers that `comparison` or `note` tells in words.
     """
 
     name: str

@@ -11,7 +11,7 @@ from stillroom.benchmarks.figure import Amp, Figure, alternate, ratios, rounded
 from stillroom.benchmarks.ground import made_up_cache, photos
 from stillroom.benchmarks.rendering import RECIPE, SIZE
 from stillroom.benchmarks.steps import KD, STUDENT, student
-from stillroom.device import autocast, device
+from stillroom.device import autocast, device, moved
 from stillroom.losses import load
 from stillroom.machine import worker_count
 from stillroom.params import Train
@@ -67,8 +67,7 @@ def own_loop(folder: Path, repeats: int, batch_size: int, amp: Amp) -> list[Figu
         for step, batch in enumerate(loader):
             scheduler.step_update(step)
             inputs, labels, said = (
-                batch[name].to(target, non_blocking=True)
-                for name in ("pixel_values", "labels", "teacher_logits")
+                moved(batch[name], target) for name in ("pixel_values", "labels", "teacher_logits")
             )
             with autocast(target, amp):
                 logits = own.net(inputs).float()
@@ -86,11 +85,11 @@ def own_loop(folder: Path, repeats: int, batch_size: int, amp: Amp) -> list[Figu
 
     def our_batches(repeat: int) -> None:
         for batch in source(0):
-            model.prepare(batch.inputs.to(target, non_blocking=True))
+            model.prepare(moved(batch.inputs, target))
 
     def their_batches(repeat: int) -> None:
         for batch in loader:
-            batch["pixel_values"].to(target, non_blocking=True)
+            moved(batch["pixel_values"], target)
 
     alternate(repeats, ours, theirs)
     ratio, spread = ratios(taken[1], taken[0])

@@ -56,13 +56,24 @@ def outputs_of_all(
 
     Returns:
         likewise, over all; nothing of no view.
+
+    Raises:
+        StillroomError: with `fp16`, an output is not finite.
     """
     model.net.eval()
     parts = []
     for raw in batches(modality, reader, in_batches(requests, batch_size), model.spec):
         parts.append(outputs_of(model, raw, amp, take))
         progress.advance(len(raw))
-    return {name: np.concatenate([one[name] for one in parts]) for name in parts[0]} if parts else {}
+    whole = {name: np.concatenate([one[name] for one in parts]) for name in parts[0]} if parts else {}
+    for name, one in whole.items():
+        if amp == "fp16" and not np.isfinite(one).all():
+            raise StillroomError(
+                f"the model's {name} are not finite",
+                "amp = fp16 holds nothing above 65504, and it needs more",
+                "set amp to bf16 or none",
+            )
+    return whole
 
 
 def evaluation_logits(
@@ -91,7 +102,7 @@ def evaluation_logits(
         float32 [N, C]; under a corruption [D, N, C], D its draws.
 
     Raises:
-        StillroomError: with `fp16`, a logit is not finite.
+        StillroomError: see `outputs_of_all`.
     """
     modality = modalities.get(samples.modality)
     rows = samples.rows if ranks is None else samples.rows[ranks.rank :: ranks.world]
@@ -107,12 +118,6 @@ def evaluation_logits(
     outputs = outputs_of_all(model, modality, reader, requests, batch_size, amp, progress)
     progress.finish()
     logits = outputs.get("logits", np.zeros((0, len(samples.classes)), np.float32))
-    if amp == "fp16" and not np.isfinite(logits).all():
-        raise StillroomError(
-            f"the model's logits on the {what or 'validation split'} are not finite",
-            "amp = fp16 holds nothing above 65504, and it needs more",
-            "set amp to bf16 or none",
-        )
     each = logits.reshape(draws, len(rows), logits.shape[-1])
     whole = np.stack([one if ranks is None else ranks.interleave(one, len(samples)) for one in each])
     return whole[0] if corruption is None else whole

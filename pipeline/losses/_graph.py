@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from stillroom.draw import uniforms
 from stillroom.errors import ParamsError
 from stillroom.losses._common import Terms, precise
+from stillroom.losses._features import there
 
 LEAST = 1e-12  # added to a squared distance: nodes that coincide have a finite gradient
 
@@ -35,12 +36,12 @@ def matched(
     _check(student, teacher)
     student = precise(student)
     teacher = precise(teacher.detach()).to(student.dtype)
-    there = teacher.flatten(1).ne(0).any(dim=1).to(student.dtype)
+    seen = there(teacher)
     terms = {}
     if nodes and student.dim() > 2:
-        terms["nodes"] = alpha * nodes * (node_distance(student, teacher) * there).mean()
+        terms["nodes"] = alpha * nodes * (node_distance(student, teacher) * seen).mean()
     if edges:
-        terms["edges"] = alpha * edges * (edge_distance(student, teacher) * there).mean()
+        terms["edges"] = alpha * edges * (edge_distance(student, teacher) * seen).mean()
     if nodes and not terms:
         raise ParamsError(
             "graph matching has nothing to match",

@@ -11,7 +11,7 @@ KEPT_FIRST = ("test", "val", "train", UNLABELLED)  # of equal files
 KINDS = {
     "splits": "in two splits, so that a model is measured on what it was trained on",
     "classes": "in two classes, of which one must be wrong",
-    "same": "twice in one class of one split",
+    "same": "twice in one class of one split, or once more without a label",
 }
 
 

@@ -12,7 +12,7 @@ from stillroom.samples import UNLABELLED, Samples
 SHOWN = 6  # of classes that have too few
 
 
-def few_labels(samples: Samples, count: int | None, seed: int, noun: str = "image") -> Samples:
+def few_labels(samples: Samples, count: int | None, seed: int) -> Samples:
     """Keep the labels of so many samples of each class in `train`; the others become `unlabelled`.
 
     Within a class the keys are ranked by sha256 of "labels seed key" and the first `count` keep theirs. So
@@ -22,7 +22,6 @@ def few_labels(samples: Samples, count: int | None, seed: int, noun: str = "imag
         samples: a table; rows that are not `train` stay as they are.
         count: at least 1; None gives the table back.
         seed: draws which.
-        noun: what a sample is called.
 
     Raises:
         DataError: a class has fewer samples than that.
@@ -42,16 +41,14 @@ def few_labels(samples: Samples, count: int | None, seed: int, noun: str = "imag
     ]
     if small:
         raise DataError(
-            f"data.labels_per_class = {count}, and {len(small)} classes have fewer {noun}s in train:\n"
+            f"data.labels_per_class = {count}, and {len(small)} classes have fewer images in train:\n"
             + listing(small, SHOWN),
             fix=f"set data.labels_per_class to {min(map(len, members.values()))} or less",
         )
     for ranked in members.values():
         for _, place in sorted(ranked)[count:]:
             splits[place], labels[place] = UNLABELLED, -1
-    return replace(
-        samples, rows=samples.rows.with_texts("split", splits).with_numbers("label", labels.astype(np.int64))
-    )
+    return replace(samples, rows=samples.rows.with_texts("split", splits).with_numbers("label", labels))
 
 
 def without_unlabelled(samples: Samples) -> Samples:

@@ -42,6 +42,11 @@ class Described(Part):
     config: Config = Config()
 
 
+def faults(error: ValidationError) -> str:
+    """What a record's fields are refused for, a line each."""
+    return listing([f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()])
+
+
 def read_record(folder: Path, kind: type[Kind], family: str) -> tuple[Path, Kind]:
     """The JSON file of a finished model, and what it says.
 
@@ -64,9 +69,8 @@ def read_record(folder: Path, kind: type[Kind], family: str) -> tuple[Path, Kind
             raise ValueError(f"it has {files[0].stat().st_size} bytes")
         return files[0], kind.model_validate(json.loads(files[0].read_text(encoding="utf-8")))
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         raise DataError(
-            f"{files[0]} does not describe a model:\n{listing(faults)}", fix="fetch it again"
+            f"{files[0]} does not describe a model:\n{faults(error)}", fix="fetch it again"
         ) from None
     except PermissionError:
         raise AccessError(files[0]) from None

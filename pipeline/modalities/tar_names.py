@@ -1,7 +1,9 @@
-"""Names of a tar file's members that other readers of WebDataset take as they are meant."""
+"""Members of a tar file, by names that other readers of WebDataset take as they are meant."""
 
 import hashlib
+import io
 import re
+import tarfile
 
 LONGEST = 200  # bytes of a member's last name, which file systems can hold when a shard is unpacked
 
@@ -12,6 +14,14 @@ def member_key(key: str) -> str:
     """
     *folders, last = key.split("/")
     return "/".join([*(_safe(part, r"[%\\]") for part in folders), _safe(last, r"[.%\\]")])
+
+
+def add_member(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Write a member, without a time and an owner: the same bytes on every machine."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(content), 0o644
+    archive.addfile(info, io.BytesIO(content))
+    archive.members.clear()  # type: ignore[attr-defined]  # it would keep all
 
 
 def _safe(part: str, odd: str) -> str:

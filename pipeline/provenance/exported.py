@@ -143,7 +143,7 @@ def check(exported: Exported, train: Samples, params: Params, where: Path) -> No
 
     Raises:
         DataError: names each field that differs, with both values and what to do.
-        CacheError: the samples are of another kind.
+        CacheError: the clips have other joints.
         ParamsError: they were rendered for another input than the parameters ask for.
     """
     modality = modalities.get(train.modality)

@@ -88,7 +88,7 @@ def _is_imported(manifest_file: Path) -> bool:
     """
     try:
         outputs = json.loads(manifest_file.read_text(encoding="utf-8"))["identity"]["outputs"]
-        return len(imported(outputs)) == len(outputs) > 0
+        return bool(imported(outputs))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 

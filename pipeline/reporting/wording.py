@@ -116,7 +116,7 @@ def without_label(results: dict[str, Any]) -> str:
     noun = word(results, "samples")
     return (
         f"{count:,} of the {whole:,} {noun} that students see have no label: ce learns from the "
-        f"{whole - count:,} others alone, and the teacher was fitted to those."
+        f"{whole - count:,} others alone."
     )
 
 

@@ -12,19 +12,14 @@ from typing import Any
 
 from stillroom import hub, modalities
 from stillroom.cache.format.manifest import Manifest
-from stillroom.cache.format.outputs import kind_of
+from stillroom.cache.format.outputs import kind_of, origin_of
 from stillroom.errors import ParamsError, StillroomError
 from stillroom.fetched import masked
 from stillroom.reporting.wording import between, family_name, method, percent, quantity, size
 from stillroom.sharing.contents import Shared
 
-_LAYOUTS = (
-    "folder",
-    "huggingface",
-    "shards",
-    "table",
-    "torchvision",
-)  # how images lie, and no data set's name
+# how samples lie, and no data set's name
+_LAYOUTS = ("folder", "huggingface", "poses", "shards", "table", "torchvision")
 MARK = "<!-- Written by `stillroom share`, which writes it anew; without this line it is left as it is. -->"
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
 _SCORES = {
@@ -125,7 +120,7 @@ def _of_cache(shared: Shared, address: str, around: Around) -> tuple[Any, str]:
     recipe = identity.get("views", {})
     rows = [
         ("cache id", f"`{manifest.id}`"),
-        ("views", f"{layout.views} of each of {layout.samples:,} training samples of {_cell(name)}"),
+        ("views", f"{layout.views} of each of {layout.samples:,} samples of {_cell(name)}"),
         ("recipe", f"{_compact(recipe.get('recipe', {}))}, seed {recipe.get('seed')}"),
         ("size", f"{size(sum(shared.files.values()))} in {len(shared.files)} files ({manifest.backend})"),
     ]
@@ -134,7 +129,7 @@ def _of_cache(shared: Shared, address: str, around: Around) -> tuple[Any, str]:
         rows.append((f"`{output}`", f"{what}; {_teacher_of(entry)}"))
     body = f"""# A teacher's outputs on {_cell(name)}, cached
 
-What a teacher said about {layout.views} augmented views of each training sample, with each view's parameters,
+What a teacher said about {layout.views} augmented views of each sample, with each view's parameters,
 made by stillroom. Students train from it without the teacher.
 
 {_table(rows)}
@@ -277,6 +272,7 @@ def _use(shared: Shared, address: str, images: bool) -> str:
             folder = f"{folder}/{place.path}"
             timm = f"local-dir:{folder}"
     whole = images and "config.json" in shared.files
+    trust = f', trust="{shared.record["arch"]}"' if "source" in shared.record else ""
     lines = [fetch, ""] if place is None or not whole else []
     if whole:
         lines += [
@@ -293,7 +289,7 @@ def _use(shared: Shared, address: str, images: bool) -> str:
         "```python",
         "import stillroom",
         "",
-        f'model = stillroom.load_model("{folder}")',
+        f'model = stillroom.load_model("{folder}"{trust})',
         "```",
         "",
     ]
@@ -358,7 +354,8 @@ def _initial(record: dict[str, Any], student: bool) -> str:
     config = record.get("config", {})
     if student:
         model = config.get("model", {})
-        weights = model.get("family_weights", {}).get(record.get("family"), model.get("weights", "none"))
+        asked = model.get("family_weights", {}).get(record.get("family"), model.get("weights", "none"))
+        weights = record.get("weights", {}).get("source", asked)
     else:
         weights = record.get("weights", {}).get("source", config.get("weights", "none"))
     text = str(weights)
@@ -366,6 +363,9 @@ def _initial(record: dict[str, Any], student: bool) -> str:
 
 
 def _teacher_of(entry: dict[str, Any]) -> str:
+    origin = origin_of(entry)
+    if origin is not None:
+        return f"imported: {_cell(origin.get('text', '?'))}"
     teacher = entry.get("teacher", {})
     folds = f", {teacher['folds']['count']} folds" if isinstance(teacher.get("folds"), dict) else ""
     layer = f"{entry['take']} of " if "take" in entry else ""

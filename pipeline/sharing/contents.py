@@ -78,6 +78,18 @@ def examine(folder: Path, progress: Progress | None = None) -> Shared:
         WeightsError: the weights are missing, damaged, or not those of the record.
         AccessError: this user may not read it.
     """
+    kind = kind_in(folder)
+    if kind == "cache":
+        return _cache(folder, progress or Progress())
+    return _student(folder) if kind == "student" else _teacher(folder)
+
+
+def kind_in(folder: Path) -> str:
+    """What a folder holds by its files, of which none is read: `cache`, `student` or `teacher`.
+
+    Raises:
+        DataError: none of them.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder", fix="give the folder of a cache, a student or a teacher")
     there = [kind for kind, name in RECORDS.items() if (folder / name).is_file()]
@@ -87,9 +99,7 @@ def examine(folder: Path, progress: Progress | None = None) -> Shared:
             f"there is none of {', '.join(RECORDS.values())} in it: it is no cache, student or teacher",
             "give a folder that `stillroom cache`, `student` or `teacher` wrote",
         )
-    if there[0] == "cache":
-        return _cache(folder, progress or Progress())
-    return _student(folder) if there[0] == "student" else _teacher(folder)
+    return there[0]
 
 
 def _cache(folder: Path, progress: Progress) -> Shared:

@@ -44,7 +44,7 @@ def share(
         StillroomError: the place cannot be reached, or refuses; holds another one; or is the folder itself.
     """
     progress = progress or Progress()
-    check_place(shared, target)
+    check_place(shared.folder, target)
     held = target.held()
     _check_there(shared, target, held, replace)
     new: list[str] = []
@@ -80,8 +80,8 @@ def share(
     return Done(_count(shared, new), _count(shared, kept), len(gone), state)
 
 
-def check_place(shared: Shared, target: Target) -> None:
-    """Refuse a place on this machine that cannot be: the folder itself, one in it or above it, or a file.
+def check_place(folder: Path, target: Target) -> None:
+    """Refuse a place on this machine where a folder cannot go: itself, one in it or above it, or a file.
 
     Raises:
         ParamsError: see above.
@@ -89,8 +89,8 @@ def check_place(shared: Shared, target: Target) -> None:
     if not target.address.startswith("file:"):
         return
     here = Path(target.address.removeprefix("file://"))
-    if replaced(here, [shared.folder]) or replaced(shared.folder, [here]):
-        raise ParamsError(f"{here} and {shared.folder} lie in each other", fix="give another folder")
+    if replaced(here, [folder]) or replaced(folder, [here]):
+        raise ParamsError(f"{here} and {folder} lie in each other", fix="give another folder")
     there = next(one for one in (here, *here.parents) if one.exists())
     if not there.is_dir():
         raise ParamsError(f"{there} is a file", fix="give a folder")

@@ -194,7 +194,7 @@ class Folder(Target):
 
     def same(self, path: str, file: Path, digest: str) -> bool:
         if digest:
-            return digest in (_digest(file, hashlib.md5()), _digest_of_parts(file))
+            return digest == (_digest_of_parts(file) if "-" in digest else _digest(file, hashlib.md5()))
 
         def there() -> str:
             total = hashlib.sha256()

@@ -5,7 +5,6 @@ each other, so that a sample's views are read together; or as Parquet with a row
 `views.json` says which views they are (`provenance.exported`).
 """
 
-import io
 import json
 import os
 import re
@@ -25,18 +24,17 @@ from stillroom import modalities
 from stillroom.cache.format.manifest import NAME as MANIFEST
 from stillroom.errors import ParamsError, StillroomError, listing
 from stillroom.files import sync, whole_folder, write_json
-from stillroom.machine import cores, room, worker_count
+from stillroom.machine import cores
 from stillroom.modalities.base import Policy, Spec, ViewRequest
-from stillroom.modalities.tar_names import member_key
+from stillroom.modalities.tar_names import add_member, member_key
 from stillroom.params import Params
 from stillroom.progress import Progress
 from stillroom.provenance.exported import NAME, describe
 from stillroom.samples import Sample, Samples
 from stillroom.views.loader import Renderers
 from stillroom.views.planes import drawn
-from stillroom.views.recent import Recent
+from stillroom.views.recent import reading
 
-FORMATS = ("tar", "parquet")
 OURS = re.compile(r"views\.json|views-\d{6,}\.(tar|parquet)")
 _BATCH = 64  # views rendered together, about
 _BYTES = 2**26  # and what they may take
@@ -63,7 +61,7 @@ def export_views(
         train: the samples of a cache.
         spec: what the teacher's input is: see `Modality.rendered`.
         workplace: where it is unfinished; on the same disk.
-        kind: one of `FORMATS`.
+        kind: `tar` or `parquet`.
         shard_bytes: how large a file becomes before the next is begun.
 
     Returns:
@@ -157,10 +155,7 @@ def _rendered(
     dtype, shape = modality.rendered(spec)
     size = count * max(1, _BATCH // count) if count <= _BATCH else _BATCH
     size = max(1, min(size, _BYTES // (int(np.prod(shape)) * np.dtype(dtype).itemsize)))
-    reader, seen = modality.reader(train), None
-    if recipe.reduces or not recipe.mixes:  # else what is mixed in comes from anywhere, and is read before
-        budget = room() // max(1, worker_count())
-        reader, seen = Recent(modality.reader(train, budget=budget), -(-size // count)), ()
+    reader, seen = reading(modality, train, recipe, -(-size // count))
     renderers = Renderers(modality, reader, train, spec, seen=seen)
     total = len(train) * count
     runs = (
@@ -242,10 +237,7 @@ class _Tar:
         self._member(f"{view}.{suffix}", content)
 
     def _member(self, suffix: str, content: bytes) -> None:
-        info = tarfile.TarInfo(f"{self._key}.{suffix}")
-        info.size, info.mode = len(content), 0o644  # no time, no owner: the same on every machine
-        self._archive.addfile(info, io.BytesIO(content))
-        self._archive.members.clear()  # type: ignore[attr-defined]  # it would keep all
+        add_member(self._archive, f"{self._key}.{suffix}", content)
 
     def close(self) -> None:
         """See `_Sink`."""

@@ -1,4 +1,4 @@
-"""Stage one: a teacher runs once over every view of every training sample."""
+"""Stage one: a teacher runs once over every view of every sample of a cache."""
 
 import math
 from collections import deque
@@ -19,7 +19,6 @@ from stillroom.cache.format.outputs import layers, source_of
 from stillroom.cache.write.staging import Staging
 from stillroom.distributed import Ranks
 from stillroom.errors import CacheError
-from stillroom.machine import room, worker_count
 from stillroom.modalities.base import Modality, Model, Part, Policy
 from stillroom.progress import Progress
 from stillroom.provenance.teacher import Teacher
@@ -28,7 +27,7 @@ from stillroom.teaching.forward import Forward
 from stillroom.teaching.slabs import Behind, Slabs
 from stillroom.views.loader import Renderers
 from stillroom.views.planes import DrawnPart
-from stillroom.views.recent import Recent
+from stillroom.views.recent import reading
 
 
 def array_specs(identity: dict[str, Any], modality: Modality) -> dict[str, ArraySpec]:
@@ -120,9 +119,7 @@ def generate(
     outputs = staging.identity["outputs"]
     forwards = [Forward(model, batch_size, amp, layers(outputs)) for model in teacher.models]
     size = forwards[0].batch_size
-    reader, seen = modality.reader(samples), None
-    if recipe.reduces or not recipe.mixes:  # else what is mixed in comes from anywhere, and is read before
-        reader, seen = Recent(modality.reader(samples, budget=room() // max(1, worker_count())), size), ()
+    reader, seen = reading(modality, samples, recipe, size)
     renderers = Renderers(modality, reader, samples, teacher.spec, seen=seen)
     fields = tuple(recipe.fields())
     asked: deque[_Ask] = deque()

@@ -323,8 +323,9 @@ def _told(asked: Import) -> str:
     _, size = store.size_on_disk()
     known = store.labels >= 0
     score = accuracy(store.logits(0, OUTPUT)[known], store.labels[known])
+    of = "" if known.all() else f", of the {known.sum():,} with a label"
     origin = imported(store.manifest.identity["outputs"])[OUTPUT]
     return (
         f"{asked.folder}: cache {store.manifest.id[:16]}, imported from {origin}: {count} views of "
-        f"{len(asked.train)} samples, {size / 2**20:.2f} MiB; accuracy on view 0: {score:.2f}%"
+        f"{len(asked.train)} samples, {size / 2**20:.2f} MiB; accuracy on view 0{of}: {score:.2f}%"
     )

@@ -8,6 +8,7 @@ import json
 import os
 import warnings
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -58,7 +59,7 @@ class Faults:
             lines.append(f"{kind.replace('%', f'{count:,}')}: {', '.join(shown)}{more}")
         raise DataError(
             f"{file} does not fit the views:\n{listing(lines)}",
-            "every training sample must have finite logits of every class for each view, once",
+            "every sample of the cache must have finite logits of every class for each view, once",
             _AGAIN,
         )
 
@@ -125,7 +126,7 @@ def open_logits(file: Path, keys: Any, views: int, classes: int, scratch: Path) 
         raise AccessError(file) from None
     wanted = (views, len(keys), classes)
     if given.shape != wanted:
-        names = ("views", "training samples", "classes")
+        names = ("views", "samples of the cache", "classes")
         differ = [
             f"{has:,} {name} instead of {want:,}"
             for name, has, want in zip(names, given.shape, wanted, strict=True)
@@ -320,7 +321,7 @@ class _Parquet(Given):
         known = pc.index_in(key, value_set=self._keys)
         good = known.is_valid().to_numpy(zero_copy_only=False)
         bad = [f"{one.as_py()!r:.200}" for one in key.take(pa.array(np.flatnonzero(~good)[:SHOWN]))]
-        faults.add("% rows have a key that is none of the training samples", bad, int((~good).sum()))
+        faults.add("% rows have a key that is none of the samples of the cache", bad, int((~good).sum()))
 
         def drop(fine: np.ndarray, kind: str, example: Callable[[int], str]) -> None:
             nonlocal good
@@ -411,7 +412,7 @@ def read_classes(file: Path) -> list[str]:
     try:
         if file.stat().st_size > _LONGEST_NAMES:
             raise ValueError(f"it has more than {_LONGEST_NAMES} bytes")
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except PermissionError:
         raise AccessError(file) from None
     except (OSError, ValueError) as error:
@@ -422,7 +423,7 @@ def read_classes(file: Path) -> list[str]:
 
 
 def _distinct(names: list[str], where: str) -> list[str]:
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(names) != len(set(names)) else []
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise DataError(f"{where} names a class twice: {twice[0]!r:.200}", fix="name each once")
     return names

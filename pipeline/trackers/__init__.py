@@ -6,10 +6,9 @@ A tracker only watches: nothing that it does, or fails to do, changes a result.
 
 import importlib.util
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, ClassVar, Literal
 
 from stillroom import registry
 from stillroom.errors import ParamsError, StillroomError
+from stillroom.fetched import masked
 
 FIRST = ("dvclive",)  # of a list of names
 End = Literal["finished", "stopped", "failed"]
@@ -178,8 +178,11 @@ class Following:
 
     def close(self, end: End) -> None:
         """Let all trackers go."""
-        for name, tracker in [*self._trackers.items()]:
-            self._try(name, lambda one=tracker: one.close(end))  # type: ignore[misc]
+        for name, tracker in self._trackers.items():
+            try:
+                tracker.close(end)
+            except Exception as error:  # as of the others
+                self._note(failure(name, error))
         self._trackers = {}
 
     def _try(self, name: str, step: Callable[[], None]) -> None:
@@ -192,9 +195,13 @@ class Following:
                 tracker.close("failed")
 
 
+# Opens what follows a run
+Follow = Callable[[Run], AbstractContextManager[Following]]
+
+
 def failure(name: str, error: BaseException) -> str:
     """The line that says that a tracker has given up."""
-    said = hidden(" ".join(str(error).split())) or type(error).__name__
+    said = masked(" ".join(str(error).split())) or type(error).__name__
     return f"note: {name} cannot be written to ({said:.200}): it is left out, and the run goes on"
 
 
@@ -255,12 +262,6 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def hidden(text: str) -> str:
-    """A text without what addresses in it carry of secrets: passwords, tokens and signatures."""
-    text = re.sub(r"(://)[^/@\s]*@", r"\1***@", text)
-    return re.sub(r"(://[^\s?#]*)[?#]\S*", r"\1", text)
-
-
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Value]]:
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -269,4 +270,4 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Va
         elif isinstance(value, bool | int | float):
             yield name, value
         else:
-            yield name, hidden(value if isinstance(value, str) else json.dumps(value, default=str))
+            yield name, masked(value if isinstance(value, str) else json.dumps(value, default=str))

@@ -8,11 +8,11 @@ sqlite:///artifacts/runs/mlflow/mlflow.db` of the whole package shows: the extra
 import logging
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from stillroom.lock import in_turn
 from stillroom.trackers import End, Place, Tracker
 
 ATTEMPT = "stillroom.attempt"  # a tag: which attempt at a run this is
@@ -44,7 +44,8 @@ class MLflow(Tracker):
         remote = os.environ.get("MLFLOW_TRACKING_URI")
         if remote is None:
             place.folder.mkdir(parents=True, exist_ok=True)
-        with _alone(place.folder / ".lock" if remote is None else None):  # two would make its tables at once
+        # two would make its tables at once
+        with in_turn(place.folder / ".lock") if remote is None else nullcontext():
             self._client: Any = MlflowClient(remote or f"sqlite:///{place.folder.absolute()}/mlflow.db")
             experiment = self._experiment(place.folder if remote is None else None)
         found = self._client.search_runs([experiment], f"tags.`{ATTEMPT}` = '{place.attempt}'")
@@ -95,17 +96,3 @@ class MLflow(Tracker):
 
     def close(self, end: End) -> None:
         self._client.set_terminated(self._run, STATES[end])
-
-
-@contextmanager
-def _alone(file: Path | None) -> Iterator[None]:
-    """Waits until nobody else is in the block, where there is a file for it and the system has such locks."""
-    if file is None:
-        yield
-        return
-    with file.open("w") as stream:
-        with suppress(OSError, ImportError):
-            import fcntl
-
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

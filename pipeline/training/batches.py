@@ -407,7 +407,7 @@ def unlabelled(samples: Samples, share: float) -> np.ndarray:
     """
     labels = samples.labels()
     kept = np.full(len(labels), -1)
-    for label in np.unique(labels):
+    for label in np.unique(labels[labels >= 0]):
         rows = np.flatnonzero(labels == label)
         drawn = [int(words(0, f"labelled\n{samples.rows.text('key', row)}", 0, 1)[0]) for row in rows]
         first = rows[np.argsort(drawn, kind="stable")][: max(1, round(share * len(rows)))]

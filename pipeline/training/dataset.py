@@ -225,7 +225,7 @@ class CachedDataset(Dataset[dict[str, Any]]):
 
 
 class BatchOrder(Sampler[list[int]]):
-    """The rows of each batch of an epoch as `stillroom student` takes them: a batch sampler.
+    """The rows of each batch of an epoch, as `stillroom student` with `order: shuffle`: a batch sampler.
 
         order = stillroom.BatchOrder(views, batch_size=32)
         loader = torch.utils.data.DataLoader(views, batch_sampler=order)

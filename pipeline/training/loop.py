@@ -263,7 +263,7 @@ class _Run:
         """What gradients are multiplied by until they are complete."""
         if self._scaler is None:
             return scale
-        scaled: torch.Tensor = self._scaler.scale(torch.tensor(scale, device=self._device))
+        scaled: torch.Tensor = self._scaler.scale(torch.full((), scale, device=self._device))
         return scaled
 
     def _note_sums(self) -> None:

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,7 @@ from stillroom.provenance.identity import check_against_cache, ignored, input_of
 from stillroom.provenance.probes import check_probes
 from stillroom.provenance.teacher import folds_named, load_teacher, with_folds
 from stillroom.samples import Samples
-from stillroom.trackers import Following, Run
+from stillroom.trackers import Follow, Run
 from stillroom.training.batches import Batch, CachedBatches, Partition
 from stillroom.training.checkpoint import Checkpoint
 from stillroom.training.gradients import Revised, Summed
@@ -41,9 +39,6 @@ from stillroom.training.loop import Loss, MakeGradients, fit
 from stillroom.training.pairing import digests
 from stillroom.training.results import described, tested, weights_lines, write_config, write_predictions
 from stillroom.views.planes import Asked
-
-# Opens what follows a run
-Follow = Callable[[Run], AbstractContextManager[Following]]
 
 
 @dataclass(frozen=True)
@@ -154,7 +149,8 @@ def train_student(
         share = np.mean([accuracy(one, labels) for one in logits.reshape(-1, *logits.shape[-2:])])
         return {"val_accuracy": round(float(share), 4)}
 
-    weights = source.class_weights() if config.class_weights == "balanced" else None
+    balanced = config.class_weights == "balanced"
+    weights = moved(source.class_weights(), device(ranks.local)) if balanced else None
     terms = terms_of(chosen, config.label_smoothing, layer, weights)
     take = [] if layer is None else [layer]
     validate = evaluate if len(val) else None
@@ -270,6 +266,7 @@ def _of(job: Job, model: Model) -> dict[str, Any]:
 def _record(job: Job, model: Model, chosen: losses.Loss) -> dict[str, Any]:
     """What `student.json` records of the student itself and of its cache."""
     manifest = job.store.manifest
+    brought = job.family in getattr(job.params.student.model, "sources", {})
     return {
         "format": "stillroom-student/1",
         **_named(job),
@@ -277,6 +274,7 @@ def _record(job: Job, model: Model, chosen: losses.Loss) -> dict[str, Any]:
         "cache": manifest.id,
         "cache_parts": parts(manifest.identity, chosen.reads),
         **({"online": True} if job.online else {}),
+        **({"weights": asdict(model.loaded)} if brought else {}),  # their place is in no record
         **({"unlabelled": without} if (without := job.samples.unlabelled()) else {}),
         "views": manifest.layout.views,
     }
@@ -361,7 +359,8 @@ def terms_of(
 
     Args:
         layer: what the model calls its `features`.
-        class_weights: float [C], of the cross-entropy with the labels; None: all classes weigh 1.
+        class_weights: float [C], of the cross-entropy with the labels, on the model's device; None: all
+            classes weigh 1.
     """
 
     def terms(outputs: dict[str, torch.Tensor], batch: Batch, done: float) -> dict[str, torch.Tensor]:
@@ -369,8 +368,7 @@ def terms_of(
         on = next(iter(outputs.values())).device
         targets = {name: moved(values, on) for name, values in batch.targets.items()}
         labels = moved(batch.labels, on)
-        weights = None if class_weights is None else moved(class_weights, on)
-        return chosen(outputs, labels, targets, done, label_smoothing, weights)
+        return chosen(outputs, labels, targets, done, label_smoothing, class_weights)
 
     return terms
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -68,7 +67,7 @@ def train_teacher(
     folder: Path | None,
     staging: Path,
     progress: Progress,
-    log: Callable[[trackers.Run], AbstractContextManager[trackers.Following]],
+    log: trackers.Follow,
     ranks: Ranks | None = None,
 ) -> tuple[dict[str, Any], list[Kept]]:
     """Fit the teacher, unless `teacher.train.epochs` is 0, and measure it on the test split.
@@ -197,14 +196,13 @@ class _Run:
         partition = Partition(config.train.accumulate)
         even, weighs = config.train.order == "balanced", config.train.class_weights == "balanced"
         source = FreshBatches(part, self.policy, model.spec, batch_size, config.seed, partition, even)
-        weights = source.class_weights() if weighs else None
+        weights = moved(source.class_weights(), device(local)) if weighs else None
 
         def loss(outputs: dict[str, Any], batch: Batch, done: float) -> dict[str, Any]:
             logits = outputs["logits"]
             labels = moved(batch.labels, logits.device)
-            class_weights = None if weights is None else moved(weights, logits.device)
             smoothing = config.train.label_smoothing
-            return ce(logits, labels, label_smoothing=smoothing, class_weights=class_weights)
+            return ce(logits, labels, label_smoothing=smoothing, class_weights=weights)
 
         def evaluate(model: Model) -> dict[str, Any]:
             logits = evaluation_logits(model, self.val, batch_size, amp, Progress(), "")

@@ -4,7 +4,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from stillroom.modalities.base import Reader
+from stillroom.machine import room, worker_count
+from stillroom.modalities.base import Modality, Policy, Reader
+from stillroom.samples import Samples
 
 
 class Recent:
@@ -37,3 +39,17 @@ class Recent:
 
     def preload(self, samples: Iterable[Any]) -> None:
         """Nothing: what is read before it is looked at would not be kept."""
+
+
+def reading(
+    modality: Modality, samples: Samples, recipe: Policy, count: int
+) -> tuple[Reader, Iterable[Any] | None]:
+    """A reader for views that come sample by sample, and what `Renderers` is to read before.
+
+    Args:
+        recipe: what draws the views.
+        count: samples that a batch of views is of, about.
+    """
+    if recipe.mixes and not recipe.reduces:  # what is mixed in comes from anywhere, and is read before
+        return modality.reader(samples), None
+    return Recent(modality.reader(samples, budget=room() // max(1, worker_count())), count), ()

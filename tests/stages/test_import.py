@@ -203,7 +203,7 @@ WRONG = {
     ),
     "overflow": (lambda a: a * 1e6, ["float16 cannot hold", "65504", "view 0"]),
     "classes": (lambda a: a[..., :-1], ["39 classes instead of 40"]),
-    "samples": (lambda a: a[:, 1:], ["79 training samples instead of 80"]),
+    "samples": (lambda a: a[:, 1:], ["79 samples of the cache instead of 80"]),
     "views": (lambda a: a[:2], ["2 views instead of 3", "views.count"]),
     "flat": (lambda a: a[0], ["[80, 40]", "[views, samples, classes]"]),
     "integers": (lambda a: a.astype(int), ["int64", "float32"]),
@@ -227,7 +227,7 @@ def test_what_is_wrong_with_rows_is_named_all_at_once(given: Path) -> None:
     table(given, "rows")
     said = run_in(given, *IMPORT, "logits.parquet", *ELSEWHERE, code=1).stderr
     for words in (
-        "1 rows have a key that is none of the training samples: 'foreign'",
+        "1 rows have a key that is none of the samples of the cache: 'foreign'",
         "1 rows have a view that is none of 0 to 2",
         "1 rows have no 40 logits",
         "1 rows are of a view that another row is of",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stillroom.trackers import Following, Place, Run, Tracker, curves, following, hidden
+from stillroom.trackers import Following, Place, Run, Tracker, curves, following
 
 
 def test_addresses_lose_what_is_secret() -> None:
@@ -17,15 +17,14 @@ def test_addresses_lose_what_is_secret() -> None:
     }
     place = Place("vit-kd-0", Path(), Path(), Path(), Run(parameters, str))
     assert place.parameters == {
-        "data.path": "https://***@host/set",
+        "data.path": "https://***@host/set?***",
         "data.sizes": "[1, 2]",
         "data.none": "null",
-        "cache": '["s3://***@bucket/cache',
+        "cache": '["s3://***@bucket/cache"]',
         "lr": 0.1,
         "flag": True,
-    } | {"cache": place.parameters["cache"]}
+    }
     assert "secret" not in str(place.parameters) and "abc" not in str(place.parameters)
-    assert hidden("http://127.0.0.1:5000/a b") == "http://127.0.0.1:5000/a b"
 
 
 def test_a_record_is_numbers_by_name() -> None:
@@ -68,7 +67,7 @@ def test_one_that_fails_is_left_out_and_the_others_go_on(fail: str) -> None:
     assert [one[0] for one in good.told] == ["epoch", "epoch", "scores", "close"]
     assert good.told[2:] == [("scores", {"test_accuracy": 50.0}), ("close", "finished")]
     assert len(lines) == 1 and "bad cannot be written to (no space left on device)" in lines[0]
-    assert [one[0] for one in bad.told].count(fail) <= 2  # it is let go once
+    assert [one[0] for one in bad.told].count(fail) == 1
 
 
 def test_how_a_run_ends_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,6 @@
 """What is trained beside a student: its steps, its checkpoint, in parts, in several processes."""
 
-import os
 import shutil
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -19,10 +16,9 @@ from stillroom.training.checkpoint import Checkpoint
 from stillroom.training.gradients import Revised, Summed
 from stillroom.training.loop import fit
 from stillroom.training.optimizer import create_optimizer
-from tests.team.servers import free_port
+from tests.processes import run_ranks
 from tests.training.test_loop import cross_entropy, model, small_batches
 
-ROOT = Path(__file__).parents[2]
 WAYS = {"summed": Summed, "revised": partial(Revised, task="labels", each=True)}
 
 
@@ -166,22 +162,7 @@ with Ranks() as ranks:
 def test_two_processes_train_it_as_one(folder: Path, tmp_path: Path) -> None:
     """A gradient summed once too often or too seldom would show, and two that drift apart."""
     alone = {way: train(small_batches(folder), Projection(8, 5, 0), way) for way in WAYS}
-    port = str(free_port())
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESSES, str(folder), str(tmp_path)],
-            cwd=ROOT,
-            env=os.environ
-            | {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            | {"LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-            | {"CUDA_VISIBLE_DEVICES": ""},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    said = [one.communicate()[1] for one in started]
-    assert not any(one.returncode for one in started), said
+    run_ranks(PROCESSES, 2, folder, tmp_path)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     for name, found in first.items():
         close(alone[name.split()[0]], found)

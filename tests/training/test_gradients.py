@@ -1,9 +1,6 @@
 """Revised gradients: what opposes the task is taken off; alike in parts, on several processes and resumed."""
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,10 +19,9 @@ from stillroom.training.batches import FreshBatches
 from stillroom.training.checkpoint import Checkpoint
 from stillroom.training.gradients import Gradients, Revised, Summed, revised
 from stillroom.training.loop import fit
-from tests.team.servers import free_port
+from tests.processes import run_ranks
 from tests.training.test_loop import cross_entropy, model, small_batches
 
-ROOT = Path(__file__).parents[2]
 EACH, SUM = (partial(Revised, task="labels", each=each) for each in (True, False))
 WAYS = {"sum": SUM, "each": EACH}
 
@@ -274,22 +270,7 @@ def agreed(outputs: dict, batch, progress: float) -> dict[str, torch.Tensor]:
 def processes(folder: Path, out: Path, world: int, kind: str) -> list[dict]:
     """What each of so many processes found."""
     out.mkdir()
-    port = str(free_port())
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESSES, str(folder), str(out), kind],
-            cwd=ROOT,
-            env=os.environ
-            | {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            | {"LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(world), "OMP_NUM_THREADS": "1"}
-            | {"CUDA_VISIBLE_DEVICES": ""},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    said = [one.communicate()[1] for one in started]
-    assert not any(one.returncode for one in started), said
+    run_ranks(PROCESSES, world, folder, out, kind)
     return [torch.load(out / f"{rank}.pt") for rank in range(world)]
 
 

@@ -1,8 +1,5 @@
 """float16 with a scaled loss: small gradients are kept, and a step that overflows is left out, everywhere."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +17,10 @@ from stillroom.training.batches import FreshBatches
 from stillroom.training.checkpoint import Checkpoint
 from stillroom.training.gradients import Summed
 from stillroom.training.loop import Loss, fit
-from tests.team.servers import free_port
+from tests.processes import run_ranks
 from tests.training.test_gradients import EACH, SUM
 from tests.training.test_loop import cross_entropy, model, small_batches
 
-ROOT = Path(__file__).parents[2]
 WAYS = {"summed": Summed, "sum": SUM, "each": EACH}
 # so large that float16 does not hold its gradients scaled by 2**16, which scaling begins with
 LARGE = 10.0
@@ -172,22 +168,7 @@ def one_row(outputs: dict, batch, progress: float) -> dict[str, torch.Tensor]:
 
 @pytest.mark.slow
 def test_two_processes_leave_out_the_same_steps(folder: Path, source: FreshBatches, tmp_path: Path) -> None:
-    port = str(free_port())
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESSES, str(folder), str(tmp_path)],
-            cwd=ROOT,
-            env=os.environ
-            | {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            | {"LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-            | {"CUDA_VISIBLE_DEVICES": ""},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    said = [one.communicate()[1] for one in started]
-    assert not any(one.returncode for one in started), said
+    run_ranks(PROCESSES, 2, folder, tmp_path)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     for way, (losses, weights) in first.items():
         assert torch.equal(weights, second[way][1]) and torch.isfinite(weights).all()

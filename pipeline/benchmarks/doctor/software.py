@@ -64,9 +64,10 @@ def look_at_torch(findings: Findings) -> None:
             for number in range(torch.cuda.device_count())
         ]
         bf16 = bool(gpus) and torch.cuda.is_bf16_supported(including_emulation=False)
-        findings.facts["device"] = {"gpus": gpus, "bf16": bf16, "cuda": torch.version.cuda}
+        mps = torch.backends.mps.is_available()
+        findings.facts["device"] = {"gpus": gpus, "bf16": bf16, "cuda": torch.version.cuda, "mps": mps}
     except Exception as error:  # torch itself is missing, or a driver does not fit it
-        findings.facts["device"] = {"gpus": [], "bf16": False, "cuda": None}
+        findings.facts["device"] = {"gpus": [], "bf16": False, "cuda": None, "mps": False}
         if "torch" in findings.facts["versions"] and "cannot" not in findings.facts["versions"]["torch"]:
             findings.problem(
                 "torch cannot ask for GPUs",

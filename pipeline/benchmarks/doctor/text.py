@@ -52,7 +52,7 @@ def _extra(name: str, there: bool) -> str:
 
 def _device(device: dict[str, Any]) -> str:
     if not device["gpus"]:
-        return "the CPU; no GPU that torch sees"
+        return "Apple's GPU (mps)" if device["mps"] else "the CPU; no GPU that torch sees"
     names = ", ".join(f"{gpu['name']} ({readable_size(gpu['memory'])})" for gpu in device["gpus"])
     return f"{names}, bf16 {'supported' if device['bf16'] else 'not supported'}, CUDA {device['cuda']}"
 

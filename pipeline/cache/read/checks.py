@@ -68,7 +68,7 @@ def verify(location: Path | str, progress: Progress | None = None) -> list[dict[
 
 def _surplus(store: Store) -> list[Damage]:
     """What lies in the folder and is no part of the cache. An empty folder holds nothing: DVC leaves some."""
-    known = store.files() | {NAME}
+    known = store.files() | {NAME} | _ABOUT
     folders = {parent.as_posix() for name in known for parent in PurePosixPath(name).parents}
     surplus: list[str] = []
     left = [""]
@@ -80,7 +80,7 @@ def _surplus(store: Store) -> list[Damage]:
                 # A folder of the store may be a link, as its files may; another link is not followed.
                 if entry.is_dir(follow_symlinks=name in folders):
                     left.append(f"{name}/")
-                elif name not in known | _ABOUT and not name.startswith(_NOTES):
+                elif name not in known and not name.startswith(_NOTES):
                     surplus.append(name)
     return [Damage(None, name, SURPLUS) for name in sorted(surplus)]
 

@@ -88,23 +88,19 @@ class Images(Modality):
         """Refuse names that are taken, and what can be no folder or repository; none is looked for."""
         if not self._sources(params):
             return
-        from stillroom.modalities.images.models import timm_folder
         from stillroom.modalities.images.models.families import check_free
 
         for name, named in self._sources(params).items():
             check_free(name, f"{source}: student.model.sources")
-            timm_folder.check_name(named, f"{source}: student.model.sources.{name}")
+            settings.check_name(named, f"{source}: student.model.sources.{name}")
 
     def _check_teacher(self, arch: str, key: str) -> None:
         """The same of the teacher: who only reads its cache needs neither its folder nor its module."""
         if arch in USUAL_TEACHERS:
             return
-        from stillroom.modalities.images.models import entry, timm_folder
-        from stillroom.modalities.images.models.create import check_model
-
         if brought(arch):
-            timm_folder.check_name(arch, key)
-        elif entry.is_entry(arch):
+            settings.check_name(arch, key)
+        elif settings.is_entry(arch):
             trust(arch)
         elif ":" in arch:
             raise ParamsError(
@@ -112,6 +108,8 @@ class Images(Modality):
                 fix="give a timm model, local-dir:FOLDER, hf-hub:USER/REPO, or MODULE:FUNCTION",
             )
         else:
+            from stillroom.modalities.images.models.create import check_model
+
             check_model(arch, key)
 
     def brings_weights(self, arch: str) -> bool:
@@ -279,8 +277,9 @@ class Images(Modality):
         if brought(config.arch):
             folder, start = timm_folder.read(config.arch)
             made = create.of_folder(folder, start, views.size, config.overrides)
-            return replace(made, classes=tuple(classes))
-        if entry.is_entry(config.arch):
+            own = config.weights in ("hub", "none")  # else a file's take the place of those that it brings
+            return replace(made, classes=tuple(classes), start=made.start if own else None)
+        if settings.is_entry(config.arch):
             given = entry.make(config.arch, classes, config.overrides, views.size, config.seed).given
             spec = {"size": views.size or given.size, "mean": given.mean, "std": given.std}
             return Architecture(config.arch, config.overrides, spec, tuple(classes))
@@ -299,7 +298,7 @@ class Images(Modality):
             return params, family
         from stillroom.modalities.images.models import timm_folder
 
-        timm_folder.check_name(family, "--family")
+        settings.check_name(family, "--family")
         name = timm_folder.short_name(family)
         model = params.student.model.model_copy(update={"sources": {**self._sources(params), name: family}})
         student = params.student.model_copy(update={"model": model})
@@ -320,9 +319,8 @@ class Images(Modality):
         seed: int = 0,
     ) -> "Model":
         from stillroom.modalities.images.models.create import create, create_own
-        from stillroom.modalities.images.models.entry import is_entry
 
-        if is_entry(architecture.arch):
+        if settings.is_entry(architecture.arch):
             return create_own(
                 architecture.arch,
                 architecture.classes,

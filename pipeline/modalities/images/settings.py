@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from stillroom import params
+from stillroom.errors import ParamsError
 from stillroom.params import FAMILY, LOCAL, REMOTE, Count, Folder, PathText, Plain, brought, name_like
 
 # What to do about classes that are in one split only
@@ -30,6 +31,8 @@ def _named(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+REPOSITORY = r"[\w][\w.-]*/[\w][\w.-]*(@[\w][\w./-]*)?"
+FUNCTION = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 Source = Annotated[PathText, AfterValidator(_source)]
 
 
@@ -43,7 +46,7 @@ class Data(params.Data):
     name: str = "sketch40"
     # stanford40: check counts, names and split digests against the published ones
     official: bool = True
-    # folder: the table of the split, where it cannot lie in data.path as split.csv
+    # folder, table, torchvision: the table of the split, where it does not lie in data.path as split.csv
     split_file: Folder | None = None
     # all but stanford40 and sketch40: what the names of folders, shards or parts (or the words of a table)
     # mean, as {train: train, held_out: test}; none: the usual names
@@ -103,3 +106,29 @@ class Student(params.Student):
 
     families: Annotated[list[Family], Field(min_length=1)] = list(FAMILIES)
     model: StudentModel = StudentModel()
+
+
+def is_entry(arch: str) -> bool:
+    """Whether a name is one of a function."""
+    return re.fullmatch(FUNCTION, arch) is not None
+
+
+def check_name(name: str, key: str) -> None:
+    """Refuse what no folder and no repository can be called. Nothing is looked at.
+
+    Args:
+        name: begins with `local-dir:` or `hf-hub:`.
+        key: what names it, for the message.
+
+    Raises:
+        ParamsError: see above.
+    """
+    kind, _, rest = name.partition(":")
+    if f"{kind}:" == LOCAL:
+        if not rest.strip() or "\0" in rest:
+            raise ParamsError(f"{key}: {name!r} names no folder", fix=f"give {LOCAL}FOLDER")
+    elif not re.fullmatch(REPOSITORY, rest):
+        raise ParamsError(
+            f"{key}: {name!r} names no repository of the hub",
+            fix=f"give {REMOTE}USER/REPO, or {REMOTE}USER/REPO@REVISION",
+        )

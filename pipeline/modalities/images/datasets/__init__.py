@@ -55,7 +55,8 @@ def load(data: settings.Data, folder: Path, progress: Progress, account: "Accoun
 
     Args:
         data: the `data` section of the parameters, of the class that `section` says.
-        folder: what `prepare` writes: a data set that is drawn may write its files into it.
+        folder: what `prepare` writes: a data set that is drawn, or whose images lie in no files of
+            their own, may write into it.
         progress: gets the steps of downloads, of drawing and of the scan of the images.
         account: gets the formats, and what is passed over or skipped.
 

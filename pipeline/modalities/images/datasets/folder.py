@@ -168,7 +168,13 @@ def load(data: Data, folder: Path, progress: Progress, account: Account) -> Samp
         columns=dict(data.columns),
         allow_missing=data.allow_missing_classes,
     )
-    return read(Path(data.path), progress=progress, options=options, account=account)
+    samples = read(Path(data.path), progress=progress, options=options, account=account)
+    if data.groups and any(samples.rows.texts("group")):
+        raise ParamsError(
+            "data.groups names groups, and a column of the metadata file does too",
+            fix="remove data.groups, or take the column out",
+        )
+    return samples
 
 
 def _split_folders(root: Path, options: Options) -> dict[str, str]:
@@ -258,7 +264,8 @@ def _by_metadata(root: Path, options: Options) -> labelled.Found | None:
     except DataError:
         return None
     _require_agreement(root, found)
-    return None
+    more = options.columns or any(found.groups) or any(entry.box for entry in found.entries)
+    return found if more else None
 
 
 def _gathered(root: Path, there: list[Path], options: Options) -> labelled.Found:
@@ -324,16 +331,14 @@ def _require_agreement(root: Path, found: labelled.Found) -> None:
 
 def _pass_over_unlisted(root: Path, entries: list[Entry], account: Account) -> None:
     """Note the images that a metadata file does not name."""
-    listed = {entry.path for entry in entries}
+    known = {entry.path for entry in entries} | set(account.skipped)
     others = []
     for folder, inner, files in os.walk(root):
         inner[:] = [name for name in inner if not name.startswith(".")]
         start = "" if Path(folder) == root else f"{Path(folder).relative_to(root).as_posix()}/"
         images = (f"{start}{name}" for name in files if not name.startswith(".") and _is_image(Path(name)))
-        others += [path for path in images if path not in listed]
-    account.pass_over(
-        "in no line of a metadata file", [path for path in others if path not in account.skipped]
-    )
+        others += [path for path in images if path not in known]
+    account.pass_over("in no line of a metadata file", others)
 
 
 def _inside(root: Path, folders: Iterable[str]) -> list[Path]:
@@ -440,7 +445,8 @@ def _entries(
             fix="add them there, or move their folders away",
         )
     return [
-        Entry(_key(path), path, split, order[composed(path.split("/")[-2])]) for split, _, path in rows
+        Entry(labelled.key_of(path), path, split, order[composed(path.split("/")[-2])])
+        for split, _, path in rows
     ], given
 
 
@@ -525,7 +531,3 @@ def _require_plain_names(root: Path, entries: list[Entry]) -> None:
             + listing(odd),
             fix="rename them",
         )
-
-
-def _key(path: str) -> str:
-    return path.removesuffix(Path(path).suffix)

@@ -331,7 +331,12 @@ def _read_labels(parts: list[Part]) -> tuple[tuple[str, ...], np.ndarray]:
             fix="make the files anew",
         )
     if without:
-        labelled.refuse_unlabelled("the data set", without)
+        raise DataError(
+            f"{len(without):,} rows without a class:\n{listing(without)}",
+            "every row of Parquet or Arrow needs one",
+            "give each a class, take the rows out, or list the images in a table (data.name=table), where "
+            "they may be unlabelled",
+        )
     classes, labels = labelled.order_of(list(met), names)
     return classes, np.array(labels or [0], np.int64)
 

@@ -37,7 +37,7 @@ from stillroom.modalities.images.preparation.scan import Account, Entry, scan
 from stillroom.modalities.images.settings import MISSING
 from stillroom.modalities.remembered import stamp
 from stillroom.progress import Progress
-from stillroom.samples import SPLITS, Samples
+from stillroom.samples import SPLITS, UNLABELLED, Samples
 
 TAKES = ("skip", "split_file", "splits", "allow_missing_classes")  # of data's keys
 _THREE = {"train": "train", "val": "val", "test": "test"}
@@ -179,7 +179,7 @@ def _files(data: Data, root: Path) -> tuple[list[Entry], tuple[str, ...]]:
             if split is None:
                 unnamed.append(path)
             else:
-                entries.append(Entry(key_of(path), path, split, label))
+                entries.append(Entry(key_of(path), path, split, -1 if split == UNLABELLED else label))
     if unnamed:
         raise DataError(
             f"{data.split_file} (data.split_file) does not name {len(unnamed):,} images of the set:\n"

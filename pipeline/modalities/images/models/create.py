@@ -68,7 +68,10 @@ class Model(base.Model):
 
     def last(self) -> str | None:
         """The last stage, before its output is pooled: see `last_stage`."""
-        return last_stage(self.net)
+        if "_last" not in vars(self):  # asked in every step
+            vars(self)["_last"] = last_stage(self.net)
+        found: str | None = vars(self)["_last"]
+        return found
 
     def arranged(self, output: torch.Tensor, layer: str) -> torch.Tensor:
         """Maps as [B, C, H, W], tokens as [B, D, N]; `last` is a map in any case."""
@@ -191,7 +194,7 @@ def create(
         ParamsError: timm has no such model, or it does not take these arguments.
         WeightsError: no hub, no file, a file that is no safetensors, or one of another architecture.
     """
-    brought: dict[str, torch.Tensor] = {}
+    brought: dict[str, torch.Tensor] | None = None
     if start is not None and weights in ("hub", "none"):
         brought = read_weights(start.file)
         _check_size(arch, num_classes, overrides, brought, start)
@@ -199,7 +202,7 @@ def create(
     net = _create(arch, num_classes, overrides, drop_path)
     config = resolve_model_data_config(net)
     loaded = Loaded()
-    if start is not None and brought:
+    if start is not None and brought is not None:
         labels = None if start.classes is None or not classes else (start.classes, classes)
         loaded = fill(net, brought, start.name, arch, labels)
     elif weights == "hub":
@@ -230,7 +233,7 @@ def create_own(
         ParamsError: the function was not named by this user, or see `entry.make`.
         WeightsError: the file is no safetensors, or of another architecture.
     """
-    check_trusted(arch, "a teacher.json")
+    check_trusted(arch)
     made = entry.make(arch, classes, overrides, size, seed)
     loaded = Loaded(arch)
     if weights == "hub":

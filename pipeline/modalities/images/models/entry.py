@@ -16,7 +16,6 @@ import importlib
 import importlib.util
 import inspect
 import os
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,11 +26,10 @@ from typing import Annotated, Any
 import torch
 from pydantic import ConfigDict, Field, ValidationError
 
-from stillroom.errors import ParamsError, StillroomError, different, listing
-from stillroom.modalities.finished import Part
+from stillroom.errors import ParamsError, StillroomError, different
+from stillroom.modalities.finished import Part, faults
 from stillroom.modalities.images.models.timm_folder import Side, Spread
 
-NAME = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 KEYS = "size, mean, std and, if its labels have an order of their own, classes"
 
 
@@ -59,11 +57,6 @@ class Made:
     net: torch.nn.Module
     given: Given
     source: str | None
-
-
-def is_entry(arch: str) -> bool:
-    """Whether a name is one of a function."""
-    return re.fullmatch(NAME, arch) is not None
 
 
 def make(
@@ -170,9 +163,8 @@ def _pair(arch: str, returned: Any) -> tuple[torch.nn.Module, Given]:
     try:
         given = Given.model_validate({str(key): _listed(value) for key, value in said.items()})
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         raise ParamsError(
-            f"{arch} says of its input:\n{listing(faults)}", fix=f"its dictionary has {KEYS}"
+            f"{arch} says of its input:\n{faults(error)}", fix=f"its dictionary has {KEYS}"
         ) from None
     if next(net.parameters(), None) is None:
         raise ParamsError(

@@ -2,17 +2,17 @@
 
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
-from pydantic import AfterValidator, Field
+from pydantic import Field, model_validator
 
 from stillroom.errors import DataError, ParamsError
 from stillroom.modalities import finished
 from stillroom.modalities.finished import Part, check_tensors, read_record
 from stillroom.modalities.images.models.create import Model, create, create_own
-from stillroom.modalities.images.models.entry import is_entry
 from stillroom.modalities.images.models.timm_folder import Side, Spread, of_the_architecture
+from stillroom.modalities.images.settings import is_entry
 from stillroom.modalities.weights import read_weights
 
 
@@ -27,8 +27,13 @@ class Input(Part):
 class Described(finished.Described):
     """What `student.json` or `teacher.json` says of its model."""
 
-    overrides: Annotated[dict[str, Any], AfterValidator(of_the_architecture)]
     input: Input
+
+    @model_validator(mode="after")
+    def _arguments(self) -> "Described":
+        if not is_entry(self.arch):  # a function's arguments are its own; it is called if it is trusted
+            of_the_architecture(self.overrides)
+        return self
 
 
 def load(folder: Path) -> tuple[Model, Described]:

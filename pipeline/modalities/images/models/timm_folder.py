@@ -18,16 +18,15 @@ import torch
 from huggingface_hub import hf_hub_download
 from pydantic import AfterValidator, Field, ValidationError
 
-from stillroom.errors import AccessError, ParamsError, WeightsError, listing
+from stillroom.errors import AccessError, WeightsError
 from stillroom.modalities import LARGEST_RECORD
 from stillroom.modalities.base import Start
-from stillroom.modalities.finished import Part
+from stillroom.modalities.finished import Part, faults
 from stillroom.params import LOCAL, REMOTE
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PICKLED = (".bin", ".pth", ".pt", ".tar", ".ckpt")
 # USER/REPO, or USER/REPO@REVISION
-REPOSITORY = r"[\w][\w.-]*/[\w][\w.-]*(@[\w][\w./-]*)?"
 # timm's own arguments fetch weights from the hub, an address or a (pickled) file; an architecture's do not.
 TIMMS_OWN = set(inspect.signature(timm.create_model).parameters) - {"kwargs"} | {"num_classes"}
 
@@ -125,27 +124,6 @@ class Config(Part):
         return None if self.pretrained_cfg.input_size is None else self.pretrained_cfg.input_size[-1]
 
 
-def check_name(name: str, key: str) -> None:
-    """Refuse what no folder and no repository can be called. Nothing is looked at.
-
-    Args:
-        name: begins with `local-dir:` or `hf-hub:`.
-        key: what names it, for the message.
-
-    Raises:
-        ParamsError: see above.
-    """
-    kind, _, rest = name.partition(":")
-    if f"{kind}:" == LOCAL:
-        if not rest.strip() or "\0" in rest:
-            raise ParamsError(f"{key}: {name!r} names no folder", fix=f"give {LOCAL}FOLDER")
-    elif not re.fullmatch(REPOSITORY, rest):
-        raise ParamsError(
-            f"{key}: {name!r} names no repository of the hub",
-            fix=f"give {REMOTE}USER/REPO, or {REMOTE}USER/REPO@REVISION",
-        )
-
-
 def folder_of(name: str) -> Path:
     """The folder of a `local-dir:` name."""
     return Path(os.path.expanduser(name.removeprefix(LOCAL)))
@@ -207,8 +185,7 @@ def _parse(file: Path, name: str) -> Config:
             tree = {"label_names": tree.get("labels"), **tree, "pretrained_cfg": tree}
         config = Config.model_validate(tree)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-        raise WeightsError(f"{file} describes no model of timm's:\n{listing(faults)}") from None
+        raise WeightsError(f"{file} describes no model of timm's:\n{faults(error)}") from None
     except PermissionError:
         raise AccessError(file) from None
     except (OSError, ValueError, RecursionError) as error:

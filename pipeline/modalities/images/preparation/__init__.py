@@ -21,7 +21,8 @@ def prepare(data: Data, folder: Path, progress: Progress, memory: Memory | None 
 
     Args:
         data: the `data` section of the parameters.
-        folder: what `prepare` writes; the drawn set goes to `folder/sketch40`, the others leave it untouched.
+        folder: what `prepare` writes; the drawn set goes to `folder/sketch40`, images that
+            lie in no files of their own to `folder/images`.
             The table itself is the caller's to write, with `samples.save(folder)`.
         progress: gets the steps of downloads, of drawing and of the scan of the images.
         memory: what earlier runs found; None: nothing.

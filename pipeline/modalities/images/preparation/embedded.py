@@ -18,6 +18,7 @@ from stillroom.modalities.images.preparation.scan import Account, Format, Found
 from stillroom.modalities.images.samples import Sample
 from stillroom.modalities.remembered import Memory
 from stillroom.progress import Progress
+from stillroom.samples import UNLABELLED
 
 FOLDER = "images"  # below artifacts/data
 SHARD_BYTES = 2**28
@@ -88,7 +89,8 @@ def write_out(
                             faults.append(f"{image.shown}: {found}")
                             continue
                         digest = found.sha256.hex()
-                        row = Sample(image.key, "", split, image.label, None, found.size, digest)
+                        label = -1 if split == UNLABELLED else image.label
+                        row = Sample(image.key, "", split, label, None, found.size, digest)
                         name, start = shards.add(row, image.content, classes[image.label])
                         rows.add(replace(row, path=name, span=(start, len(image.content))))
                         account.formats.add(Format(image.key, found.kind))

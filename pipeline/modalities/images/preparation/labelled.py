@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +35,6 @@ USUAL = {
     "box": ("box", "bbox"),
 }
 KINDS = (".csv", ".tsv", ".jsonl", ".parquet")
-WITHOUT = (UNLABELLED, "unlabeled", "unsupervised")  # words in the column of the split
 LONGEST = 2**20  # bytes of a line
 FIRST = 1000  # lines of a .jsonl that are asked which keys there are
 Meaning = Callable[[str], str | None]  # the split that a word means; None: none
@@ -101,10 +100,10 @@ class Table:
         Raises:
             DataError: it cannot be read to its end.
         """
-        roles = ("file", "label", "split", "group", "box")
         with self._read():
             for number, values in self._values():
-                yield Line(number, *(values.get(self.columns.get(role, "")) for role in roles))
+                said = {role: values.get(name) for role, name in self.columns.items()}
+                yield Line(number, *(said.get(role) for role in USUAL))
 
     def _header(self) -> list[str]:
         kind = self.file.suffix.lower()
@@ -388,21 +387,6 @@ def written(label: Any) -> int | str | None:
     return label
 
 
-def refuse_unlabelled(where: str, lines: list[str]) -> NoReturn:
-    """What is done about images of which no class is known.
-
-    Args:
-        where: the table, for the message.
-        lines: names of the lines, all of them.
-    """
-    raise DataError(
-        f"{where} has {len(lines):,} {'image' if len(lines) == 1 else 'images'} without a class:\n"
-        f"{listing(lines)}",
-        "nothing can be learnt from labels that are not there",
-        "give each a class, or take these lines out",
-    )
-
-
 @dataclass
 class Found:
     """The images that tables name.
@@ -571,16 +555,16 @@ class Gathered:
         """`unlabelled`, where a line has no label, or its split says so; None: it is like all others.
 
         Raises:
-            ValueError: it is to be measured on, and has no label.
+            ValueError: it is to be measured on, and has no label; or its split's word means none.
         """
-        if word and (word.casefold() in WITHOUT or self.meaning(word) == UNLABELLED):
+        if word and self.meaning(word) == UNLABELLED:
             return UNLABELLED
         if label is not None:
             return UNLABELLED if split == UNLABELLED else None
         if self.split_of is not None:
             means = self.split_of.get(composed(path))
         elif word:
-            means = self.meaning(word)
+            means = self._split(path, word, split, table)
         else:
             within = path.split("/")[0] if "/" in path and not table.has("split") else ""
             means = split or (self.meaning(within) if within else None)

@@ -4,7 +4,6 @@ A sample is three members beside each other: `KEY.cls` (its label, if any), `KEY
 `KEY.json` (what else the table has of it). `dataset.json` beside the shards names the classes in label order.
 """
 
-import io
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from stillroom.modalities.images.datasets.shards import FORMAT, NAME
 from stillroom.modalities.images.decode import SUFFIXES
 from stillroom.modalities.images.pixels import Pixels
 from stillroom.modalities.images.samples import Sample
-from stillroom.modalities.tar_names import member_key
+from stillroom.modalities.tar_names import add_member, member_key
 from stillroom.progress import Progress
 from stillroom.samples import SPLITS, Samples
 
@@ -124,7 +123,6 @@ class Shards:
                 fileobj=self._stream, mode="w", format=tarfile.PAX_FORMAT
             )
         place = _add(self._archive, row, content, name)
-        self._archive.members.clear()  # type: ignore[attr-defined]  # it would keep all
         return self.names[-1], place
 
     def close(self, whole: bool = True) -> None:
@@ -160,9 +158,7 @@ def _add(archive: tarfile.TarFile, row: Sample, content: bytes, name: str) -> in
         (_suffix(row, content), content),
         (".json", json.dumps(about, ensure_ascii=False).encode()),
     ):
-        info = tarfile.TarInfo(f"{key}{suffix}")
-        info.size, info.mode = len(part), 0o644  # no time, no owner: the same on every machine
-        archive.addfile(info, io.BytesIO(part))
+        add_member(archive, f"{key}{suffix}", part)
         if part is content:  # it ends where the archive does, filled up to whole blocks
             place = archive.offset - -(-len(part) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
     return place

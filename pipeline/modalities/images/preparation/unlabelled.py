@@ -4,6 +4,7 @@ from pathlib import Path
 
 from stillroom.errors import DataError, listing
 from stillroom.modalities.images.decode import SUFFIXES
+from stillroom.modalities.images.preparation.labelled import key_of
 from stillroom.modalities.images.preparation.scan import Account, Entry
 from stillroom.samples import UNLABELLED
 
@@ -51,7 +52,7 @@ def in_folder(root: Path, name: str, account: Account) -> list[Entry]:
 
 def entry(path: str) -> Entry:
     """The entry of an unlabelled image, by its path from the data set's folder."""
-    return Entry(path.removesuffix(Path(path).suffix), path, UNLABELLED, -1)
+    return Entry(key_of(path), path, UNLABELLED, -1)
 
 
 def is_inside(path: str) -> bool:

@@ -11,6 +11,7 @@ from PIL import Image
 from pyarrow import ipc, parquet
 
 from stillroom.errors import StillroomError
+from stillroom.modalities import load_samples
 from stillroom.modalities.images.datasets import folder as folders
 from stillroom.modalities.images.datasets import huggingface
 from stillroom.modalities.images.pixels import Pixels
@@ -280,3 +281,12 @@ def test_a_class_of_no_image_is_allowed_by_the_switch(root: Path, tmp_path: Path
     samples = read(root, tmp_path / "out", allow_missing_classes=True)
     assert samples.classes == ("cat", "dog", "eel")
     assert np.bincount(samples.labels(), minlength=3).tolist() == [6, 6, 0]
+
+
+def test_a_part_may_be_taken_for_one_without_labels(root: Path, tmp_path: Path) -> None:
+    write(root / "data/more-00000-of-00001.parquet", rows(30))
+    samples = read(root, tmp_path / "out", splits={"train": "train", "test": "test", "more": "unlabelled"})
+    assert samples.splits() == {"train": 8, "test": 4, "unlabelled": 4}
+    assert set(samples.in_splits("unlabelled").labels()) == {-1}
+    samples.save(tmp_path / "table")
+    assert load_samples(tmp_path / "table", samples.root).rows == samples.rows

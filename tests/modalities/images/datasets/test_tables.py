@@ -90,6 +90,26 @@ LOOSE = [
 ]
 
 
+def test_an_index_that_pandas_wrote_is_no_column_of_anything(loose):
+    """Its header is empty."""
+    write(loose / "metadata.csv", LOOSE)
+    before = read(loose)
+    lines = (loose / "metadata.csv").read_text().splitlines()
+    numbered = [f",{lines[0]}", *(f"{number},{line}" for number, line in enumerate(lines[1:]))]
+    (loose / "metadata.csv").write_text("\n".join(numbered))
+    assert read(loose).rows == before.rows
+
+
+def test_groups_are_told_once_and_kept_beside_class_folders(photos, tmp_path):
+    rows = [row | {"group": row["file_name"][-5]} for row in ROWS]
+    write(photos / "metadata.csv", rows)
+    assert {row.key: row.group for row in read(photos).rows} == {
+        name.removesuffix(".png"): name[-5] for name in FILES
+    }
+    (tmp_path / "groups.csv").write_text("file,group\ntrain/cat/1.png,ada\n")
+    assert "data.groups names groups" in refused(read, photos, groups=str(tmp_path / "groups.csv"))
+
+
 def splits_of(samples) -> dict[str, tuple[str, int]]:
     return {row.key: (row.split, row.label) for row in samples.rows}
 
@@ -263,6 +283,10 @@ BAD = {
     "a Windows path": ({"file_name": "train\\cat\\2.png"}, "expected / between folders"),
     "no file": ({"file_name": ""}, "line 3: it names no file"),
     "no split": ({"file_name": "cat/2.png", "label": "cat"}, "line 3: cat/2.png: nothing says its split"),
+    "no label and no split": (
+        {"file_name": "train/cat/2.png", "label": "", "split": "hidden"},
+        "line 3: unknown split 'hidden'",
+    ),
     "no label": (
         {"file_name": "test/cat/2.png", "label": ""},
         "line 3: test/cat/2.png: it has no label, and is of the split test",
@@ -278,7 +302,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_line_that_cannot_be_used_is_named(photos, tmp_path, name):
     change, words = BAD[name]
-    rows = [dict(row) for row in ROWS]
+    rows = [{**row, **({"split": ""} if "split" in change else {})} for row in ROWS]
     rows[1] |= change
     message = refused(of_table, write(tmp_path / "list.csv", rows), path=str(photos))
     assert words in message, message

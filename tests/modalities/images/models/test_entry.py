@@ -13,8 +13,9 @@ from stillroom.errors import ParamsError, WeightsError
 from stillroom.modalities.base import Architecture
 from stillroom.modalities.images import MODALITY
 from stillroom.modalities.images.models.create import create_own
-from stillroom.modalities.images.models.entry import is_entry, make
+from stillroom.modalities.images.models.entry import make
 from stillroom.modalities.images.models.load import load
+from stillroom.modalities.images.settings import is_entry
 from stillroom.trust import VARIABLE, trust
 from tests.modalities.images.models.timm_folders import CLASSES, write
 
@@ -200,6 +201,17 @@ def test_a_file_s_word_does_not_have_a_function_called(own: Path) -> None:
     images = torch.randn(2, 3, 32, 32)
     assert torch.equal(loaded.net(images), model.net.eval()(images))
     assert not (folder / "config.json").exists()  # timm does not know it
+
+
+def test_a_function_s_arguments_are_its_own(own: Path) -> None:
+    """Of a timm model `pretrained` could be set by nobody."""
+    with Path("own_models.py").open("a") as stream:
+        stream.write("\n\ndef asked(classes, pretrained=False):\n    return good(classes)\n")
+    sys.modules.pop("own_models", None)
+    trust("own_models:asked")
+    model = create_own("own_models:asked", CLASSES, {"pretrained": True}, size=32)
+    loaded, _ = load(write(own / "one", model))
+    assert loaded.overrides == {"pretrained": True}
 
 
 def test_weights_of_a_file_take_the_place_of_its_own(own: Path) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import stillroom
 from stillroom.errors import ParamsError, WeightsError
+from stillroom.modalities.images import settings
 from stillroom.modalities.images.models import timm_folder
 from stillroom.modalities.images.models.create import create, fill, of_folder
 from stillroom.modalities.images.models.families import FAMILIES, student_arch, student_of
@@ -164,6 +165,14 @@ def test_a_head_of_other_classes_is_made_fresh(tmp_path: Path) -> None:
     assert not unknown.loaded.fresh()
 
 
+def test_a_folder_without_tensors_is_refused(tmp_path: Path) -> None:
+    """A model of random weights would be adopted without a word."""
+    folder = small(tmp_path / "one")
+    save_file({}, folder / "model.safetensors")
+    with pytest.raises(WeightsError, match="another architecture"):
+        teacher(folder)
+
+
 @pytest.mark.parametrize(
     "names", [{"0": "cat", "1": "dog", "2": "emu", "3": "fox", "4": "gnu"}, list(CLASSES)]
 )
@@ -234,7 +243,7 @@ def test_a_size_that_asks_for_too_much_is_refused_before_it_is_made(tmp_path: Pa
 )
 def test_names_that_can_be_none_are_refused(name: str) -> None:
     with pytest.raises(ParamsError, match="names no"):
-        timm_folder.check_name(name, "teacher.arch")
+        settings.check_name(name, "teacher.arch")
 
 
 def test_the_hub_is_asked_for_safetensors_and_says_how_to_go_on(
