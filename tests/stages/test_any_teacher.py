@@ -77,6 +77,10 @@ def test_a_function_is_a_teacher_in_every_command(own: Path, monkeypatch: pytest
     refused = run_in(own, *command, code=2)
     assert "not called on a file's word" in refused.stderr and "--trust own_nets:teacher" in refused.stderr
     assert "%" in run_in(own, *command, "--trust", "own_nets:teacher").stdout
+    share = ("stillroom", "share", "artifacts/teacher", "elsewhere", "--dry-run")
+    assert "--trust own_nets:teacher" in run_in(own, *share, code=2).stderr
+    card = run_in(own, *share, "--trust", "own_nets:teacher").stdout
+    assert 'load_model("teacher", trust="own_nets:teacher")' in card
     monkeypatch.setenv("STILLROOM_TRUST", "")
     monkeypatch.chdir(own)
     assert stillroom.load_model(teacher, trust="own_nets:teacher").spec["size"] == 32

@@ -296,6 +296,12 @@ def test_an_origin_is_a_line_of_text(given: Path) -> None:
     assert "control characters" in run_in(given, *IMPORT, "logits.npy", *options, code=2).stderr
 
 
+def test_a_card_says_where_imported_logits_are_from(given: Path) -> None:
+    run_in(given, *IMPORT, "logits.npy", "--origin", "an API of ours", *ELSEWHERE)
+    card = run_in(given, "stillroom", "share", "artifacts/imported", "shared", "--dry-run").stdout
+    assert "imported: an API of ours" in card and "unknown" not in card
+
+
 def test_columns_go_by_name_and_another_name_is_another_cache(given: Path) -> None:
     _, classes, logits = rows(given)
     order = np.random.default_rng(1).permutation(len(classes))
