@@ -631,7 +631,7 @@ def test_stage_one_decodes_a_sample_once_for_several_views(
         return decoded(self, content, row, file)
 
     monkeypatch.setattr(Pixels, "decoded", counted)
-    monkeypatch.setattr("stillroom.teaching.generate.room", lambda: 0)
+    monkeypatch.setattr("stillroom.views.recent.room", lambda: 0)
     monkeypatch.setattr("stillroom.teaching.slabs.SECONDS", 1e9)
     monkeypatch.setenv("STILLROOM_WORKERS", "0")
     monkeypatch.setattr(sys.modules[__name__], "VIEWS", 6)

@@ -4,8 +4,8 @@ import difflib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import timm
 import torch
 from timm.data import resolve_model_data_config
 from timm.models import mvitv2
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from stillroom.errors import ParamsError, WeightsError, different
 from stillroom.modalities import base
@@ -27,6 +28,7 @@ from stillroom.trust import check_trusted
 # timm takes an MViT's shape from this table only; half a million parameters for inputs of 64 pixels.
 mvitv2.model_cfgs["mvitv2_micro"] = mvitv2.MultiScaleVitCfg(depths=(1, 1, 2, 1), embed_dim=24, num_heads=1)
 
+MOST_MODULES = 20_000  # ten times what the largest of timm's models has
 CORE_IMAGES = 16  # images a forward pass on one core at 128 pixels, so that they stay in its cache
 
 
@@ -143,7 +145,12 @@ def takes(arch: str, size: int, choices: Sequence[dict[str, Any]]) -> tuple[dict
     for arguments in choices:
         for device in ("meta", "cpu"):
             try:
-                with torch.device(device), torch.inference_mode(), torch.random.fork_rng(devices=[]):
+                with (
+                    torch.device(device),
+                    torch.inference_mode(),
+                    torch.random.fork_rng(devices=[]),
+                    limited(),
+                ):
                     net = timm.create_model(arch, num_classes=2, **arguments).eval()
                     net(torch.zeros(1, 3, size, size))
             except Exception as error:  # architectures raise what their arguments run into
@@ -301,11 +308,35 @@ def _check_size(
         )
 
 
+@contextmanager
+def limited() -> Iterator[None]:
+    """Stop the making of a model of far too many modules: a stranger's file may ask for millions of blocks,
+    which take hours and all memory even where their weights take none.
+
+    Raises:
+        ValueError: from within, when there are more than `MOST_MODULES`.
+    """
+    count = 0
+
+    def another(module: torch.nn.Module, name: str, part: torch.nn.Module | None) -> None:
+        nonlocal count
+        count += 1
+        if count > MOST_MODULES:
+            raise ValueError(f"it would have more than {MOST_MODULES:,} modules")
+
+    hook = register_module_module_registration_hook(another)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def _create(arch: str, num_classes: int, overrides: dict[str, Any], drop_path: float) -> torch.nn.Module:
     check_model(arch)
     extra: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
     try:
-        return timm.create_model(arch, num_classes=num_classes, **overrides, **extra)
+        with limited():
+            return timm.create_model(arch, num_classes=num_classes, **overrides, **extra)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise ParamsError(f"timm cannot make {arch} with {overrides | extra}", str(error)) from None
 

@@ -2,10 +2,10 @@
 
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from stillroom.errors import DataError, ParamsError
 from stillroom.modalities import finished
@@ -29,11 +29,11 @@ class Described(finished.Described):
 
     input: Input
 
-    @model_validator(mode="after")
-    def _arguments(self) -> "Described":
-        if not is_entry(self.arch):  # a function's arguments are its own; it is called if it is trusted
-            of_the_architecture(self.overrides)
-        return self
+    @field_validator("overrides")
+    @classmethod
+    def _arguments(cls, overrides: dict[str, Any], rest: ValidationInfo) -> dict[str, Any]:
+        # a function's arguments are its own; it is called if it is trusted
+        return overrides if is_entry(rest.data.get("arch", "")) else of_the_architecture(overrides)
 
 
 def load(folder: Path) -> tuple[Model, Described]:

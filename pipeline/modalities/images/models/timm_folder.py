@@ -9,7 +9,7 @@ import inspect
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,9 +26,10 @@ from stillroom.params import LOCAL, REMOTE
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PICKLED = (".bin", ".pth", ".pt", ".tar", ".ckpt")
-# USER/REPO, or USER/REPO@REVISION
 # timm's own arguments fetch weights from the hub, an address or a (pickled) file; an architecture's do not.
 TIMMS_OWN = set(inspect.signature(timm.create_model).parameters) - {"kwargs"} | {"num_classes"}
+
+LARGEST = 2**24  # of the numbers among an architecture's arguments
 
 Side = Annotated[int, Field(ge=16, le=4096)]
 Spread = Annotated[float, Field(gt=0)]
@@ -70,15 +71,26 @@ def config(
 
 
 def of_the_architecture(overrides: dict[str, Any]) -> dict[str, Any]:
-    """Refuse arguments that are timm's own.
+    """Refuse arguments that are timm's own, and sizes that no model has.
 
     Raises:
         ValueError: names them.
     """
+    if (largest := max(_numbers(overrides), default=0)) > LARGEST:
+        raise ValueError(f"{largest:.3g} is larger than any size of a model")
     refused = [name for name in overrides if name in TIMMS_OWN or name.startswith("pretrained")]
     if refused:
         raise ValueError(f"{', '.join(sorted(refused))} cannot be set here")
     return overrides
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """The absolute values of the numbers in a tree of JSON."""
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(one)
+    elif isinstance(value, int | float):
+        yield abs(value)
 
 
 def _arguments(given: dict[str, Any]) -> dict[str, Any]:

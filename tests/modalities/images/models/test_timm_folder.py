@@ -236,6 +236,12 @@ def test_a_size_that_asks_for_too_much_is_refused_before_it_is_made(tmp_path: Pa
     change(folder, pretrained_cfg={}, model_args={**MICRO, "embed_dim": 3 * 2**17})  # terabytes
     with pytest.raises(WeightsError, match="another architecture"):
         teacher(folder, size=32)
+    change(folder, model_args={**MICRO, "depth": 10**6})  # hours, though of small parts
+    with pytest.raises(ParamsError, match="20,000 modules"):
+        teacher(folder, size=32)
+    change(folder, model_args={**MICRO, "drop_path_rate": 0.1, "depth": 10**9})  # a number for each block
+    with pytest.raises(WeightsError, match="larger than any size"):
+        teacher(folder, size=32)
 
 
 @pytest.mark.parametrize(
