@@ -104,9 +104,14 @@ def different(theirs: Sequence[str], ours: Sequence[str]) -> str:
     )
 
 
-def listing(names: list[str], limit: int = 20) -> str:
-    """Join names for a message, the first `limit` of them, one a line, then how many more there are."""
+def listing(names: list[str], limit: int = 20, count: int | None = None) -> str:
+    """Join names for a message, the first `limit` of them, one a line, then how many more there are.
+
+    Args:
+        count: how many there are, where `names` are the first of them.
+    """
     lines = [f"    {name}" for name in names[:limit]]
-    if len(names) > limit:
-        lines.append(f"    ... and {len(names) - limit} more")
+    more = (len(names) if count is None else count) - len(lines)
+    if more > 0:
+        lines.append(f"    ... and {more} more")
     return "\n".join(lines)

@@ -5,11 +5,14 @@ What lies in a folder and no stage wrote is carried over; and no input may lie i
 """
 
 import errno
+import glob
+import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -29,6 +32,35 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
 def as_json(content: dict[str, Any]) -> bytes:
     """The bytes that `write_json` writes."""
     return f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode()
+
+
+def require_regular(file: Path) -> None:
+    """Refuse what has no end or may never begin: a pipe, a device, a folder.
+
+    Raises:
+        ValueError: it is none.
+        OSError: it is not there, or cannot be looked at.
+    """
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise ValueError("it is no regular file")
+
+
+def read_small(file: Path, most: int) -> bytes:
+    """The content of a file that is not larger than such a one should be.
+
+    Args:
+        most: bytes.
+
+    Raises:
+        ValueError: it is larger, or no regular file.
+        OSError: it cannot be read.
+    """
+    require_regular(file)
+    with file.open("rb") as stream:
+        content = stream.read(most + 1) if os.fstat(stream.fileno()).st_size <= most else None
+    if content is None or len(content) > most:
+        raise ValueError(f"it has more than {most:,} bytes")
+    return content
 
 
 @contextmanager
@@ -62,7 +94,11 @@ def whole_files(
     }
     try:
         with ExitStack() as stack:
-            streams = [stack.enter_context(unfinished.open("wb")) for unfinished in names.values()]
+            for unfinished in names.values() if alone else ():
+                unfinished.unlink(
+                    missing_ok=True
+                )  # of a run that was killed; or a link, which leads elsewhere
+            streams = [stack.enter_context(unfinished.open("xb")) for unfinished in names.values()]
             yield streams
             for stream in streams if durable else ():
                 stream.flush()
@@ -118,7 +154,7 @@ def whole_folder(target: Path, workplace: Path, ours: re.Pattern[str]) -> Iterat
                 lock = Lock(workplace / f"{target.name}.lock", str(target))
                 stack.callback(lock.release)
                 _clear_workplace(target, workplace)
-                temporary = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=workplace))
+                temporary = Path(tempfile.mkdtemp(prefix=_prefix(target, workplace), dir=workplace))
                 stack.callback(shutil.rmtree, temporary, ignore_errors=True)
         except OSError as error:
             raise StillroomError(
@@ -160,10 +196,18 @@ def swap(new: Path, target: Path, aside: Path, rescue: Callable[[], None]) -> No
 
 def _clear_workplace(target: Path, workplace: Path) -> None:
     """Remove what killed runs left, and put back an old folder that they had moved aside."""
-    for left in workplace.glob(f"{target.name}.{8 * '?'}"):  # as `mkdtemp` names them
+    for left in workplace.glob(f"{glob.escape(_prefix(target, workplace))}{8 * '?'}"):  # as of `mkdtemp`
         if os.path.lexists(left / "old") and not os.path.lexists(target):
             (left / "old").rename(target)  # killed between the two renames
         shutil.rmtree(left, ignore_errors=True)
+
+
+def _prefix(target: Path, workplace: Path) -> str:
+    """How the unfinished folders of a target begin: another one may have the same last name. The digest is of
+    the way from the workplace, so that a project may be moved.
+    """
+    way = os.path.relpath(target, workplace)
+    return f"{target.name}.{hashlib.sha256(os.fsencode(way)).hexdigest()[:8]}."
 
 
 def _check_target(target: Path, workplace: Path) -> None:

@@ -3,10 +3,11 @@
 Some network and cluster file systems have no such locks. STILLROOM_LOCKS=off does without.
 """
 
+import math
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from stillroom.errors import CacheError, ParamsError, StillroomError
@@ -47,14 +48,31 @@ def locks_off() -> bool:
 
 
 @contextmanager
-def in_turn(file: Path) -> Iterator[None]:
+def in_turn(file: Path, patience: float = math.inf) -> Iterator[None]:
     """Waits until nobody else is in the block with this file, as far as the system has such locks: the work
     must be right without them too.
+
+    Args:
+        patience: seconds.
+
+    Raises:
+        TimeoutError: another one was in it all the time.
+        OSError: the file cannot be opened; it may be a pipe.
     """
-    with file.open("w") as stream:
-        if fcntl is not None:
-            with suppress(OSError):
-                fcntl.flock(stream, fcntl.LOCK_EX)
+    end = time.monotonic() + patience
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o666)
+    with open(descriptor, "w") as stream:
+        while fcntl is not None:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise TimeoutError(f"another process holds {file}") from None
+                time.sleep(0.1)
+                continue
+            except OSError:  # no such locks here
+                pass
+            break
         yield
 
 

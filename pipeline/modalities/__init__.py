@@ -67,14 +67,15 @@ def of_model(folder: Path) -> "Modality":
     import json
     from contextlib import suppress
 
+    from stillroom.files import read_small
+
     for file in (folder / "student.json", folder / "teacher.json"):
         with suppress(OSError, ValueError, RecursionError):
-            if file.stat().st_size <= LARGEST_RECORD:
-                record = json.loads(file.read_text(encoding="utf-8"))
-                record = record if isinstance(record, dict) else {}
-                if "folds" in record and not (folder / "model.safetensors").exists():
-                    raise _only_folds(folder)
-                return of_record(record)
+            record = json.loads(read_small(file, LARGEST_RECORD))
+            record = record if isinstance(record, dict) else {}
+            if "folds" in record and not (folder / "model.safetensors").exists():
+                raise _only_folds(folder)
+            return of_record(record)
     return get("images")
 
 

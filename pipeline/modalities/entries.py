@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stillroom.errors import DataError, listing
+from stillroom.files import read_small
 from stillroom.samples import UNLABELLED
 
+LARGEST_LIST = 2**28  # bytes of a list of names
 # What the name of a split's folder, or a word in a table's column `split`, means; in any case
 MEANINGS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -50,12 +52,12 @@ def skip_list(skip: Path) -> dict[str, str]:
         DataError: the file cannot be read.
     """
     try:
-        lines = skip.read_bytes().decode("utf-8-sig").splitlines()
+        lines = read_small(skip, LARGEST_LIST).decode("utf-8-sig").splitlines()
     except FileNotFoundError:
         raise DataError(
             f"{skip}, which data.skip names, is not there", fix="set data.skip to where it is"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{skip}, which data.skip names, cannot be read", str(error), "give a text file in UTF-8"
         ) from None

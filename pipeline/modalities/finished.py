@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stillroom.errors import AccessError, DataError, WeightsError, listing
+from stillroom.files import read_small
 from stillroom.modalities import LARGEST_RECORD
 from stillroom.params import Amp
 
@@ -65,9 +66,7 @@ def read_record(folder: Path, kind: type[Kind], family: str) -> tuple[Path, Kind
             f"train one (`stillroom student --family {family} --arm kd`), or fetch one (`dvc pull`)",
         )
     try:
-        if files[0].stat().st_size > LARGEST_RECORD:
-            raise ValueError(f"it has {files[0].stat().st_size} bytes")
-        return files[0], kind.model_validate(json.loads(files[0].read_text(encoding="utf-8")))
+        return files[0], kind.model_validate(json.loads(read_small(files[0], LARGEST_RECORD)))
     except ValidationError as error:
         raise DataError(
             f"{files[0]} does not describe a model:\n{faults(error)}", fix="fetch it again"

@@ -11,7 +11,9 @@ from stillroom.cache.format import identity as identities
 from stillroom.cache.format.manifest import Manifest
 from stillroom.cache.format.outputs import imported, kind_of, origin_of, source_of
 from stillroom.errors import AccessError, CacheError
+from stillroom.files import read_small
 from stillroom.folds import well_formed
+from stillroom.modalities import LARGEST_RECORD
 from stillroom.modalities.base import Model, Spec
 from stillroom.params import Cache, Params, Teacher, Views, brought
 from stillroom.samples import Samples
@@ -120,7 +122,7 @@ def read_teacher(file: Path) -> dict[str, Any]:
         AccessError: this user may not read it.
     """
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = json.loads(read_small(file, LARGEST_RECORD))
         of_teacher(record)
     except FileNotFoundError:
         fix = "run `stillroom teacher`, or fetch it (`dvc pull teacher`)"

@@ -1,9 +1,12 @@
 """What a folder holds that may be shared, checked before anything of it leaves the machine."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
 
 from stillroom import modalities
 from stillroom.cache.format.manifest import NAME, Manifest
@@ -11,15 +14,22 @@ from stillroom.cache.read.backends import open_store
 from stillroom.cache.read.checks import SURPLUS, verify
 from stillroom.cache.read.damage import UNALLOWED
 from stillroom.errors import AccessError, CacheError, DataError, fetch_again, listing
+from stillroom.files import read_small
 from stillroom.modalities import LARGEST_RECORD
+from stillroom.modalities.finished import faults
 from stillroom.modalities.weights import read_weights
 from stillroom.progress import Progress
 from stillroom.provenance.identity import read_teacher
 from stillroom.provenance.teacher import fold_file, load_one
+from stillroom.reporting.records import Metrics, Student, Teacher
 
 CARD = "README.md"
 STUDENT, TEACHER = "student.json", "teacher.json"
 RECORDS = {"cache": NAME, "student": STUDENT, "teacher": TEACHER}  # what says that a place holds one, whole
+# What `config.json` may say: timm's keys, and what other models' have beside (`Model.config`)
+CONFIG_KEYS = {
+    *("architecture", "num_classes", "num_features", "label_names", "model_args", "pretrained_cfg", "input")
+}
 # What is shared of a model beside its record and weights, where it is there
 _BESIDE = ("config.json", "metrics.json", "predictions.safetensors")
 
@@ -35,6 +45,7 @@ class Shared:
         scores: the content of `metrics.json`.
         manifest: of a cache.
         left: files in a cache's folder that are no part of it, and stay here.
+        stamps: of each file, what it was when it was looked at; see `require_unchanged`.
     """
 
     kind: str
@@ -44,6 +55,25 @@ class Shared:
     scores: dict[str, Any] = field(default_factory=dict)
     manifest: Manifest | None = None
     left: tuple[str, ...] = ()
+    stamps: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def require_unchanged(self) -> None:
+        """Refuse files that have been changed since they were looked at.
+
+        Raises:
+            DataError: names one.
+        """
+        for name, stamp in self.stamps.items():
+            try:
+                same = _stamp(self.folder / name) == stamp
+            except OSError:
+                same = False
+            if not same:
+                raise DataError(
+                    f"{self.folder / name} has been changed meanwhile",
+                    "what was checked is not what would be shared",
+                    "run the same command again when nothing writes there",
+                )
 
     @property
     def last(self) -> str:
@@ -103,6 +133,7 @@ def kind_in(folder: Path) -> str:
 
 
 def _cache(folder: Path, progress: Progress) -> Shared:
+    stamps = _stamps(folder, [*sorted(open_store(folder).files()), NAME])
     damage = verify(folder, progress)
     surplus = [entry["file"] for entry in damage if entry["reason"] == SURPLUS]
     denied = [entry["file"] for entry in damage if entry["reason"] == UNALLOWED]
@@ -122,16 +153,14 @@ def _cache(folder: Path, progress: Progress) -> Shared:
         _sizes(folder, [*sorted(store.files()), NAME]),
         manifest=store.manifest,
         left=tuple(surplus),
+        stamps=stamps,
     )
 
 
 def _student(folder: Path) -> Shared:
+    stamps = _stamps(folder, [STUDENT, "model.safetensors", *_BESIDE])
     modalities.load_model(folder)
-    record = _json(folder / STUDENT)
-    missing = [name for name in ("family", "arm", "seed", "cache") if name not in record]
-    if missing:
-        raise DataError(f"{folder / STUDENT} does not say its {', '.join(missing)}", fix="fetch it again")
-    return _model("student", folder, ["model.safetensors"], record)
+    return _model("student", folder, ["model.safetensors"], _json(folder / STUDENT), stamps)
 
 
 def _teacher(folder: Path) -> Shared:
@@ -142,27 +171,42 @@ def _teacher(folder: Path) -> Shared:
         weights["model.safetensors"] = described["digest"]
     elif folds.get("whole"):
         weights["model.safetensors"] = folds["whole"]
+    stamps = _stamps(folder, [TEACHER, *weights, *_BESIDE])
     for name, digest in weights.items():
         load_one(folder / name, described, digest)
-    return _model("teacher", folder, list(weights), described)
+    return _model("teacher", folder, list(weights), described, stamps)
 
 
-def _model(kind: str, folder: Path, weights: list[str], record: dict[str, Any]) -> Shared:
+def _model(
+    kind: str, folder: Path, weights: list[str], record: dict[str, Any], stamps: dict[str, tuple[int, ...]]
+) -> Shared:
     beside = [name for name in _BESIDE if (folder / name).exists()]
-    for name in beside:  # each is what its name says: a link must not carry off some other file
-        if name.endswith(".json"):
-            _json(folder / name)
-        else:
-            read_weights(folder / name)
-    scores = _json(folder / "metrics.json") if "metrics.json" in beside else {}
-    return Shared(kind, folder, _sizes(folder, [*sorted({*weights, *beside}), RECORDS[kind]]), record, scores)
+    found = {name: _json(folder / name) for name in beside if name.endswith(".json")}
+    scores = found.get("metrics.json", {})
+    # Each is what its name says: a link must not carry off some other file
+    if "predictions.safetensors" in beside:
+        read_weights(folder / "predictions.safetensors")
+    if strange := sorted(found.get("config.json", {}).keys() - CONFIG_KEYS):
+        _refuse(folder / "config.json", listing(strange, 3))
+    described = Student if kind == "student" else Teacher
+    try:
+        if "metrics.json" in found:
+            Metrics.model_validate(scores)
+        described.model_validate(record | {"metrics": scores or dict.fromkeys(Metrics.model_fields, 0.0)})
+    except ValidationError as error:
+        of_scores = error.title == Metrics.__name__
+        _refuse(folder / ("metrics.json" if of_scores else RECORDS[kind]), faults(error))
+    files = [*sorted({*weights, *beside}), RECORDS[kind]]
+    return Shared(kind, folder, _sizes(folder, files), record, scores, stamps=stamps)
+
+
+def _refuse(file: Path, why: str) -> NoReturn:
+    raise DataError(f"{file} is not what a stage wrote:\n{why}", fix="fetch it again")
 
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        if file.stat().st_size > LARGEST_RECORD:
-            raise ValueError(f"it has {file.stat().st_size} bytes")
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(read_small(file, LARGEST_RECORD))
         if not isinstance(found, dict):
             raise ValueError("it is no JSON table")
         return found
@@ -170,6 +214,20 @@ def _json(file: Path) -> dict[str, Any]:
         raise AccessError(file) from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file} cannot be read", str(error)[:200], "fetch it again") from None
+
+
+def _stamps(folder: Path, names: list[str]) -> dict[str, tuple[int, ...]]:
+    """Taken before the files are looked at; of those that are there."""
+    found = {}
+    for name in names:
+        with suppress(OSError):
+            found[name] = _stamp(folder / name)
+    return found
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    about = file.stat()
+    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
 
 
 def _sizes(folder: Path, names: list[str]) -> dict[str, int]:

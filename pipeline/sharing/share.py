@@ -43,8 +43,12 @@ def share(
     Raises:
         StillroomError: the place cannot be reached, or refuses; holds another one; or is the folder itself.
     """
-    progress = progress or Progress()
     check_place(shared.folder, target)
+    with target.alone():
+        return _share(shared, target, card, replace, progress or Progress())
+
+
+def _share(shared: Shared, target: Target, card: str, replace: bool, progress: Progress) -> Done:
     held = target.held()
     _check_there(shared, target, held, replace)
     new: list[str] = []
@@ -73,6 +77,7 @@ def share(
                 gone=gone,
                 torn=shared.last in held and any(path in held for path in new if path != shared.last),
                 title=f"{shared.who[:60]} by stillroom",
+                check=shared.require_unchanged,
             ),
             progress.advance,
         )

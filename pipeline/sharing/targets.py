@@ -1,11 +1,14 @@
 """Where things are shared: a repository of the Hub, or a folder at any address that can be written to."""
 
+import errno
 import hashlib
 import io
 import json
 import os
+import shutil
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +18,8 @@ from urllib.parse import quote
 from stillroom import hub
 from stillroom.errors import ParamsError, StillroomError
 from stillroom.fetched import Address, Result, UnfetchedError, is_address, masked
+from stillroom.files import read_small, whole_file
+from stillroom.lock import claim
 from stillroom.sharing.contents import CARD
 
 TOGETHER = 256, 2 * 2**30  # files, and bytes of them, of a commit on the Hub at most
@@ -39,6 +44,8 @@ class Upload:
         gone: files there that are no part of it any more.
         torn: files that an older record there speaks of are about to change, so it goes first.
         title: of the commit.
+        check: called before the record is written; raises where the files are no longer those that were
+            checked.
     """
 
     files: Sequence[tuple[str, Path]]
@@ -47,6 +54,7 @@ class Upload:
     gone: Sequence[str]
     torn: bool
     title: str
+    check: Callable[[], None]
 
 
 class Target(Address):
@@ -78,6 +86,15 @@ class Target(Address):
         Raises:
             StillroomError: the place cannot be reached, or refuses.
         """
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep others on this machine from writing there meanwhile, where it lies on this machine.
+
+        Raises:
+            StillroomError: another process is at it, or the folder cannot be made.
+        """
+        yield
 
     def card(self) -> bytes | None:
         """The card that lies there."""
@@ -128,6 +145,8 @@ class Repository(Target):
         batches = list(_batches(what.files))
         for number, batch in enumerate(batches or [[]]):
             whole = number == max(0, len(batches) - 1)
+            if whole:
+                what.check()
             added: dict[str, Path | bytes] = {self._inside(path): file for path, file in batch}
             dropped = [self._inside(path) for path in what.gone] if whole else []
             if whole:
@@ -172,6 +191,38 @@ class Folder(Target):
         if self._here:
             self.shown = self.address.removeprefix("file://")
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        if not self._here:
+            yield
+            return
+        try:
+            os.makedirs(self.shown, exist_ok=True)
+            descriptor = os.open(self.shown, os.O_RDONLY)
+        except OSError as error:
+            raise self._unwritable(error) from None
+        try:
+            claim(descriptor, Path(self.shown))
+            yield
+        except BlockingIOError:
+            raise self.ERROR(
+                f"another process is sharing something in {self.shown}", fix="wait for it to end"
+            ) from None
+        finally:
+            os.close(descriptor)
+
+    def small(self, path: str) -> bytes | None:
+        if not self._here:
+            return super().small(path)
+        try:
+            return read_small(Path(self.shown, path), _SMALL)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise self.ERROR(
+                f"{self.shown}/{path} cannot be read", str(error), "give another place, or move it away"
+            ) from None
+
     def held(self) -> dict[str, tuple[int, str]]:
         def look() -> dict[str, Any]:
             system, root = self._file_system(), self._root()
@@ -213,6 +264,7 @@ class Folder(Target):
             done(file.stat().st_size)
         if what.card is not None:
             self._there(partial(self._put, CARD, what.card))
+        what.check()
         self._there(partial(self._put, *what.record))
         done(what.record[1].stat().st_size)
         for path in what.gone:
@@ -241,7 +293,22 @@ class Folder(Target):
             "check the address, and that this machine may write there",
         )
 
+    def _put_here(self, path: str, content: Path | bytes) -> None:
+        target = Path(self.shown, path)
+        if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(self.shown)):
+            raise OSError(errno.ELOOP, f"{path} leads out of it by a link to a folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(target, alone=True) as stream:
+            if isinstance(content, bytes):
+                stream.write(content)
+            else:
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, stream, _PIECE)
+
     def _put(self, path: str, content: Path | bytes) -> None:
+        if self._here:
+            self._put_here(path, content)
+            return
         system, target = self._file_system(), f"{self._root()}/{path}"
         if not self.address.startswith(("s3:", "s3a:", "gs:")):  # there a file appears when it is whole
             folder, _, name = target.rpartition("/")

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from stillroom.errors import AccessError, DataError, StillroomError, listing
+from stillroom.files import read_small
 from stillroom.progress import Progress
 
 SUFFIXES = (".npy", ".safetensors", ".parquet")
@@ -410,9 +411,7 @@ def read_classes(file: Path) -> list[str]:
         AccessError: this user may not read it.
     """
     try:
-        if file.stat().st_size > _LONGEST_NAMES:
-            raise ValueError(f"it has more than {_LONGEST_NAMES} bytes")
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_small(file, _LONGEST_NAMES).decode("utf-8-sig")
     except PermissionError:
         raise AccessError(file) from None
     except (OSError, ValueError) as error:

@@ -18,6 +18,7 @@ from stillroom.trackers import End, Place, Tracker
 ATTEMPT = "stillroom.attempt"  # a tag: which attempt at a run this is
 LONGEST = 500  # letters of a parameter: what every version and store takes
 STATES = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+PATIENCE = 20.0  # seconds to wait for another run that makes the database
 # Where nothing else is asked for: nobody is told of its use, and a server that is down does not hold a run up
 DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -45,7 +46,7 @@ class MLflow(Tracker):
         if remote is None:
             place.folder.mkdir(parents=True, exist_ok=True)
         # two would make its tables at once
-        with in_turn(place.folder / ".lock") if remote is None else nullcontext():
+        with in_turn(place.folder / ".lock", PATIENCE) if remote is None else nullcontext():
             self._client: Any = MlflowClient(remote or f"sqlite:///{place.folder.absolute()}/mlflow.db")
             experiment = self._experiment(place.folder if remote is None else None)
         found = self._client.search_runs([experiment], f"tags.`{ATTEMPT}` = '{place.attempt}'")

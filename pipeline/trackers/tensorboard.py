@@ -3,6 +3,7 @@
 `tensorboard --logdir artifacts/runs/tensorboard` shows them.
 """
 
+import threading
 from typing import Any
 
 from stillroom.trackers import End, Place, Tracker
@@ -30,6 +31,9 @@ class TensorBoard(Tracker):
         again = any(file.suffix == mark for file in before)
         writer: Any = SummaryWriter(str(folder), filename_suffix=mark, purge_step=1 if again else None)
         self._writer, self._parameters, self._last = writer, place.parameters, 0
+        # what its thread meets is raised again where one writes, and said once, there
+        self._elsewhere = threading.excepthook
+        threading.excepthook = self._hook = lambda met: None if _writes(met.thread) else self._elsewhere(met)
 
     def epoch(self, number: int, values: dict[str, float]) -> None:
         for name, value in values.items():
@@ -46,4 +50,13 @@ class TensorBoard(Tracker):
             self._writer.file_writer.add_summary(summary)
 
     def close(self, end: End) -> None:
-        self._writer.close()
+        try:
+            self._writer.close()
+        finally:
+            if threading.excepthook is self._hook:
+                threading.excepthook = self._elsewhere
+
+
+def _writes(thread: threading.Thread | None) -> bool:
+    """Whether it is one of those that write event files."""
+    return type(thread).__module__.startswith("tensorboard.")

@@ -23,6 +23,7 @@ import pyarrow as pa
 from pyarrow import ipc, parquet
 
 from stillroom.errors import AccessError, DataError, ParamsError, listing
+from stillroom.files import read_small, require_regular
 from stillroom.modalities.entries import (
     MEANINGS,
     composed,
@@ -35,6 +36,7 @@ from stillroom.modalities.images.preparation import labelled
 from stillroom.modalities.images.preparation.embedded import Embedded, write_out
 from stillroom.modalities.images.preparation.scan import Account
 from stillroom.modalities.images.settings import MISSING, Data
+from stillroom.modalities.parquet_files import open_parquet, require_short, rows_together
 from stillroom.modalities.remembered import stamp
 from stillroom.progress import Progress
 from stillroom.samples import SPLITS, Samples
@@ -71,22 +73,28 @@ class Part:
             DataError: it is damaged, or cannot be read.
         """
         names = [self.columns[role] for role in roles]
+        images = [self.columns["image"]] if "image" in roles else []
         with _reading(self.file):
             if self.file.suffix == ".parquet":
-                with parquet.ParquetFile(self.file, page_checksum_verification=True) as opened:
-                    labelled.require_sound(opened, self.file)
+                with open_parquet(self.file, names, images) as opened:
+                    if images:
+                        rows = rows_together(opened, rows)
                     for batch in opened.iter_batches(rows, columns=names):
+                        require_short(batch.select([name for name in names if name not in images]))
                         yield pa.record_batch([batch.column(name) for name in names], list(roles))
                 return
+            require_regular(self.file)
             with pa.memory_map(str(self.file)) as mapped:
                 for batch in _arrow(mapped):
                     batch.validate(full=True)
+                    require_short(batch.select([name for name in names if name not in images]))
                     chosen = pa.record_batch([batch.column(name) for name in names], list(roles))
                     yield from (chosen.slice(start, rows) for start in range(0, len(chosen), rows))
 
     def schema(self) -> pa.Schema:
         """What columns it has."""
         with _reading(self.file):
+            require_regular(self.file)
             if self.file.suffix == ".parquet":
                 found = parquet.read_schema(self.file)
             else:
@@ -175,9 +183,7 @@ def _files(root: Path) -> list[Part]:
 def _data_files(state: Path) -> list[str]:
     """The files that a `state.json` names."""
     try:
-        if state.stat().st_size > 2**26:
-            raise ValueError("it is too large")
-        return [str(one["filename"]) for one in json.loads(state.read_bytes())["_data_files"]]
+        return [str(one["filename"]) for one in json.loads(read_small(state, 2**26))["_data_files"]]
     except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(
             f"{state} does not name the files of the data set",
@@ -308,7 +314,9 @@ def _read_labels(parts: list[Part]) -> tuple[tuple[str, ...], np.ndarray]:
                 fix="take files of one data set",
             )
     met: dict[int | str, int] = {}
-    faults, without = [], []
+    faults: list[str] = []
+    without: list[str] = []
+    wrong = lacking = 0
     for part in parts:
         for batch in part.batches(["label"], 2**14):
             for value in batch.column("label").to_pylist():
@@ -318,21 +326,23 @@ def _read_labels(parts: list[Part]) -> tuple[tuple[str, ...], np.ndarray]:
                     if names is not None and isinstance(label, int) and label >= len(names):
                         raise ValueError(f"class {label}, and {len(names)} are named")
                 except ValueError as error:
-                    faults.append(f"{where}: {error}")
+                    wrong += 1
+                    faults += [f"{where}: {error}"] if wrong <= labelled.MOST_FAULTS else []
                     label = 0
                 if label is None:
-                    without.append(where)
+                    lacking += 1
+                    without += [where] if lacking <= labelled.MOST_FAULTS else []
                     label = 0
                 part.codes.append(met.setdefault(label, len(met)))
     if faults:
         raise DataError(
-            f"{len(faults):,} {'row has' if len(faults) == 1 else 'rows have'} no class that can be:\n"
-            f"{listing(faults)}",
+            f"{wrong:,} {'row has' if wrong == 1 else 'rows have'} no class that can be:\n"
+            f"{listing(faults, count=wrong)}",
             fix="make the files anew",
         )
     if without:
         raise DataError(
-            f"{len(without):,} rows without a class:\n{listing(without)}",
+            f"{lacking:,} rows without a class:\n{listing(without, count=lacking)}",
             "every row of Parquet or Arrow needs one",
             "give each a class, take the rows out, or list the images in a table (data.name=table), where "
             "they may be unlabelled",
@@ -410,9 +420,9 @@ def _reading(file: Path) -> Iterator[None]:
         yield
     except PermissionError:
         raise AccessError(file) from None
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (*labelled.UNREADABLE, pa.ArrowException) as error:
         raise DataError(
             f"{file} cannot be read",
-            " ".join(str(error).split())[:300],
+            " ".join(str(error).split())[:300] or type(error).__name__,
             "get the file again, or save it again",
         ) from None

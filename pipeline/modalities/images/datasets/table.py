@@ -9,6 +9,7 @@ CSV, TSV, JSON Lines or Parquet; `preparation.labelled` says which columns it ha
 import csv
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from stillroom.errors import AccessError, DataError, ParamsError, listing
@@ -131,8 +132,8 @@ def split_list(file: Path, meaning: labelled.Meaning, known: str) -> dict[str, s
     found: dict[str, str] = {}
     faults = []
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
+        with closing(labelled.text_lines(file)) as text:
+            reader = csv.DictReader((line for _, line in text), strict=True)
             if not {"file", "split"} <= set(reader.fieldnames or []):
                 raise DataError(
                     f"{called} has the columns {', '.join(reader.fieldnames or []) or '(none)'}; expected "
@@ -149,7 +150,7 @@ def split_list(file: Path, meaning: labelled.Meaning, known: str) -> dict[str, s
         raise DataError(f"{called} is not there", fix="set data.split_file to where it is") from None
     except PermissionError:
         raise AccessError(file) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{called} cannot be read", str(error), "save it as CSV in UTF-8") from None
     if faults:
         raise DataError(f"{called} has lines that cannot be used:\n{listing(faults)}", fix="mend these lines")

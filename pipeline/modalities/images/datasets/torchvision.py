@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from stillroom.errors import AccessError, DataError, ParamsError, StillroomError, listing
+from stillroom.files import require_regular
 from stillroom.modalities import pickles
 from stillroom.modalities.entries import (
     MEANINGS,
@@ -78,6 +79,7 @@ IDX_CLASSES = {
     ),
     "KMNIST": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
 }
+FREE, SWELL = 2**26, 20  # bytes, and times its own size, that a .mat file may become in memory
 AGAIN = "download the set again"
 
 
@@ -369,6 +371,7 @@ def _mnist(root: Path, name: str) -> tuple[tuple[str, ...], Blocks]:
 
 def _idx(file: Path, dims: int) -> np.ndarray:
     """An array of bytes from an IDX file, mapped."""
+    require_regular(file)
     with file.open("rb") as stream:
         head = stream.read(4 + 4 * dims)
         size = os.fstat(stream.fileno()).st_size
@@ -398,11 +401,15 @@ def _stl10(root: Path, name: str) -> tuple[tuple[str, ...], Blocks]:
 
 def _svhn(root: Path, name: str) -> tuple[tuple[str, ...], Blocks]:
     """SVHN's cropped digits (Netzer et al. 2011)."""
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
     blocks: Blocks = {}
     for split in ("train", "test"):
         file = root / f"{split}_32x32.mat"
+        require_regular(file)
+        size = sum(int(np.prod(shape, dtype=object)) for _, shape, _ in whosmat(file))  # of bytes, mostly
+        if size > FREE + SWELL * file.stat().st_size:
+            raise ValueError(f"{file.name} would become {size:,} bytes")
         content = loadmat(file, variable_names=["X", "y"])
         pixels, labels = content["X"], content["y"].astype(np.int64).reshape(-1) % 10  # a 10 is a 0
         if pixels.dtype != np.uint8 or pixels.shape != (32, 32, 3, len(labels)):

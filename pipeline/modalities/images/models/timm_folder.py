@@ -19,6 +19,7 @@ from huggingface_hub import hf_hub_download
 from pydantic import AfterValidator, Field, ValidationError
 
 from stillroom.errors import AccessError, WeightsError
+from stillroom.files import read_small
 from stillroom.modalities import LARGEST_RECORD
 from stillroom.modalities.base import Start
 from stillroom.modalities.finished import Part, faults
@@ -190,9 +191,7 @@ def short_name(name: str) -> str:
 
 def _parse(file: Path, name: str) -> Config:
     try:
-        if file.stat().st_size > LARGEST_RECORD:
-            raise ValueError(f"it has {file.stat().st_size} bytes")
-        tree = json.loads(file.read_text(encoding="utf-8"))
+        tree = json.loads(read_small(file, LARGEST_RECORD))
         if isinstance(tree, dict) and "pretrained_cfg" not in tree:  # of older timm, all in one
             tree = {"label_names": tree.get("labels"), **tree, "pretrained_cfg": tree}
         config = Config.model_validate(tree)

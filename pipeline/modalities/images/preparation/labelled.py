@@ -21,9 +21,11 @@ from typing import Any
 import numpy as np
 
 from stillroom.errors import AccessError, DataError, ParamsError, listing
-from stillroom.modalities.entries import composed, one_form, plain
+from stillroom.files import read_small, require_regular
+from stillroom.modalities.entries import LARGEST_LIST, composed, one_form, plain
 from stillroom.modalities.images.decode import SUFFIXES
 from stillroom.modalities.images.preparation.scan import Entry
+from stillroom.modalities.parquet_files import open_parquet, require_short
 from stillroom.samples import UNLABELLED
 
 # The usual names of columns, in small letters, by what they say
@@ -39,7 +41,9 @@ LONGEST = 2**20  # bytes of a line
 FIRST = 1000  # lines of a .jsonl that are asked which keys there are
 Meaning = Callable[[str], str | None]  # the split that a word means; None: none
 NUMBER = re.compile(r"\d{1,9}(\.0+)?")  # a class as a number; pandas writes 3.0 where some lines have none
-SWELL, FREE = 200, 2**26  # times its own size, and bytes, that a Parquet file may become in memory
+# What reading a damaged table raises, beside Arrow's own: dates that Python does not know are OverflowErrors
+UNREADABLE = (OSError, ValueError, RecursionError, OverflowError, MemoryError)
+MOST_FAULTS = 1000  # that a message may name
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ class Table:
                 f"{self._called} is no table", f"expected {', '.join(KINDS)}", "save it as one of these"
             )
         with self._read():
+            require_regular(file)
             self.header = self._header()
         self.columns = self._columns(columns)
 
@@ -184,30 +189,15 @@ class Table:
                 yield reader.line_num, row
 
     def _text(self) -> Generator[tuple[int, str], None, None]:
-        """Its lines with their numbers from 1, none of which is longer than `LONGEST`."""
-        with self.file.open("rb") as stream:
-            for number in itertools.count(1):
-                line = stream.readline(LONGEST + 1)
-                if not line:
-                    return
-                if len(line) > LONGEST:
-                    raise ValueError(f"line {number} has more than {LONGEST:,} bytes")
-                try:
-                    yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    raise ValueError(
-                        f"line {number} is no UTF-8: byte {line[error.start]:#04x} at {error.start + 1}"
-                    ) from None
+        return text_lines(self.file)
 
     def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        from pyarrow import parquet
-
         wanted = list(self.columns.values())
-        with parquet.ParquetFile(self.file, page_checksum_verification=True) as opened:
-            require_sound(opened, self.file)
+        with open_parquet(self.file, wanted) as opened:
             names = class_names(opened.schema_arrow, self.columns.get("label", ""))
             number = 0
             for batch in opened.iter_batches(4096, columns=wanted):
+                require_short(batch)
                 for row in batch.to_pylist():
                     number += 1
                     if names is not None and type(row[self.columns["label"]]) is int:
@@ -216,6 +206,29 @@ class Table:
 
     def _read(self) -> "_Reading":
         return _Reading(self)
+
+
+def text_lines(file: Path) -> Generator[tuple[int, str], None, None]:
+    """The lines of a file with their numbers from 1.
+
+    Raises:
+        ValueError: one is longer than `LONGEST`, or no UTF-8; or it is no regular file.
+        OSError: it cannot be read.
+    """
+    require_regular(file)
+    with file.open("rb") as stream:
+        for number in itertools.count(1):
+            line = stream.readline(LONGEST + 1)
+            if not line:
+                return
+            if len(line) > LONGEST:
+                raise ValueError(f"line {number} has more than {LONGEST:,} bytes")
+            try:
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"line {number} is no UTF-8: byte {line[error.start]:#04x} at {error.start + 1}"
+                ) from None
 
 
 class _Reading:
@@ -235,7 +248,7 @@ class _Reading:
             raise DataError(f"{called} is not there", fix="set it to where it is") from None
         if isinstance(error, PermissionError):
             raise AccessError(file) from None
-        if isinstance(error, OSError | ValueError | csv.Error | pa.ArrowException | RecursionError):
+        if isinstance(error, (*UNREADABLE, csv.Error, pa.ArrowException)):
             fix = "save it again" if file.suffix.lower() == ".parquet" else "mend it, and save it in UTF-8"
             why = " ".join(str(error).split())[:300] or type(error).__name__
             raise DataError(f"{called} cannot be read", why, fix) from None
@@ -258,22 +271,6 @@ def _named(number: int, names: Sequence[str], row: int) -> str | None:
     if not 0 <= number < len(names):
         raise ValueError(f"row {row} is of class {number}, and the file names {len(names)}")
     return names[number]
-
-
-def require_sound(opened: Any, file: Path) -> None:
-    """Refuse a Parquet file that says that it becomes far more than it is itself.
-
-    Args:
-        opened: a `pyarrow.parquet.ParquetFile`.
-
-    Raises:
-        ValueError: see above.
-    """
-    about, size = opened.metadata, file.stat().st_size
-    # of a damaged file, asking for single columns would end the process
-    swollen = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
-    if swollen > FREE + SWELL * size:
-        raise ValueError(f"its {size:,} bytes would become {swollen:,}")
 
 
 def class_names(schema: Any, column: str) -> tuple[str, ...] | None:
@@ -313,12 +310,12 @@ def class_list(file: Path) -> tuple[str, ...]:
     """
     called = f"{file}, which data.classes names,"
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = read_small(file, LARGEST_LIST).decode("utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{called} is not there", fix="set data.classes to where it is") from None
     except PermissionError:
         raise AccessError(file) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{called} cannot be read", str(error), "give a text file in UTF-8") from None
     names = [line for line in text.splitlines() if line.strip()]
     twice = sorted(name for name, count in Counter(map(composed, names)).items() if count > 1)
@@ -443,7 +440,7 @@ class Gathered:
                 raise table.lacks(role)
         self._tables.append((table, len(self._entries)))
         faults: list[str] = []
-        words = False
+        words, count = False, 0
         for line in table.lines():
             try:
                 path = self._path(line.file, folder)
@@ -455,12 +452,14 @@ class Gathered:
                     path, word, split, table
                 )
                 box = _box(line.box)
-                group = "" if line.group is None else str(line.group).strip()
+                group = "" if line.group is None or line.group != line.group else str(line.group).strip()
                 if not plain(group):
                     raise ValueError(f"the group {group!a:.80} has control characters")
             except ValueError as error:
                 words = words or str(error).startswith("unknown split")
-                faults.append(f"line {line.number}: {error}")
+                count += 1
+                if len(faults) < MOST_FAULTS:
+                    faults.append(f"line {line.number}: {error}")
                 continue
             code = -1
             if means != UNLABELLED and label is not None:
@@ -470,7 +469,7 @@ class Gathered:
             self._numbers.append(line.number)
         if faults:
             raise DataError(
-                f"{table.file} has {len(faults):,} lines that cannot be used:\n{listing(faults)}",
+                f"{table.file} has {count:,} lines that cannot be used:\n{listing(faults, count=count)}",
                 fix="mend these lines, or say what the words mean: "
                 "--set 'data.splits={train: train, held_out: test}'"
                 if words

@@ -12,6 +12,7 @@ import numpy as np
 
 from stillroom.errors import DataError
 from stillroom.modalities import pickles
+from stillroom.modalities.parquet_files import open_parquet, require_short
 from stillroom.modalities.skeletons.arrays import MOST_BYTES, as_clip, npy_header, read_npy
 from stillroom.modalities.skeletons.clip_files import from_json, size_of
 from stillroom.modalities.skeletons.layouts import Layout
@@ -274,14 +275,17 @@ def _parquet(file: Path, layout: Layout, dims: int) -> PoseFile:
     from pyarrow import ArrowException, parquet
 
     try:
-        opened = parquet.ParquetFile(file)
-        names = opened.schema_arrow.names
+        names = parquet.read_schema(file).names
+        opened = open_parquet(file, names, ("keypoints", "scores"))
         lacking = [name for name in ("key", "keypoints") if name not in names]
         if lacking:
             raise ValueError(f"it has the columns {', '.join(names)}, and lacks {' and '.join(lacking)}")
         told = [name for name in ("key", "split", "label", "group") if name in names]
-        rows = [_row(row) for row in opened.read(columns=told).to_pylist()]
-    except ArrowException as error:
+        rows = []
+        for batch in opened.iter_batches(columns=told):
+            require_short(batch)
+            rows += [_row(row) for row in batch.to_pylist()]
+    except (ArrowException, OverflowError, MemoryError) as error:
         raise ValueError(str(error)) from None
 
     def begin() -> Iterator[dict[str, Any]]:
@@ -289,7 +293,7 @@ def _parquet(file: Path, layout: Layout, dims: int) -> PoseFile:
         try:
             for batch in opened.iter_batches(batch_size=16, columns=wanted):
                 yield from batch.to_pylist()
-        except ArrowException as error:
+        except (ArrowException, OverflowError, MemoryError) as error:
             raise ValueError(str(error)) from None
 
     clips = Forward(begin)
