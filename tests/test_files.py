@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from stillroom.files import carry, others, remove_unfinished, replaced, swap, whole_file, whole_files
+from stillroom.files import (
+    carry,
+    others,
+    remove_unfinished,
+    replaced,
+    swap,
+    whole_file,
+    whole_files,
+    whole_folder,
+)
 
 OURS = re.compile(r"model|plots/\w+\.csv")
 
@@ -135,3 +144,29 @@ def test_a_swap_that_fails_half_way_is_undone(tmp_path: Path) -> None:
     assert (target / "old model").exists() and (new / "model").exists() and not aside.exists()
     swap(new, target, aside, lambda: None)
     assert (target / "model").exists() and (aside / "old model").exists() and not new.exists()
+
+
+def test_what_a_kill_left_goes_back_where_it_was(tmp_path: Path) -> None:
+    """Not to another folder with the same last name, whose next run would remove it for good."""
+    one, other, workplace = tmp_path / "a/views", tmp_path / "b/views", tmp_path / ".staging"
+    for target in (one, other):
+        with whole_folder(target, workplace, re.compile("x")) as new:
+            (new / "x").write_text(str(target))
+    killed = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import os, re, sys; from pathlib import Path; from stillroom import files\n"
+            "files.carry = lambda *given: os.kill(os.getpid(), 9)  # between the two renames\n"
+            "with files.whole_folder(Path(sys.argv[1]), Path(sys.argv[2]), re.compile('x')) as new: pass",
+            str(one),
+            str(workplace),
+        ],
+    )
+    assert killed.returncode == -9 and not one.exists()
+    with whole_folder(other, workplace, re.compile("x")):
+        pass
+    assert not one.exists() and not (other / "x").exists()
+    with pytest.raises(KeyboardInterrupt), whole_folder(one, workplace, re.compile("x")):
+        raise KeyboardInterrupt
+    assert (one / "x").read_text() == str(one)

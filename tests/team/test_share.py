@@ -1,6 +1,7 @@
 """What is shared: checked first, whole in the end, no more than is new, nothing that is secret."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -395,3 +396,84 @@ def test_no_command_shows_a_secret_of_an_address(project: Path, hub: Hub) -> Non
         file for name in ("fetched", "artifacts") for file in (project / name).rglob("*") if file.is_file()
     ]
     assert written and not any(secret.encode() in file.read_bytes() for file in written)
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(project: Path, tmp_path: Path) -> None:
+    """Moved there, the file would lie in it."""
+    (tmp_path / "to" / NAME).mkdir(parents=True)
+    said = run_in(project, "stillroom", "share", "artifacts/cache", str(tmp_path / "to"), code=1).stderr
+    assert "directory" in said and not any((tmp_path / "to" / NAME).iterdir())
+
+
+def test_nothing_is_written_through_a_link(project: Path, tmp_path: Path) -> None:
+    """Whoever may write to the place would have others write anywhere."""
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "to").mkdir()
+    for name in (NAME, "README.md"):
+        (tmp_path / "to" / f".{name}.tmp").symlink_to(tmp_path / "precious")
+    run_in(project, "stillroom", "share", "artifacts/cache", str(tmp_path / "to"))
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert not (tmp_path / "to" / NAME).is_symlink() and not verify(tmp_path / "to")
+    folder = next(Path(path).parts[0] for path in files_of(project / "artifacts/cache") if "/" in path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "other" / folder).symlink_to(tmp_path / "elsewhere")
+    said = run_in(project, "stillroom", "share", "artifacts/cache", str(tmp_path / "other"), code=1).stderr
+    assert "leads out of it" in said and not any((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", {"token": "secret"}),
+        ("metrics.json", {"token": "secret"}),
+        ("metrics.json", {"accuracy": "x", "mAP": 1.0, "top5": 1.0, "calibration_error": 1.0}),
+        ("metrics.json", {"accuracy": 1e999, "mAP": 1.0, "top5": 1.0, "calibration_error": 1.0}),
+        ("student.json", {"family": [1]}),
+        ("student.json", {"params": [1]}),
+    ],
+)
+def test_what_is_no_record_of_a_stage_stays_here(project: Path, name: str, content: dict) -> None:
+    """Also where a link has it lie elsewhere."""
+    here = json.loads((project / VIT / name).read_text()) if name == "student.json" else {}
+    (project / "other.json").write_text(json.dumps(here | content))
+    (project / VIT / name).unlink(missing_ok=True)
+    (project / VIT / name).symlink_to(project / "other.json")
+    said = run_in(project, "stillroom", "share", VIT, "to", code=1).stderr
+    assert f"{VIT}/{name} is not what a stage wrote" in said and "secret" not in said
+    assert not (project / "to").exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.json"])
+def test_a_pipe_or_a_device_is_no_record(project: Path, name: str) -> None:
+    for make in (os.mkfifo, lambda file: os.symlink("/dev/zero", file)):
+        (project / VIT / name).unlink(missing_ok=True)
+        make(project / VIT / name)
+        assert "no regular file" in run_in(project, "stillroom", "share", VIT, "to", code=1).stderr
+
+
+@pytest.mark.parametrize("name", ["README.md", NAME])
+def test_a_pipe_there_is_refused(project: Path, name: str) -> None:
+    (project / "to").mkdir()
+    os.mkfifo(project / "to" / name)
+    assert "no regular file" in run_in(project, "stillroom", "share", "artifacts/cache", "to", code=1).stderr
+
+
+def test_what_changes_meanwhile_is_not_called_whole(project: Path, tmp_path: Path) -> None:
+    """After it was checked: the record, which says that all is there, is not sent."""
+    shared = examine(project / "artifacts/cache")
+    file = project / "artifacts/cache" / next(path for path in shared.files if path != NAME)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(StillroomError, match="changed meanwhile"):
+        share(shared, targets.target_of(str(tmp_path / "to"), "cache"), CARD)
+    assert not (tmp_path / "to" / NAME).exists()
+
+
+def test_two_do_not_share_into_one_folder_at_once(project: Path, tmp_path: Path) -> None:
+    """Else a mixture of both might stay there."""
+    with targets.target_of(str(tmp_path / "to"), "cache").alone():
+        said = run_in(project, "stillroom", "share", "artifacts/cache", str(tmp_path / "to"), code=1).stderr
+    assert "another process" in said and "wait" in said
+    run_in(project, "stillroom", "share", "artifacts/cache", str(tmp_path / "to"))

@@ -1,10 +1,14 @@
 """What trackers are given: numbers by name, and parameters without secrets."""
 
+import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stillroom.lock import in_turn
 from stillroom.trackers import Following, Place, Run, Tracker, curves, following
 
 
@@ -84,3 +88,36 @@ def test_how_a_run_ends_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(error), following(*arguments):
             raise error
         assert made[-1].told == [("close", end)]
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorBoard writes in a thread of its own, which would print a traceback beside it."""
+    pytest.importorskip("tensorboard")
+    from stillroom.trackers.tensorboard import TensorBoard
+
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    tracker = TensorBoard(Place("vit-kd-0", tmp_path, Path(), Path(), Run({}, str)))
+    inner = tracker._writer.file_writer.event_writer._async_writer._writer._writer
+
+    def full(*given: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    inner.write = inner.flush = full
+    lines: list[str] = []
+    followed = Following({"tensorboard": tracker}, lines.append)
+    for number in range(1, 50):
+        followed({"epoch": number, "loss": 1.0})
+        time.sleep(0.01)
+    followed.close("finished")
+    assert len(lines) == 1 and "No space left" in lines[0]
+    assert not told and threading.excepthook == told.append
+
+
+def test_a_lock_that_is_held_does_not_hold_up_for_ever(tmp_path: Path) -> None:
+    held, again = in_turn(tmp_path / ".lock"), in_turn(tmp_path / ".lock", patience=0.2)
+    with held, pytest.raises(TimeoutError, match="another process holds"), again:
+        raise AssertionError
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError), in_turn(tmp_path / "pipe"):
+        raise AssertionError

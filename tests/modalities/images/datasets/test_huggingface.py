@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from stillroom.modalities.images.pixels import Pixels
 from stillroom.modalities.images.preparation import prepare
 from stillroom.modalities.images.preparation.scan import Account
 from stillroom.modalities.images.settings import Data
+from stillroom.modalities.parquet_files import open_parquet, rows_together
 from stillroom.modalities.remembered import Memory
 from stillroom.progress import Progress
 from stillroom.samples import Samples
@@ -290,3 +292,27 @@ def test_a_part_may_be_taken_for_one_without_labels(root: Path, tmp_path: Path) 
     assert set(samples.in_splits("unlabelled").labels()) == {-1}
     samples.save(tmp_path / "table")
     assert load_samples(tmp_path / "table", samples.root).rows == samples.rows
+
+
+@pytest.mark.parametrize("schema", [True, False])
+def test_a_long_class_that_is_repeated_costs_no_memory(root: Path, tmp_path: Path, schema: bool) -> None:
+    files = [*root.rglob("*.parquet")]
+    found = parquet.read_table(files[0])
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * 2**14, pa.int32()), pa.array(["x" * 10_000_000]))
+    image = pa.array([found.column("image")[0].as_py()] * 2**14, found.schema.field("image").type)
+    for file in files:
+        parquet.write_table(pa.table({"image": image, "label": long}), file, store_schema=schema)
+    assert "a value of its column label is longer" in refused(root, tmp_path / "out")
+
+
+def test_large_images_are_read_a_few_at_a_time(tmp_path: Path) -> None:
+    """A value that is repeated is in the file once, and would be in memory as often as it is read at once."""
+    data = pa.DictionaryArray.from_arrays(pa.array([0] * 64, pa.int32()), pa.array([bytes(2**26)]))
+    parquet.write_table(pa.table({"image": data}), tmp_path / "a.parquet", store_schema=False)
+    with open_parquet(tmp_path / "a.parquet", ["image"], ["image"]) as opened:
+        assert rows_together(opened, 32) == 15 and rows_together(opened, 4) == 4
+
+
+def test_a_pipe_is_no_data_set(root: Path, tmp_path: Path) -> None:
+    os.mkfifo(root / "train-1.parquet")
+    assert "no regular file" in refused(root, tmp_path / "out")

@@ -481,3 +481,84 @@ def test_a_key_that_is_not_heeded_is_refused(tmp_path):
     for key, value in (("classes", "a.txt"), ("columns", {"a": "b"}), ("allow_missing_classes", True)):
         data = Data.model_validate({"name": "sketch40", key: value})
         assert f"data.{key} = " in refused(prepare, data, tmp_path / "data", Progress())
+
+
+def repeated(value: str, rows: int) -> pa.DictionaryArray:
+    """A value that is in a file once."""
+    return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value]))
+
+
+@pytest.mark.parametrize("schema", [True, False])
+@pytest.mark.parametrize("column", ["file_name", "label", "group"])
+def test_a_long_text_that_is_repeated_costs_no_memory(tmp_path: Path, column: str, schema: bool) -> None:
+    """40 GB where it is read as rows."""
+    columns = {name: repeated("x", 4096) for name in ("file_name", "label", "split", "group")}
+    columns[column] = repeated("x" * 10_000_000, 4096)
+    parquet.write_table(pa.table(columns), tmp_path / "all.parquet", store_schema=schema)
+    assert f"a value of its column {column} is longer" in refused(of_table, tmp_path / "all.parquet")
+
+
+def test_rows_that_cost_nothing_are_refused(tmp_path: Path) -> None:
+    rows = 3 * 10**7
+    nothing = pa.nulls(rows, pa.string())
+    file = tmp_path / "all.parquet"
+    parquet.write_table(pa.table({"file_name": nothing, "label": nothing, "split": nothing}), file)
+    assert file.stat().st_size < 2**20 and f"{rows:,} rows" in refused(of_table, file)
+    boxes = pa.FixedSizeListArray.from_arrays(pa.array([0], pa.int64()).take(pa.array([0] * 10**7)), 10**6)
+    parquet.write_table(
+        pa.table({"file_name": ["a.png"] * 10, "label": ["x"] * 10, "split": ["train"] * 10, "box": boxes}),
+        file,
+    )
+    assert "values of box" in refused(of_table, file)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pa.array([2**62], pa.timestamp("us")),
+        pa.array([2**31 - 1], pa.date32()),
+        pa.array([2**62], pa.duration("s")),
+    ],
+)
+@pytest.mark.parametrize("column", ["label", "group"])
+def test_dates_that_are_none_are_refused(tmp_path: Path, column: str, value: pa.Array) -> None:
+    columns = {"file_name": ["a.png"], "label": ["cat"], "split": ["train"], column: value}
+    parquet.write_table(pa.table(columns), tmp_path / "all.parquet")
+    said = refused(of_table, tmp_path / "all.parquet")
+    assert "cannot be read" in said or "expected a number or a name" in said or "not found" in said
+
+
+def test_a_group_that_pandas_has_not_is_none(loose: Path, tmp_path: Path) -> None:
+    rows = [
+        {"file_name": f"{split}/{kind}{file}", "label": kind, "group": 1.0 if number < 2 else float("nan")}
+        for number, name in enumerate(FILES)
+        for split, kind, file in [name.split("/")]
+    ]
+    file = write(tmp_path / "all.parquet", rows)
+    samples = table.load(
+        table.Data(name="table", table=str(file), path=str(loose)), Path(), Progress(), Account()
+    )
+    assert {row.key: row.group for row in samples.rows if row.group} == {
+        "train/cat1": "1.0",
+        "train/cat2": "1.0",
+    }
+
+
+@pytest.mark.parametrize("key", ["table", "classes", "skip", "split_file"])
+def test_a_pipe_is_no_list(loose: Path, tmp_path: Path, key: str) -> None:
+    """Nobody writes to it: reading would never end."""
+    os.mkfifo(tmp_path / "pipe.csv")
+    rows = [{"file_name": "train/cat1.png", "label": "cat"}]
+    keys = {"table": str(write(tmp_path / "all.csv", rows)), key: str(tmp_path / "pipe.csv")}
+    data = table.Data(name="table", path=str(loose), **keys)
+    assert "no regular file" in refused(table.load, data, Path(), Progress(), Account())
+
+
+@pytest.mark.parametrize("key", ["classes", "skip", "split_file"])
+def test_a_list_of_gigabytes_is_not_read(loose: Path, tmp_path: Path, key: str) -> None:
+    with (tmp_path / "big.txt").open("wb") as stream:
+        stream.truncate(100 * 2**30)
+    rows = [{"file_name": "train/cat1.png", "label": "cat"}]
+    keys = {"table": str(write(tmp_path / "all.csv", rows)), key: str(tmp_path / "big.txt")}
+    data = table.Data(name="table", path=str(loose), **keys)
+    assert "more than" in refused(table.load, data, Path(), Progress(), Account())

@@ -1,6 +1,7 @@
 """torchvision's data sets by name, from the files that its own download leaves; none is unpickled."""
 
 import io
+import os
 import pickle
 import struct
 from pathlib import Path
@@ -214,3 +215,17 @@ def test_a_png_of_an_array_is_one_to_every_reader(shape):
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), pixels)
     expected = pixels if len(shape) == 3 else np.repeat(pixels[..., None], 3, axis=2)
     assert np.array_equal(decode(content), expected)
+
+
+def test_arrays_that_would_become_far_more_are_refused(tmp_path):
+    pixels, labels = np.zeros((32, 32, 3, 60_000), np.uint8), np.ones((60_000, 1), np.uint8)
+    for split in ("train", "test"):
+        savemat(tmp_path / f"{split}_32x32.mat", {"X": pixels, "y": labels}, do_compression=True)
+    assert "would become" in refused(tmp_path, "SVHN", tmp_path / "out")
+
+
+def test_a_pipe_is_no_array(tmp_path):
+    folder = tmp_path / "MNIST/raw"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "train-images-idx3-ubyte")
+    assert "no regular file" in refused(tmp_path, "MNIST", tmp_path / "out")
