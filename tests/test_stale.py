@@ -58,7 +58,7 @@ DATA_SETS = {
 }
 # What only other data sets need, which are not here: the stage depends on it all the same
 UNSEEN = {
-    *(f"pipeline/modalities/{name}.py" for name in ("pickles", "tar_members", "unzip")),
+    *(f"pipeline/modalities/{name}.py" for name in ("parquet_files", "pickles", "tar_members", "unzip")),
     # nor what only models by other names than timm's need
     *(f"pipeline/modalities/images/models/{name}.py" for name in ("entry", "timm_folder")),
 }
