@@ -94,10 +94,9 @@ def whole_files(
     }
     try:
         with ExitStack() as stack:
+            # of a run that was killed; or a link, which leads elsewhere
             for unfinished in names.values() if alone else ():
-                unfinished.unlink(
-                    missing_ok=True
-                )  # of a run that was killed; or a link, which leads elsewhere
+                unfinished.unlink(missing_ok=True)
             streams = [stack.enter_context(unfinished.open("xb")) for unfinished in names.values()]
             yield streams
             for stream in streams if durable else ():

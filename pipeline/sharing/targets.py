@@ -293,10 +293,15 @@ class Folder(Target):
             "check the address, and that this machine may write there",
         )
 
-    def _put_here(self, path: str, content: Path | bytes) -> None:
-        target = Path(self.shown, path)
-        if not Path(os.path.realpath(target.parent)).is_relative_to(os.path.realpath(self.shown)):
+    def _within(self, path: str) -> Path:
+        """A file here, which no link has lie elsewhere."""
+        file = Path(self.shown, path)
+        if not Path(os.path.realpath(file.parent)).is_relative_to(os.path.realpath(self.shown)):
             raise OSError(errno.ELOOP, f"{path} leads out of it by a link to a folder")
+        return file
+
+    def _put_here(self, path: str, content: Path | bytes) -> None:
+        target = self._within(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(target, alone=True) as stream:
             if isinstance(content, bytes):
@@ -323,6 +328,9 @@ class Folder(Target):
             system.mv(target, f"{self._root()}/{path}")
 
     def _remove(self, path: str) -> None:
+        if self._here:
+            self._within(path).unlink(missing_ok=True)
+            return
         system, target = self._file_system(), f"{self._root()}/{path}"
         if system.exists(target):
             system.rm_file(target)
