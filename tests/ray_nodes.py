@@ -28,6 +28,7 @@ class RayNodes:
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # sockets want a short path
+        self._logs: dict[int, Path] = {}  # by process id
         port = free_port()
         self.address = f"127.0.0.1:{port}"
         self.client = f"ray://127.0.0.1:{(client := free_port())}"
@@ -46,8 +47,9 @@ class RayNodes:
 
     def _start(self, *options: str, **settings: str) -> subprocess.Popen:
         env = {**os.environ, **OPEN, "OMP_NUM_THREADS": "1", **settings}
-        with (self._folder / "log").open("a") as log:
-            return subprocess.Popen(
+        file = self._folder / f"{len(self._logs)}.log"
+        with file.open("w") as log:
+            node = subprocess.Popen(
                 [str(RAY), "start", "--block", f"--object-store-memory={STORE}", *options],
                 env=env,
                 cwd=self._folder,
@@ -56,16 +58,23 @@ class RayNodes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._logs[node.pid] = file
+        return node
 
     def log(self) -> str:
         """What the nodes said."""
-        return (self._folder / "log").read_text()
+        return "".join(file.read_text() for file in self._logs.values())
 
     def join(self, count: int = 1, cpus: int = 1, **settings: str) -> None:
-        """So many nodes more; they join when they are ready."""
-        for _ in range(count):
-            options = (f"--address={self.address}", f"--num-cpus={cpus}", "--include-log-monitor=false")
+        """So many nodes more, which have joined when this returns."""
+        options = (f"--address={self.address}", f"--num-cpus={cpus}", "--include-log-monitor=false")
+        for _ in range(count):  # one after the other: two at once may choose the same socket, and both die
             self.nodes.append(self._start(*options, **settings))
+            log = self._logs[self.nodes[-1].pid]
+            end = time.monotonic() + LONGEST
+            while "Ray runtime started" not in log.read_text():
+                assert self.nodes[-1].poll() is None and time.monotonic() < end, log.read_text()
+                time.sleep(0.05)
 
     def lose(self, number: int = 0) -> None:
         """SIGKILL for all processes of a node."""

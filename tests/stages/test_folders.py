@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from stillroom import files
 from tests.conftest import run_in
 from tests.stages.test_access import stillroom
 
@@ -199,7 +200,7 @@ def test_a_kill_between_the_two_renames_loses_nothing(project: Path) -> None:
     """As it is left by a kill when the old folder is away and the new one not yet there."""
     folder, staging = project / "artifacts/report", project / "artifacts/.staging"
     (folder / "notes.md").write_text("mine")
-    left = staging / "report.abcd1234"
+    left = staging / f"{files._prefix(folder, staging)}abcd1234"
     (left / "new").mkdir(parents=True)
     folder.rename(left / "old")
     run_in(project, "stillroom", "report")
