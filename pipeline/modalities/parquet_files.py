@@ -12,12 +12,13 @@ TOGETHER = 2**30  # bytes that are read of one at a time, by what its columns ma
 SWELL, FREE = 200, 2**26  # times its own size, and bytes, that a Parquet file may become in memory
 
 
-def open_parquet(file: Path, columns: Sequence[str], content: Collection[str] = ()) -> Any:
+def open_parquet(file: Path, content: Collection[str] = (), columns: Sequence[str] | None = None) -> Any:
     """A `pyarrow.parquet.ParquetFile`, which does not become far more than it is itself.
 
     Args:
-        columns: those that are read. A text that is repeated in them is in memory once: see `require_short`.
-        content: those of them that may have large values, such as images.
+        content: columns that may have large values, such as images. A text that is repeated in the others is
+            in memory once: see `require_short`.
+        columns: those that are read; None: all.
 
     Raises:
         ValueError: it would become far more; or it is no regular file.
@@ -27,11 +28,11 @@ def open_parquet(file: Path, columns: Sequence[str], content: Collection[str] = 
     from pyarrow import parquet
 
     require_regular(file)
-    kinds = {one.name: one.type for one in parquet.read_schema(file)}
-    texts = [name for name in columns if name not in content and pa.types.is_string(_plain(kinds.get(name)))]
+    schema = [one for one in parquet.read_schema(file) if columns is None or one.name in columns]
+    texts = [one.name for one in schema if one.name not in content and pa.types.is_string(_plain(one.type))]
     opened = parquet.ParquetFile(file, page_checksum_verification=True, read_dictionary=texts)
     try:
-        _require_sound(opened, file, columns)
+        _require_sound(opened, file, {one.name for one in schema})
     except BaseException:
         opened.close()
         raise
@@ -42,12 +43,12 @@ def _plain(kind: Any) -> Any:
     """A type as Parquet has it: no dictionary's, and of texts and bytes of any kind that of texts."""
     import pyarrow as pa
 
-    kind = kind.value_type if kind is not None and pa.types.is_dictionary(kind) else kind
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     asks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
-    return pa.string() if kind is not None and any(ask(kind) for ask in asks) else pa.null()
+    return pa.string() if any(ask(kind) for ask in asks) else pa.null()
 
 
-def _require_sound(opened: Any, file: Path, columns: Sequence[str]) -> None:
+def _require_sound(opened: Any, file: Path, columns: Collection[str]) -> None:
     about, size = opened.metadata, file.stat().st_size
     if about.num_rows > ROWS + ROWS_A_BYTE * size:
         raise ValueError(f"its {size:,} bytes would become {about.num_rows:,} rows")

@@ -17,6 +17,7 @@ from stillroom.errors import AccessError, CacheError, DataError, fetch_again, li
 from stillroom.files import read_small
 from stillroom.modalities import LARGEST_RECORD
 from stillroom.modalities.finished import faults
+from stillroom.modalities.remembered import stamp
 from stillroom.modalities.weights import read_weights
 from stillroom.progress import Progress
 from stillroom.provenance.identity import read_teacher
@@ -63,9 +64,9 @@ class Shared:
         Raises:
             DataError: names one.
         """
-        for name, stamp in self.stamps.items():
+        for name, before in self.stamps.items():
             try:
-                same = _stamp(self.folder / name) == stamp
+                same = stamp((self.folder / name).stat()) == before
             except OSError:
                 same = False
             if not same:
@@ -218,16 +219,11 @@ def _json(file: Path) -> dict[str, Any]:
 
 def _stamps(folder: Path, names: list[str]) -> dict[str, tuple[int, ...]]:
     """Taken before the files are looked at; of those that are there."""
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for name in names:
         with suppress(OSError):
-            found[name] = _stamp(folder / name)
+            found[name] = stamp((folder / name).stat())
     return found
-
-
-def _stamp(file: Path) -> tuple[int, ...]:
-    about = file.stat()
-    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
 
 
 def _sizes(folder: Path, names: list[str]) -> dict[str, int]:

@@ -25,6 +25,7 @@ from stillroom.cache.write.staging import Staging
 from stillroom.distributed import Ranks
 from stillroom.errors import AccessError, CacheError, DataError, ParamsError, fetch_again
 from stillroom.evaluation.metrics import accuracy
+from stillroom.files import require_regular
 from stillroom.lock import Lock
 from stillroom.modalities.base import Policy
 from stillroom.modalities.entries import plain
@@ -161,6 +162,7 @@ def _digest(file: Path, progress: Progress) -> str:
     """SHA-256 of a file."""
     digest = hashlib.sha256()
     try:
+        require_regular(file)
         progress.start("digest", os.stat(file).st_size, "bytes")
         with file.open("rb") as stream:
             while part := stream.read(_PIECE):
@@ -169,11 +171,10 @@ def _digest(file: Path, progress: Progress) -> str:
         progress.finish()
     except PermissionError:
         raise AccessError(file) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:
         what = "is not there" if isinstance(error, FileNotFoundError) else "cannot be read"
-        raise DataError(
-            f"{file} {what}", error.strerror or str(error), "name the file with the teacher's logits"
-        ) from None
+        why = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{file} {what}", why, "name the file with the teacher's logits") from None
     return digest.hexdigest()
 
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import parquet
 
 from stillroom.errors import AccessError, DataError, StillroomError, listing
 from stillroom.files import read_small
+from stillroom.modalities.parquet_files import open_parquet, require_short
 from stillroom.progress import Progress
 
 SUFFIXES = (".npy", ".safetensors", ".parquet")
@@ -227,7 +227,7 @@ class _Parquet(Given):
         self.shape = (views, len(keys), classes)
         self._keys, self._file, self._scratch = keys, file, scratch
         try:
-            self._opened = parquet.ParquetFile(file, page_checksum_verification=True)
+            self._opened = open_parquet(file, ("logits",))
             schema = self._opened.schema_arrow
             self.classes = _names((schema.metadata or {}).get(b"classes"), str(file))
             self._check_schema(schema)
@@ -292,6 +292,7 @@ class _Parquet(Given):
         progress.start("reading", self._opened.metadata.num_rows, "rows")
         try:
             for batch in self._opened.iter_batches(max(1, _FLOATS // classes), columns=list(COLUMNS)):
+                require_short(batch)
                 places, logits = self._placed(batch, faults)
                 order = np.argsort(places, kind="stable")
                 twice = np.zeros(len(places), bool)
@@ -305,7 +306,7 @@ class _Parquet(Given):
                 seen[places] = True
                 flat[places] = logits
                 progress.advance(batch.num_rows)
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise _unread(self._file, error) from None
         progress.finish()
         places = np.flatnonzero(~seen)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -407,3 +408,21 @@ def test_clips_go_out_as_arrays(skeletons: Path, tmp_path: Path) -> None:
     only = ("--set", "student.arms=[ce, kd]")
     run_in(project, *IMPORT, "logits.npy", *ELSEWHERE, *only)
     run_in(project, "stillroom", "student", "--family", "stgcn", "--arm", "kd", *ELSEWHERE, *only)
+
+
+def test_keys_that_would_fill_the_memory_are_refused(given: Path) -> None:
+    """One of 10 MB, which costs the file next to nothing in each of a hundred thousand rows."""
+    rows = 100_000
+    key = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * 10_000_000]))
+    values = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(rows * 40, np.float32)), 40)
+    parquet.write_table(
+        pa.table({"key": key, "view": pa.array([0] * rows), "logits": values}), given / "long.parquet"
+    )
+    said = run_in(given, *IMPORT, "long.parquet", *ELSEWHERE, code=1).stderr
+    assert "a value of its column key is longer" in said and "Traceback" not in said
+
+
+def test_a_pipe_has_no_logits(given: Path) -> None:
+    """Nobody writes to it: reading would never end."""
+    os.mkfifo(given / "pipe.npy")
+    assert "no regular file" in run_in(given, *IMPORT, "pipe.npy", *ELSEWHERE, code=1).stderr

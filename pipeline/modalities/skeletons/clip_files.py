@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from stillroom.files import read_small
 from stillroom.modalities.skeletons.arrays import MOST_BYTES, as_clip, read_npy, sound
 from stillroom.modalities.skeletons.datasets import kinetics_skeleton, ntu, penn_action
 from stillroom.modalities.skeletons.layouts import Layout
 from stillroom.modalities.skeletons.preparation.clips import Content
-from stillroom.modalities.skeletons.preparation.files import MOST_JSON, parse_json, read_bytes
+from stillroom.modalities.skeletons.preparation.files import MOST_JSON, parse_json
 
 SUFFIXES = (".npy", ".json", ".skeleton", ".mat")
 
@@ -43,19 +44,19 @@ def read_content(file: Path, layout: Layout, dims: int) -> Content:
     """
     suffix = file.suffix.lower()
     if suffix == ".npy":
-        return Content(as_clip(read_npy(read_bytes(file, MOST_BYTES)), layout, dims))
+        return Content(as_clip(read_npy(read_small(file, MOST_BYTES)), layout, dims))
     if suffix == ".json":
-        tree = parse_json(read_bytes(file, MOST_JSON))
+        tree = parse_json(read_small(file, MOST_JSON))
         if isinstance(tree, dict) and "keypoints" in tree:
             return from_json(tree, layout, dims)
         _require(kinetics_skeleton.LAYOUT, kinetics_skeleton.DIMS, layout, dims, "Kinetics-skeleton")
         return kinetics_skeleton.parse(tree)
     if suffix == ".skeleton":
         _require(ntu.LAYOUT, ntu.DIMS, layout, dims, "NTU RGB+D")
-        return ntu.parse(read_bytes(file, ntu.MOST_BYTES))
+        return ntu.parse(read_small(file, ntu.MOST_BYTES))
     if suffix == ".mat":
         _require(penn_action.LAYOUT, penn_action.DIMS, layout, dims, "Penn Action")
-        return penn_action.parse(read_bytes(file, penn_action.MOST_BYTES))
+        return penn_action.parse(read_small(file, penn_action.MOST_BYTES))
     raise ValueError(f"no file of joints: its name ends in none of {', '.join(SUFFIXES)}")
 
 

@@ -76,7 +76,7 @@ class Part:
         images = [self.columns["image"]] if "image" in roles else []
         with _reading(self.file):
             if self.file.suffix == ".parquet":
-                with open_parquet(self.file, names, images) as opened:
+                with open_parquet(self.file, images, names) as opened:
                     if images:
                         rows = rows_together(opened, rows)
                     for batch in opened.iter_batches(rows, columns=names):

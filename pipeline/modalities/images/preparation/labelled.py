@@ -193,7 +193,7 @@ class Table:
 
     def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         wanted = list(self.columns.values())
-        with open_parquet(self.file, wanted) as opened:
+        with open_parquet(self.file, columns=wanted) as opened:
             names = class_names(opened.schema_arrow, self.columns.get("label", ""))
             number = 0
             for batch in opened.iter_batches(4096, columns=wanted):

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from stillroom.errors import DataError, listing
+from stillroom.files import read_small
 from stillroom.modalities.entries import leave_out
 from stillroom.modalities.skeletons import settings
 from stillroom.modalities.skeletons.arrays import MOST_FRAMES, empty
@@ -26,7 +27,6 @@ from stillroom.modalities.skeletons.preparation.files import (
     listed,
     parse_json,
     path_of,
-    read_bytes,
 )
 from stillroom.progress import Progress
 
@@ -95,7 +95,7 @@ def _entries(root: Path, part: str, told: dict[int, str], account: Account) -> l
     faults: list[str] = []
     entries, without = [], []
     try:
-        content = parse_json(read_bytes(table, MOST_JSON))
+        content = parse_json(read_small(table, MOST_JSON))
         if not isinstance(content, dict):
             raise ValueError("no object {ID: {has_skeleton, label, label_index}}")
     except FileNotFoundError:
@@ -170,7 +170,7 @@ def _check_official(root: Path, entries: list[Entry], names: dict[int, str]) -> 
 
 
 def _read(file: Path, label: str, bodies: int) -> Content:
-    tree = parse_json(read_bytes(file, MOST_JSON))
+    tree = parse_json(read_small(file, MOST_JSON))
     if isinstance(tree, dict) and tree.get("label", label) != label:
         raise ValueError(f"its label is {str(tree['label'])[:80]!r}, and {label!r} in the label file")
     return parse(tree, bodies)

@@ -17,12 +17,13 @@ import numpy as np
 from pydantic import Field
 
 from stillroom.errors import DataError, ParamsError, listing
+from stillroom.files import read_small
 from stillroom.modalities.entries import skip_list
 from stillroom.modalities.skeletons import settings
 from stillroom.modalities.skeletons.arrays import empty
 from stillroom.modalities.skeletons.layouts import LAYOUTS
 from stillroom.modalities.skeletons.preparation.clips import Account, Clips, Content, Entry
-from stillroom.modalities.skeletons.preparation.files import found_files, path_of, read_bytes
+from stillroom.modalities.skeletons.preparation.files import found_files, path_of
 from stillroom.progress import Progress
 
 LAYOUT = LAYOUTS["ntu25"]
@@ -129,7 +130,7 @@ def load(data: Data, progress: Progress, account: Account) -> Clips:
         "ntu",
         tuple(ACTIONS[action] for action in present),
         [replace(entry, label=present.index(entry.label)) for entry in entries],
-        lambda entry: parse(read_bytes(root / entry.path, MOST_BYTES), data.bodies),
+        lambda entry: parse(read_small(root / entry.path, MOST_BYTES), data.bodies),
         LAYOUT,
         DIMS,
         root,

@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 
 from stillroom.errors import DataError, listing
+from stillroom.files import read_small
 from stillroom.modalities.entries import leave_out
 from stillroom.modalities.skeletons import settings
 from stillroom.modalities.skeletons.arrays import empty
 from stillroom.modalities.skeletons.layouts import LAYOUTS
 from stillroom.modalities.skeletons.preparation.clips import Account, Clips, Content, Entry
-from stillroom.modalities.skeletons.preparation.files import listed, path_of, read_bytes, read_member
+from stillroom.modalities.skeletons.preparation.files import listed, path_of, read_member
 from stillroom.modalities.unzip import members_of
 from stillroom.progress import Progress
 
@@ -107,7 +108,7 @@ def _files(root: Path, account: Account) -> dict[str, Callable[[], bytes]]:
     if folder.is_dir():
         for file in listed(folder):
             if file.suffix == ".mat":
-                found[f"labels/{file.name}"] = lambda file=file: read_bytes(file, MOST_BYTES)  # type: ignore[misc]
+                found[f"labels/{file.name}"] = lambda file=file: read_small(file, MOST_BYTES)  # type: ignore[misc]
     else:
         for name, read in _members(packed, account).items():
             found[name] = read

@@ -42,20 +42,6 @@ def listed(folder: Path) -> list[Path]:
         raise DataError(f"{folder} cannot be listed", error.strerror or str(error)) from None
 
 
-def read_bytes(file: Path, most: int) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it has more than `most`.
-    """
-    with file.open("rb") as stream:
-        content = stream.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"more than {most:,} bytes")
-    return content
-
-
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
     """The bytes of a file in a zip file.
 

@@ -11,13 +11,14 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from stillroom.errors import DataError
+from stillroom.files import read_small
 from stillroom.modalities import pickles
 from stillroom.modalities.parquet_files import open_parquet, require_short
 from stillroom.modalities.skeletons.arrays import MOST_BYTES, as_clip, npy_header, read_npy
 from stillroom.modalities.skeletons.clip_files import from_json, size_of
 from stillroom.modalities.skeletons.layouts import Layout
 from stillroom.modalities.skeletons.preparation.clips import Content
-from stillroom.modalities.skeletons.preparation.files import parse_json, read_bytes, read_member
+from stillroom.modalities.skeletons.preparation.files import parse_json, read_member
 
 SUFFIXES = (".npz", ".json", ".parquet", ".pkl", ".pickle")
 MOST_FILE = 2**31  # bytes of a JSON file of many clips, or of an array of keys
@@ -238,7 +239,7 @@ def _ctrgcn(
 
 
 def _json(file: Path, layout: Layout, dims: int) -> PoseFile:
-    tree = parse_json(read_bytes(file, MOST_FILE))
+    tree = parse_json(read_small(file, MOST_FILE))
     classes = tree.get("classes") if isinstance(tree, dict) else None
     clips = tree.get("clips") if isinstance(tree, dict) else tree
     if not isinstance(clips, list) or not all(
@@ -272,11 +273,11 @@ def _row(clip: dict[str, Any]) -> Row:
 
 
 def _parquet(file: Path, layout: Layout, dims: int) -> PoseFile:
-    from pyarrow import ArrowException, parquet
+    from pyarrow import ArrowException
 
     try:
-        names = parquet.read_schema(file).names
-        opened = open_parquet(file, names, ("keypoints", "scores"))
+        opened = open_parquet(file, ("keypoints", "scores"))
+        names = opened.schema_arrow.names
         lacking = [name for name in ("key", "keypoints") if name not in names]
         if lacking:
             raise ValueError(f"it has the columns {', '.join(names)}, and lacks {' and '.join(lacking)}")

@@ -309,7 +309,7 @@ def test_large_images_are_read_a_few_at_a_time(tmp_path: Path) -> None:
     """A value that is repeated is in the file once, and would be in memory as often as it is read at once."""
     data = pa.DictionaryArray.from_arrays(pa.array([0] * 64, pa.int32()), pa.array([bytes(2**26)]))
     parquet.write_table(pa.table({"image": data}), tmp_path / "a.parquet", store_schema=False)
-    with open_parquet(tmp_path / "a.parquet", ["image"], ["image"]) as opened:
+    with open_parquet(tmp_path / "a.parquet", ["image"]) as opened:
         assert rows_together(opened, 32) == 15 and rows_together(opened, 4) == 4
 
 
